@@ -1,0 +1,502 @@
+//! Kafka messages as tables: one [`message!`](crate::message) a struct, one line a field, in the words of Kafka's own
+//! descriptors (`clients/src/main/resources/common/message` in apache/kafka).
+//!
+//! A field line reads `name: Type [= default], versions [, nullable versions] [, tag number] [, ignorable];`. From it
+//! follow the struct, its default, and how each version writes and reads it:
+//!
+//! - outside its versions a field is not on the wire; setting it there is an [`EncodeError::Absent`], unless it is
+//!   `ignorable`, because silently dropping what a caller asked for is worse than an error;
+//! - `flexible` versions (KIP-482) use compact lengths and end every struct with tagged fields; tags we do not know are
+//!   skipped;
+//! - an `Option` may be null only in its `nullable` versions; without that word, in all of them.
+//!
+//! Decoding is bounded. A length is checked against the bytes that are left before any memory is asked for, and an
+//! array's against the fewest bytes its items can take, so a hostile frame costs a small multiple of its own size.
+//! Strings and byte fields share the frame's memory.
+
+use std::ops::RangeBounds;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Why bytes could not be read as a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("{needed} bytes needed, {left} left")]
+    Short { needed: usize, left: usize },
+    #[error("length {0} is impossible")]
+    Length(i64),
+    #[error("null where version {0} allows none")]
+    Null(i16),
+    #[error("text is not UTF-8")]
+    Utf8,
+    #[error("variable-length integer is too long")]
+    Varint,
+    #[error("API key {key} is not spoken in version {version}")]
+    Unsupported { key: i16, version: i16 },
+}
+
+/// Why a message could not be written in a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error("field `{field}` does not exist in version {version}")]
+    Absent { field: &'static str, version: i16 },
+    #[error("{0} bytes do not fit the length field")]
+    TooLong(usize),
+    #[error("null where version {0} allows none")]
+    Null(i16),
+}
+
+/// What is left of one frame, and the version it is read in.
+#[derive(Debug)]
+pub struct Reader {
+    rest: Bytes,
+    version: i16,
+    flexible: bool,
+}
+
+/// A frame under construction, and the version it is written in.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut BytesMut,
+    version: i16,
+    flexible: bool,
+}
+
+impl Reader {
+    pub fn new(bytes: Bytes, version: i16, flexible: bool) -> Self {
+        Self { rest: bytes, version, flexible }
+    }
+
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    pub fn flexible(&self) -> bool {
+        self.flexible
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
+    fn need(&self, needed: usize) -> Result<(), DecodeError> {
+        if self.rest.len() < needed {
+            return Err(DecodeError::Short { needed, left: self.rest.len() });
+        }
+        Ok(())
+    }
+
+    /// The next `n` bytes, sharing the frame's memory.
+    pub fn take(&mut self, n: usize) -> Result<Bytes, DecodeError> {
+        self.need(n)?;
+        Ok(self.rest.split_to(n))
+    }
+
+    pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
+        let mut value = 0u64;
+        for shift in (0..35).step_by(7) {
+            self.need(1)?;
+            let byte = self.rest.get_u8();
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return u32::try_from(value).map_err(|_| DecodeError::Varint);
+            }
+        }
+        Err(DecodeError::Varint)
+    }
+
+    /// A length as this version writes it; `None` is null.
+    fn length(&mut self, width: Width) -> Result<Option<usize>, DecodeError> {
+        let n = match (self.flexible, width) {
+            (true, _) => i64::from(self.unsigned_varint()?) - 1,
+            (false, Width::Short) => i64::from(i16::get(self)?),
+            (false, Width::Long) => i64::from(i32::get(self)?),
+        };
+        match n {
+            -1 => Ok(None),
+            0.. => usize::try_from(n).map(Some).map_err(|_| DecodeError::Length(n)),
+            _ => Err(DecodeError::Length(n)),
+        }
+    }
+
+    /// One tagged field's number and a reader over exactly its bytes.
+    #[doc(hidden)]
+    pub fn tagged(&mut self) -> Result<(u32, Reader), DecodeError> {
+        let tag = self.unsigned_varint()?;
+        let size = self.unsigned_varint()? as usize;
+        Ok((tag, Reader::new(self.take(size)?, self.version, true)))
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(out: &'a mut BytesMut, version: i16, flexible: bool) -> Self {
+        Self { out, version, flexible }
+    }
+
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    pub fn flexible(&self) -> bool {
+        self.flexible
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.out.put_slice(bytes);
+    }
+
+    pub fn unsigned_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.out.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.out.put_u8(value as u8);
+    }
+
+    fn length(&mut self, n: Option<usize>, width: Width) -> Result<(), EncodeError> {
+        let longest = match (self.flexible, width) {
+            (false, Width::Short) => i16::MAX as usize,
+            _ => i32::MAX as usize - 1,
+        };
+        if let Some(n) = n.filter(|n| *n > longest) {
+            return Err(EncodeError::TooLong(n));
+        }
+        match (self.flexible, width) {
+            (true, _) => self.unsigned_varint(n.map_or(0, |n| n as u32 + 1)),
+            (false, Width::Short) => self.out.put_i16(n.map_or(-1, |n| n as i16)),
+            (false, Width::Long) => self.out.put_i32(n.map_or(-1, |n| n as i32)),
+        }
+        Ok(())
+    }
+
+    /// One tagged field: its number, its size, itself.
+    #[doc(hidden)]
+    pub fn tagged(&mut self, tag: u32, value: &impl Value) -> Result<(), EncodeError> {
+        let mut field = BytesMut::new();
+        value.put(&mut Writer::new(&mut field, self.version, true))?;
+        self.unsigned_varint(tag);
+        self.unsigned_varint(field.len() as u32);
+        self.out.put_slice(&field);
+        Ok(())
+    }
+}
+
+/// How wide a length is in versions that are not flexible: strings have 16 bits, everything else 32.
+#[derive(Debug, Clone, Copy)]
+enum Width {
+    Short,
+    Long,
+}
+
+/// A value of the wire.
+pub trait Value: Sized {
+    /// The fewest bytes one can take, in any version; bounds an array before its memory is asked for.
+    const SMALLEST: usize = 1;
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError>;
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError>;
+}
+
+/// A value that has a null form.
+pub trait Nullable: Value {
+    fn get_nullable(reader: &mut Reader) -> Result<Option<Self>, DecodeError>;
+    fn put_null(writer: &mut Writer<'_>) -> Result<(), EncodeError>;
+    fn put_some(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        self.put(writer)
+    }
+}
+
+macro_rules! numbers {
+    ($($t:ty, $get:ident, $put:ident;)*) => { $(
+        impl Value for $t {
+            const SMALLEST: usize = size_of::<$t>();
+            fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+                reader.need(Self::SMALLEST)?;
+                Ok(reader.rest.$get())
+            }
+            fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+                writer.out.$put(*self);
+                Ok(())
+            }
+        }
+    )* };
+}
+
+numbers! {
+    i8, get_i8, put_i8;
+    i16, get_i16, put_i16;
+    u16, get_u16, put_u16;
+    i32, get_i32, put_i32;
+    u32, get_u32, put_u32;
+    i64, get_i64, put_i64;
+    f64, get_f64, put_f64;
+}
+
+impl Value for bool {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(i8::get(reader)? != 0)
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        i8::from(*self).put(writer)
+    }
+}
+
+/// A 128-bit id; a topic's (KIP-516), most often. All zeroes means "none" on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    pub const ZERO: Self = Self([0; 16]);
+}
+
+impl Value for Uuid {
+    const SMALLEST: usize = 16;
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        reader.need(16)?;
+        let mut id = [0; 16];
+        reader.rest.copy_to_slice(&mut id);
+        Ok(Self(id))
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.out.put_slice(&self.0);
+        Ok(())
+    }
+}
+
+/// UTF-8 text that shares the frame's memory.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Str(Bytes);
+
+impl Str {
+    pub const fn from_static(text: &'static str) -> Self {
+        Self(Bytes::from_static(text.as_bytes()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Checked when made; an empty text is the answer that cannot happen.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Str {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl std::fmt::Display for Str {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl From<&str> for Str {
+    fn from(text: &str) -> Self {
+        Self(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl From<String> for Str {
+    fn from(text: String) -> Self {
+        Self(Bytes::from(text))
+    }
+}
+
+impl std::ops::Deref for Str {
+    type Target = str;
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl std::borrow::Borrow<str> for Str {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Value for Str {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Self::get_nullable(reader)?.ok_or(DecodeError::Null(reader.version))
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(Some(self.0.len()), Width::Short)?;
+        writer.bytes(&self.0);
+        Ok(())
+    }
+}
+
+impl Nullable for Str {
+    fn get_nullable(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        let Some(n) = reader.length(Width::Short)? else { return Ok(None) };
+        let bytes = reader.take(n)?;
+        std::str::from_utf8(&bytes).map_err(|_| DecodeError::Utf8)?;
+        Ok(Some(Self(bytes)))
+    }
+    fn put_null(writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(None, Width::Short)
+    }
+}
+
+impl Value for Bytes {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Self::get_nullable(reader)?.ok_or(DecodeError::Null(reader.version))
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(Some(self.len()), Width::Long)?;
+        writer.bytes(self);
+        Ok(())
+    }
+}
+
+impl Nullable for Bytes {
+    fn get_nullable(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        match reader.length(Width::Long)? {
+            Some(n) => reader.take(n).map(Some),
+            None => Ok(None),
+        }
+    }
+    fn put_null(writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(None, Width::Long)
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Self::get_nullable(reader)?.ok_or(DecodeError::Null(reader.version))
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(Some(self.len()), Width::Long)?;
+        self.iter().try_for_each(|value| value.put(writer))
+    }
+}
+
+impl<T: Value> Nullable for Vec<T> {
+    fn get_nullable(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        let Some(n) = reader.length(Width::Long)? else { return Ok(None) };
+        reader.need(n.saturating_mul(T::SMALLEST))?;
+        let mut items = Vec::with_capacity(n.min(reserve::<T>(reader.rest.len())));
+        for _ in 0..n {
+            items.push(T::get(reader)?);
+        }
+        Ok(Some(items))
+    }
+    fn put_null(writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        writer.length(None, Width::Long)
+    }
+}
+
+/// How many items to make room for at once: a struct in memory can be far larger than its smallest form on the wire,
+/// so room grows with what is really read, from at most four times the bytes that are left.
+fn reserve<T>(left: usize) -> usize {
+    left.saturating_mul(4) / size_of::<T>().max(1) + 1
+}
+
+impl<T: Nullable> Value for Option<T> {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        T::get_nullable(reader)
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        match self {
+            Some(value) => value.put_some(writer),
+            None => T::put_null(writer),
+        }
+    }
+}
+
+/// Whether a range of versions holds one; a function so that the macro may be given any kind of range.
+#[doc(hidden)]
+pub fn within(versions: &impl RangeBounds<i16>, version: i16) -> bool {
+    versions.contains(&version)
+}
+
+/// One struct of a message; see [`protocol::message`](crate::protocol::message) for the form of a field line.
+#[macro_export]
+macro_rules! message {
+    ($(#[$meta:meta])* pub struct $name:ident { $(
+        $(#[$field_meta:meta])* $field:ident : $t:ty $(= $default:expr)?, $versions:expr
+        $(, nullable $nullable:expr)? $(, tag $tag:literal)? $(, [$ignorable:ident])? ;
+    )* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name { $( $(#[$field_meta])* pub $field: $t, )* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $crate::message!(@default $($default)?), )* }
+            }
+        }
+
+        impl $crate::protocol::message::Value for $name {
+            fn get(r: &mut $crate::protocol::message::Reader) -> Result<Self, $crate::protocol::message::DecodeError> {
+                use $crate::protocol::message::{DecodeError, Value, within};
+                let mut it = Self::default();
+                let version = r.version();
+                $( if $crate::message!(@untagged $($tag)?) && within(&($versions), version) {
+                    it.$field = <$t as Value>::get(r)?;
+                    $( if !within(&($nullable), version) && it.$field.is_none() {
+                        return Err(DecodeError::Null(version));
+                    } )?
+                } )*
+                if r.flexible() {
+                    for _ in 0..r.unsigned_varint()? {
+                        let (tag, mut field) = r.tagged()?;
+                        match tag {
+                            $( $( $tag if within(&($versions), version) => it.$field = <$t as Value>::get(&mut field)?, )? )*
+                            _ => { let _ = &mut field; }
+                        }
+                    }
+                }
+                Ok(it)
+            }
+
+            fn put(&self, w: &mut $crate::protocol::message::Writer<'_>) -> Result<(), $crate::protocol::message::EncodeError> {
+                use $crate::protocol::message::{EncodeError, Value, within};
+                let version = w.version();
+                let default = Self::default();
+                $( if within(&($versions), version) {
+                    $( if !within(&($nullable), version) && self.$field.is_none() {
+                        return Err(EncodeError::Null(version));
+                    } )?
+                    if $crate::message!(@untagged $($tag)?) { Value::put(&self.$field, w)?; }
+                } else if !$crate::message!(@ignorable $($ignorable)?) && self.$field != default.$field {
+                    return Err(EncodeError::Absent { field: stringify!($field), version });
+                } )*
+                if w.flexible() {
+                    let count = 0u32 $( + $crate::message!(@tagged $($tag)? =>
+                        u32::from(within(&($versions), version) && self.$field != default.$field)) )*;
+                    w.unsigned_varint(count);
+                    $( $( if within(&($versions), version) && self.$field != default.$field {
+                        w.tagged($tag, &self.$field)?;
+                    } )? )*
+                }
+                let _ = (&default, version);
+                Ok(())
+            }
+        }
+
+        impl $crate::protocol::message::Nullable for $name {
+            fn get_nullable(r: &mut $crate::protocol::message::Reader) -> Result<Option<Self>, $crate::protocol::message::DecodeError> {
+                use $crate::protocol::message::Value;
+                if i8::get(r)? < 0 { return Ok(None); }
+                Self::get(r).map(Some)
+            }
+            fn put_null(w: &mut $crate::protocol::message::Writer<'_>) -> Result<(), $crate::protocol::message::EncodeError> {
+                $crate::protocol::message::Value::put(&-1i8, w)
+            }
+            fn put_some(&self, w: &mut $crate::protocol::message::Writer<'_>) -> Result<(), $crate::protocol::message::EncodeError> {
+                use $crate::protocol::message::Value;
+                1i8.put(w)?;
+                self.put(w)
+            }
+        }
+    };
+    (@default) => { Default::default() };
+    (@default $e:expr) => { ($e).into() };
+    (@untagged) => { true };
+    (@untagged $t:literal) => { false };
+    (@tagged => $e:expr) => { 0 };
+    (@tagged $t:literal => $e:expr) => { $e };
+    (@ignorable) => { false };
+    (@ignorable ignorable) => { true };
+}
