@@ -1,8 +1,9 @@
 //! Kafka messages as tables: one [`message!`](crate::message) a struct, one line a field, in the words of Kafka's own
 //! descriptors (`clients/src/main/resources/common/message` in apache/kafka).
 //!
-//! A field line reads `name: Type [= default], versions [, nullable versions] [, tag number] [, ignorable];`. From it
-//! follow the struct, its default, and how each version writes and reads it:
+//! A field line reads `name: Type = default, versions, nullable versions, tag number, [ignorable];`, all but the name,
+//! the type and the versions optional; versions are `3..` or `3..=7`. From it follow the struct, its default, and how
+//! each version writes and reads it:
 //!
 //! - outside its versions a field is not on the wire; setting it there is an [`EncodeError::Absent`], unless it is
 //!   `ignorable`, because silently dropping what a caller asked for is worse than an error;
@@ -13,8 +14,6 @@
 //! Decoding is bounded. A length is checked against the bytes that are left before any memory is asked for, and an
 //! array's against the fewest bytes its items can take, so a hostile frame costs a small multiple of its own size.
 //! Strings and byte fields share the frame's memory.
-
-use std::ops::RangeBounds;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -44,6 +43,8 @@ pub enum EncodeError {
     TooLong(usize),
     #[error("null where version {0} allows none")]
     Null(i16),
+    #[error("API key {key} is not spoken in version {version}")]
+    Unsupported { key: i16, version: i16 },
 }
 
 /// What is left of one frame, and the version it is read in.
@@ -78,6 +79,10 @@ impl Reader {
     /// What has not been read yet.
     pub fn rest(&self) -> &Bytes {
         &self.rest
+    }
+
+    pub fn into_rest(self) -> Bytes {
+        self.rest
     }
 
     fn need(&self, needed: usize) -> Result<(), DecodeError> {
@@ -118,6 +123,14 @@ impl Reader {
             0.. => usize::try_from(n).map(Some).map_err(|_| DecodeError::Length(n)),
             _ => Err(DecodeError::Length(n)),
         }
+    }
+
+    /// Passes over the tagged fields that end a struct or a header, all of them unknown to us.
+    pub fn skip_tagged(&mut self) -> Result<(), DecodeError> {
+        for _ in 0..self.unsigned_varint()? {
+            self.tagged()?;
+        }
+        Ok(())
     }
 
     /// One tagged field's number and a reader over exactly its bytes.
@@ -173,7 +186,7 @@ impl<'a> Writer<'a> {
     /// One tagged field: its number, its size, itself.
     #[doc(hidden)]
     pub fn tagged(&mut self, tag: u32, value: &impl Value) -> Result<(), EncodeError> {
-        let mut field = BytesMut::new();
+        let mut field = BytesMut::with_capacity(value.room());
         value.put(&mut Writer::new(&mut field, self.version, true))?;
         self.unsigned_varint(tag);
         self.unsigned_varint(field.len() as u32);
@@ -195,6 +208,11 @@ pub trait Value: Sized {
     const SMALLEST: usize = 1;
     fn get(reader: &mut Reader) -> Result<Self, DecodeError>;
     fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError>;
+    /// The bytes to make room for before this is written: about what it takes, and never less than its texts, byte
+    /// fields and arrays, so that a record set is copied once and a frame is not grown piece by piece.
+    fn room(&self) -> usize {
+        Self::SMALLEST
+    }
 }
 
 /// A value that has a null form.
@@ -324,6 +342,9 @@ impl Value for Str {
         writer.bytes(&self.0);
         Ok(())
     }
+    fn room(&self) -> usize {
+        self.0.len() + 3
+    }
 }
 
 impl Nullable for Str {
@@ -347,6 +368,9 @@ impl Value for Bytes {
         writer.bytes(self);
         Ok(())
     }
+    fn room(&self) -> usize {
+        self.len() + 5
+    }
 }
 
 impl Nullable for Bytes {
@@ -368,6 +392,9 @@ impl<T: Value> Value for Vec<T> {
     fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
         writer.length(Some(self.len()), Width::Long)?;
         self.iter().try_for_each(|value| value.put(writer))
+    }
+    fn room(&self) -> usize {
+        5 + self.iter().map(Value::room).sum::<usize>()
     }
 }
 
@@ -402,20 +429,59 @@ impl<T: Nullable> Value for Option<T> {
             None => T::put_null(writer),
         }
     }
+    fn room(&self) -> usize {
+        self.as_ref().map_or(4, |value| 1 + value.room())
+    }
 }
 
-/// Whether a range of versions holds one; a function so that the macro may be given any kind of range.
+/// The versions a field is on the wire in.
 #[doc(hidden)]
-pub fn within(versions: &impl RangeBounds<i16>, version: i16) -> bool {
-    versions.contains(&version)
+#[derive(Debug, Clone, Copy)]
+pub struct Versions {
+    pub from: i16,
+    pub to: i16,
 }
+
+impl Versions {
+    #[inline]
+    pub const fn hold(&self, version: i16) -> bool {
+        self.from <= version && version <= self.to
+    }
+}
+
+/// The fewest bytes a struct takes: the least, over all versions, of what its untagged fields take. A version that has
+/// none of its fields does not have the struct either, or only its tag count; so the answer is never zero.
+#[doc(hidden)]
+pub const fn smallest(fields: &[(Versions, bool, usize)]) -> usize {
+    let mut least = usize::MAX;
+    let mut version = 0;
+    while version <= HIGHEST_VERSION {
+        let mut sum = 0;
+        let mut i = 0;
+        while i < fields.len() {
+            let (versions, untagged, size) = fields[i];
+            if untagged && versions.hold(version) {
+                sum += size;
+            }
+            i += 1;
+        }
+        if sum > 0 && sum < least {
+            least = sum;
+        }
+        version += 1;
+    }
+    if least == usize::MAX { 1 } else { least }
+}
+
+/// No API has a higher version; `protocol::api` holds its table to it.
+pub const HIGHEST_VERSION: i16 = 31;
 
 /// One struct of a message; see [`protocol::message`](crate::protocol::message) for the form of a field line.
 #[macro_export]
 macro_rules! message {
     ($(#[$meta:meta])* pub struct $name:ident { $(
-        $(#[$field_meta:meta])* $field:ident : $t:ty $(= $default:expr)?, $versions:expr
-        $(, nullable $nullable:expr)? $(, tag $tag:literal)? $(, [$ignorable:ident])? ;
+        $(#[$field_meta:meta])* $field:ident : $t:ty $(= $default:expr)?, $from:literal $(..)? $(..= $to:literal)?
+        $(, nullable $null_from:literal $(..)? $(..= $null_to:literal)?)? $(, tag $tag:literal)? $(, [$ignorable:ident])? ;
     )* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
@@ -423,55 +489,56 @@ macro_rules! message {
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $( $field: $crate::message!(@default $($default)?), )* }
+                Self { $( $field: $crate::message!(@default $t $(, $default)?), )* }
             }
         }
 
         impl $crate::protocol::message::Value for $name {
+            const SMALLEST: usize = $crate::protocol::message::smallest(&[ $( (
+                $crate::message!(@versions $from $(, $to)?),
+                $crate::message!(@untagged $($tag)?),
+                <$t as $crate::protocol::message::Value>::SMALLEST,
+            ), )* ]);
+
             fn get(r: &mut $crate::protocol::message::Reader) -> Result<Self, $crate::protocol::message::DecodeError> {
-                use $crate::protocol::message::{DecodeError, Value, within};
+                #[allow(unused_mut)]
                 let mut it = Self::default();
-                let version = r.version();
-                $( if $crate::message!(@untagged $($tag)?) && within(&($versions), version) {
-                    it.$field = <$t as Value>::get(r)?;
-                    $( if !within(&($nullable), version) && it.$field.is_none() {
-                        return Err(DecodeError::Null(version));
+                $( if $crate::message!(@untagged $($tag)?) && $crate::message!(@versions $from $(, $to)?).hold(r.version()) {
+                    it.$field = <$t as $crate::protocol::message::Value>::get(r)?;
+                    $( if !$crate::message!(@versions $null_from $(, $null_to)?).hold(r.version()) && it.$field.is_none() {
+                        return Err($crate::protocol::message::DecodeError::Null(r.version()));
                     } )?
                 } )*
                 if r.flexible() {
                     for _ in 0..r.unsigned_varint()? {
+                        #[allow(unused_mut, unused_variables)]
                         let (tag, mut field) = r.tagged()?;
-                        match tag {
-                            $( $( $tag if within(&($versions), version) => it.$field = <$t as Value>::get(&mut field)?, )? )*
-                            _ => { let _ = &mut field; }
-                        }
+                        $( $crate::message!(@get_tagged ($($tag)?) ($from $(, $to)?) tag, field, it.$field); )*
                     }
                 }
                 Ok(it)
             }
 
             fn put(&self, w: &mut $crate::protocol::message::Writer<'_>) -> Result<(), $crate::protocol::message::EncodeError> {
-                use $crate::protocol::message::{EncodeError, Value, within};
-                let version = w.version();
-                let default = Self::default();
-                $( if within(&($versions), version) {
-                    $( if !within(&($nullable), version) && self.$field.is_none() {
-                        return Err(EncodeError::Null(version));
+                #[allow(unused_mut)]
+                let mut tagged = 0u32;
+                $( if $crate::message!(@versions $from $(, $to)?).hold(w.version()) {
+                    $( if !$crate::message!(@versions $null_from $(, $null_to)?).hold(w.version()) && self.$field.is_none() {
+                        return Err($crate::protocol::message::EncodeError::Null(w.version()));
                     } )?
-                    if $crate::message!(@untagged $($tag)?) { Value::put(&self.$field, w)?; }
-                } else if !$crate::message!(@ignorable $($ignorable)?) && self.$field != default.$field {
-                    return Err(EncodeError::Absent { field: stringify!($field), version });
+                    $crate::message!(@put ($($tag)?) w, tagged, self.$field, $t $(, $default)?);
+                } else if $crate::message!(@required $($ignorable)?) && self.$field != $crate::message!(@default $t $(, $default)?) {
+                    return Err($crate::protocol::message::EncodeError::Absent { field: stringify!($field), version: w.version() });
                 } )*
                 if w.flexible() {
-                    let count = 0u32 $( + $crate::message!(@tagged $($tag)? =>
-                        u32::from(within(&($versions), version) && self.$field != default.$field)) )*;
-                    w.unsigned_varint(count);
-                    $( $( if within(&($versions), version) && self.$field != default.$field {
-                        w.tagged($tag, &self.$field)?;
-                    } )? )*
+                    w.unsigned_varint(tagged);
+                    $( $crate::message!(@put_tagged ($($tag)?) ($from $(, $to)?) w, self.$field, $t $(, $default)?); )*
                 }
-                let _ = (&default, version);
                 Ok(())
+            }
+
+            fn room(&self) -> usize {
+                2 $( + $crate::protocol::message::Value::room(&self.$field) )*
             }
         }
 
@@ -491,12 +558,32 @@ macro_rules! message {
             }
         }
     };
-    (@default) => { Default::default() };
-    (@default $e:expr) => { ($e).into() };
+    (@versions $from:literal) => { $crate::protocol::message::Versions { from: $from, to: i16::MAX } };
+    (@versions $from:literal, $to:literal) => { $crate::protocol::message::Versions { from: $from, to: $to } };
+    (@default $t:ty) => { <$t>::default() };
+    (@default $t:ty, $default:expr) => { $default };
     (@untagged) => { true };
-    (@untagged $t:literal) => { false };
-    (@tagged => $e:expr) => { 0 };
-    (@tagged $t:literal => $e:expr) => { $e };
-    (@ignorable) => { false };
-    (@ignorable ignorable) => { true };
+    (@untagged $tag:literal) => { false };
+    (@get_tagged () ($($versions:tt)*) $tag:ident, $reader:ident, $value:expr) => {};
+    (@get_tagged ($number:literal) ($($versions:tt)*) $tag:ident, $reader:ident, $value:expr) => {
+        if $tag == $number && $crate::message!(@versions $($versions)*).hold($reader.version()) {
+            $value = $crate::protocol::message::Value::get(&mut $reader)?;
+        }
+    };
+    (@put () $w:ident, $tagged:ident, $value:expr, $t:ty $(, $default:expr)?) => {
+        $crate::protocol::message::Value::put(&$value, $w)?;
+    };
+    (@put ($number:literal) $w:ident, $tagged:ident, $value:expr, $t:ty $(, $default:expr)?) => {
+        $tagged += u32::from($value != $crate::message!(@default $t $(, $default)?));
+    };
+    (@put_tagged () ($($versions:tt)*) $w:ident, $value:expr, $t:ty $(, $default:expr)?) => {};
+    (@put_tagged ($number:literal) ($($versions:tt)*) $w:ident, $value:expr, $t:ty $(, $default:expr)?) => {
+        if $crate::message!(@versions $($versions)*).hold($w.version())
+            && $value != $crate::message!(@default $t $(, $default)?)
+        {
+            $w.tagged($number, &$value)?;
+        }
+    };
+    (@required) => { true };
+    (@required ignorable) => { false };
 }

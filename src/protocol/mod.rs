@@ -1,4 +1,6 @@
 //! The wire, and only the wire: no sockets, no clock, no retries.
 
+pub mod api;
 pub mod message;
+pub mod messages;
 pub mod types;

@@ -1,0 +1,20 @@
+//! Heartbeat (API 12).
+
+use crate::message;
+use crate::protocol::message::Str;
+
+message! {
+    pub struct HeartbeatRequest {
+        group_id: Str, 0..;
+        generation_id: i32, 0..;
+        member_id: Str, 0..;
+        group_instance_id: Option<Str>, 3..;
+    }
+}
+
+message! {
+    pub struct HeartbeatResponse {
+        throttle_time_ms: i32, 1.., [ignorable];
+        error_code: i16, 0..;
+    }
+}
