@@ -1,0 +1,38 @@
+//! The tracing subscriber: the one global of the program.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use super::Error;
+
+/// How a log line looks. Both go to standard error, so that standard output stays for what was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For a person: aligned text, coloured in a terminal unless `NO_COLOR` is set.
+    #[default]
+    Pretty,
+    /// For a collector: one JSON object a line.
+    Json,
+}
+
+/// Installs the subscriber. `filter` is `info`, or per target as in `info,highwater::client=debug`.
+pub fn init(filter: &str, format: LogFormat) -> Result<(), Error> {
+    let env_filter = EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| Error::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(env_filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_writer(std::io::stderr);
+    let installed = match format {
+        LogFormat::Pretty => builder.with_ansi(colour()).with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    installed.map_err(|_| Error::Logging)
+}
+
+fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
