@@ -4,6 +4,8 @@
 //! A vector is the body of one request or response in one version. Decoded and encoded again it must be the same bytes:
 //! a field that is missed, misread or defaulted wrongly shows as a difference.
 
+#![allow(clippy::unwrap_used)] // A vector that cannot be read is a failed test.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::LazyLock;

@@ -174,6 +174,11 @@ macro_rules! apis {
                 match self { $( Self::$name(body) => encode(body, version, out), )* }
             }
         }
+
+        #[cfg(test)]
+        fn defaults() -> Vec<(Request, Response)> {
+            vec![ $( ($request::default().into(), $response::default().into()), )* ]
+        }
     };
     (@body $body:ident, $key:literal, $name:ident, $versions:expr $(, $flexible:literal)?) => {
         impl Body for $body {
@@ -481,5 +486,121 @@ const fn rskafka_key(key: i16) -> ApiKey {
         65 => ApiKey::DescribeTransactions,
         66 => ApiKey::ListTransactions,
         _ => ApiKey::Unknown(Int16(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn Error>>;
+
+    /// Answers every request with `answer`, and `extra` bytes behind it.
+    async fn broker(mut peer: DuplexStream, answer: Response, version: Option<i16>, extra: &[u8]) -> Outcome {
+        let mut frame = vec![0; usize::try_from(peer.read_u32().await?)?];
+        peer.read_exact(&mut frame).await?;
+        let mut frame = Bytes::from(frame);
+        let header = decode_request_header(&mut frame)?;
+        assert_eq!(header.client_id, Some(Str::from_static("me")));
+        assert_eq!(Request::decode(header.api_key, header.api_version, frame)?.key(), header.api_key);
+        let mut out = BytesMut::new();
+        encode_response_frame(header.correlation_id, version.unwrap_or(header.api_version), &answer, &mut out)?;
+        out.extend_from_slice(extra);
+        let length = u32::try_from(out.len() - 4)?;
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        peer.write_all(&out).await?;
+        Ok(())
+    }
+
+    async fn asked(
+        request: Request,
+        answer: Response,
+        version: Option<i16>,
+        extra: &[u8],
+    ) -> Result<Versioned<Response>, Box<dyn Error>> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let mut messenger = Messenger::new(ours, 1 << 20, Arc::from("me"));
+        messenger.override_version_ranges(offered(APIS.iter().map(|row| (row.key, row.versions.clone()))));
+        let (said, served) = tokio::join!(request.send_over(&messenger), broker(theirs, answer, version, extra));
+        served?;
+        Ok(said?)
+    }
+
+    #[tokio::test]
+    async fn every_api_is_asked_and_answered_over_a_messenger() -> Outcome {
+        for ((request, response), row) in defaults().into_iter().zip(APIS) {
+            assert_eq!((request.key(), request.name()), (row.key, row.name));
+            let said = asked(request, response.clone(), None, b"").await?;
+            assert_eq!(said, Versioned { version: *row.client_versions.end(), body: response });
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn trailing_bytes_are_passed_over() -> Outcome {
+        let answer: Response = HeartbeatResponse { error_code: 27, ..Default::default() }.into();
+        let said = asked(HeartbeatRequest::default().into(), answer.clone(), None, b"more").await?;
+        assert_eq!(said.body, answer);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_knows_only_older_api_versions_is_understood() -> Outcome {
+        let known = ApiVersion { api_key: 18, min_version: 0, max_version: 2 };
+        let answer: Response =
+            ApiVersionsResponse { error_code: 35, api_keys: vec![known], ..Default::default() }.into();
+        let said = asked(ApiVersionsRequest::default().into(), answer.clone(), Some(0), b"").await?;
+        assert_eq!(said, Versioned { version: 0, body: answer });
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_record_set_shares_the_memory_of_its_frame() -> Outcome {
+        let mut frame = BytesMut::new();
+        let partition = PartitionData { records: Some(Bytes::from(vec![7; 1000])), ..Default::default() };
+        let topic = FetchableTopicResponse { partitions: vec![partition], ..Default::default() };
+        let body = FetchResponse { responses: vec![topic], ..Default::default() };
+        Response::from(body.clone()).encode(4, &mut frame)?;
+        let within = frame.as_ptr_range();
+        let mut cursor = Cursor::new(Vec::from(frame));
+        let read = Versioned::<FetchResponse>::read_versioned(&mut cursor, RskafkaVersion(Int16(4)))?;
+        assert_eq!(read.body, body);
+        let records = read.body.responses[0].partitions[0].records.clone().unwrap_or_default();
+        assert!(within.contains(&records.as_ptr()));
+        Ok(())
+    }
+
+    #[test]
+    fn rskafka_means_the_same_keys() {
+        assert!(APIS.is_sorted_by_key(|row| row.key));
+        for row in APIS {
+            assert_eq!(rskafka_key(row.key), ApiKey::from(Int16(row.key)), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn the_highest_version_that_both_know_is_spoken() {
+        for (range, spoken) in [(0..=3, Some(3)), (0..=99, Some(4)), (4..=9, Some(4)), (5..=9, None)] {
+            assert_eq!(HeartbeatRequest::spoken(&range), spoken, "{range:?}");
+        }
+        // Versions 4 and up of AddPartitionsToTxn are between brokers (KIP-890).
+        assert_eq!(AddPartitionsToTxnRequest::spoken(&(0..=5)), Some(3));
+        #[allow(clippy::reversed_empty_ranges)]
+        let flipped = offered([(18, 3..=1), (3, 0..=12)]);
+        assert_eq!(flipped.len(), 1);
+    }
+
+    #[test]
+    fn a_frame_that_fails_leaves_nothing_behind() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let request = FindCoordinatorRequest { key: "a".into(), ..Default::default() };
+        let failed = encode_request_frame(1, 5, None, &request.into(), &mut out);
+        assert_eq!(failed, Err(EncodeError::Absent { field: "key", version: 5 }));
+        assert_eq!(out, "before");
     }
 }

@@ -400,6 +400,7 @@ impl<T: Value> Value for Vec<T> {
 
 impl<T: Value> Nullable for Vec<T> {
     fn get_nullable(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        const { assert!(size_of::<T>() <= LARGEST_RATIO * T::SMALLEST) };
         let Some(n) = reader.length(Width::Long)? else { return Ok(None) };
         reader.need(n.saturating_mul(T::SMALLEST))?;
         let mut items = Vec::with_capacity(n.min(reserve::<T>(reader.rest.len())));
@@ -412,6 +413,10 @@ impl<T: Value> Nullable for Vec<T> {
         writer.length(None, Width::Long)
     }
 }
+
+/// How many times larger in memory than in its smallest form on the wire an array's item may be. An array of a larger one
+/// does not compile; so "a small multiple of the frame" is this number, doubled at most while an array grows.
+pub const LARGEST_RATIO: usize = 64;
 
 /// How many items to make room for at once: a struct in memory can be far larger than its smallest form on the wire,
 /// so room grows with what is really read, from at most four times the bytes that are left.
@@ -586,4 +591,105 @@ macro_rules! message {
     };
     (@required) => { true };
     (@required ignorable) => { false };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::message! {
+        pub struct Item {
+            id: i64, 0..;
+            name: Option<Str>, 0.., nullable 2..;
+        }
+    }
+
+    crate::message! {
+        pub struct Sample {
+            count: i32 = -1, 1..=2;
+            hint: i32 = -1, 1.., [ignorable];
+            items: Vec<Item>, 0..;
+            rack: Str, 3.., tag 0;
+            inner: Option<Item>, 3.., tag 5;
+        }
+    }
+
+    fn written(value: &impl Value, version: i16) -> Result<Bytes, EncodeError> {
+        let mut out = BytesMut::new();
+        value.put(&mut Writer::new(&mut out, version, version >= 3))?;
+        Ok(out.freeze())
+    }
+
+    fn read<T: Value>(bytes: &[u8], version: i16) -> Result<T, DecodeError> {
+        T::get(&mut Reader::new(Bytes::copy_from_slice(bytes), version, version >= 3))
+    }
+
+    #[test]
+    fn what_is_written_is_read() -> Result<(), Box<dyn std::error::Error>> {
+        let items = vec![Item { id: 7, name: Some("ä".into()) }];
+        let cases = [
+            (0, Sample { items: items.clone(), ..Sample::default() }),
+            (1, Sample { count: 2, hint: 3, items: items.clone(), ..Sample::default() }),
+            (2, Sample { items: vec![Item { id: 1, name: None }], ..Sample::default() }),
+            (3, Sample { items: items.clone(), rack: "a".into(), ..Sample::default() }),
+            (3, Sample { inner: items.first().cloned(), ..Sample::default() }),
+        ];
+        for (version, sample) in cases {
+            let bytes = written(&sample, version)?;
+            assert!(sample.room() >= bytes.len(), "{sample:?} v{version}: {} < {}", sample.room(), bytes.len());
+            assert_eq!(read::<Sample>(&bytes, version)?, sample, "v{version}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_version_cannot_say_is_an_error_unless_it_may_be_ignored() {
+        let absent = |field, version| Err(EncodeError::Absent { field, version });
+        assert_eq!(written(&Sample { count: 2, ..Sample::default() }, 0), absent("count", 0));
+        assert_eq!(written(&Sample { rack: "a".into(), ..Sample::default() }, 2), absent("rack", 2));
+        assert_eq!(written(&Sample { hint: 9, ..Sample::default() }, 0), written(&Sample::default(), 0));
+        assert_eq!(written(&Item::default(), 1), Err(EncodeError::Null(1)));
+        assert_eq!(read::<Item>(&[0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff], 1), Err(DecodeError::Null(1)));
+        let long = Str::from("x".repeat(40_000));
+        assert_eq!(written(&long, 0), Err(EncodeError::TooLong(40_000)));
+        assert!(written(&long, 3).is_ok());
+    }
+
+    #[test]
+    fn tags_we_do_not_know_are_passed_over() {
+        let items_then_tags = [0, 0, 0, 5, 1, 3, 9, 2, 0xaa, 0xbb, 0, 2, 1 + 1, b'r', 40, 0];
+        let sample: Result<Sample, _> = read(&items_then_tags, 3);
+        assert_eq!(sample, Ok(Sample { hint: 5, rack: "r".into(), ..Sample::default() }));
+    }
+
+    #[test]
+    fn a_length_is_checked_before_memory_is_asked_for() {
+        let cases: [(&[u8], i16, DecodeError); 6] = [
+            (&[0x7f, 0xff, 0xff, 0xff], 0, DecodeError::Short { needed: 0x7fff_ffff * Item::SMALLEST, left: 0 }),
+            (&[0, 0, 0, 2, 1, 2, 3], 0, DecodeError::Short { needed: 2 * Item::SMALLEST, left: 3 }),
+            (&[0xff, 0xff, 0xff, 0xfe], 0, DecodeError::Length(-2)),
+            (&[0xff, 0xff, 0xff, 0xff], 0, DecodeError::Null(0)),
+            (&[0xff, 0xff, 0xff, 0xff, 0x1f], 3, DecodeError::Varint),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 0x00], 3, DecodeError::Varint),
+        ];
+        for (bytes, version, error) in cases {
+            assert_eq!(read::<Vec<Item>>(bytes, version), Err(error), "{bytes:?}");
+        }
+        assert_eq!(Item::SMALLEST, 9);
+        assert_eq!(smallest(&[]), 1);
+    }
+
+    #[test]
+    fn memory_stays_a_small_multiple_of_the_frame() -> Result<(), DecodeError> {
+        for count in [1u32, 10, 1000, 60_000] {
+            let mut frame = count.to_be_bytes().to_vec();
+            frame.resize(4 + 2 * count as usize, 0);
+            let texts: Vec<Str> = read(&frame, 0)?;
+            let memory = texts.capacity() * size_of::<Str>();
+            assert!(memory <= 2 * LARGEST_RATIO * frame.len(), "{memory} for {}", frame.len());
+        }
+        // However many items a frame claims, no more room is made at once than for what is left of it.
+        assert!(reserve::<Item>(1000) * size_of::<Item>() <= 4 * 1000 + size_of::<Item>());
+        Ok(())
+    }
 }

@@ -69,13 +69,8 @@ impl Telemetry {
             .build()
             .map_err(|error| Error::Metrics(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let inner = Inner {
-            registry,
-            provider,
-            sources: Mutex::default(),
-            live: Mutex::default(),
-            ready: Mutex::default(),
-        };
+        let inner =
+            Inner { registry, provider, sources: Mutex::default(), live: Mutex::default(), ready: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
