@@ -1,4 +1,9 @@
-//! AddOffsetsToTxn (API 25).
+//! AddOffsetsToTxn (API 25): a transaction is about to commit offsets of a group (KIP-98).
+//!
+//! - 1: KIP-219
+//! - 2: PRODUCER_FENCED may be answered (KIP-588)
+//! - 3: KIP-482
+//! - 4: TRANSACTION_ABORTABLE may be answered (KIP-890)
 
 use crate::message;
 use crate::protocol::message::Str;

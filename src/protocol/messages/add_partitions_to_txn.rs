@@ -1,4 +1,12 @@
-//! AddPartitionsToTxn (API 24).
+//! AddPartitionsToTxn (API 24): a transaction is about to write to partitions (KIP-98).
+//!
+//! Clients speak versions up to 3. From 4 on this is what brokers ask each other, for many transactions at a time.
+//!
+//! - 1: KIP-219
+//! - 2: PRODUCER_FENCED may be answered (KIP-588)
+//! - 3: KIP-482
+//! - 4: many transactions, and a check alone (KIP-890)
+//! - 5: TRANSACTION_ABORTABLE may be answered (KIP-890)
 
 use crate::message;
 use crate::protocol::message::Str;

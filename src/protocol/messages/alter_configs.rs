@@ -1,4 +1,9 @@
-//! AlterConfigs (API 33).
+//! AlterConfigs (API 33): replaces all settings of a resource; what is not named is reset (KIP-133).
+//!
+//! IncrementalAlterConfigs takes its place wherever the broker knows it (KIP-339).
+//!
+//! - 1: KIP-219
+//! - 2: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;

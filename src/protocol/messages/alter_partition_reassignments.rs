@@ -1,4 +1,6 @@
-//! AlterPartitionReassignments (API 45).
+//! AlterPartitionReassignments (API 45): moves partitions to other replicas, or calls that off (KIP-455).
+//!
+//! - 1: whether the number of replicas may change by it (KIP-860)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -21,6 +23,7 @@ message! {
 message! {
     pub struct ReassignablePartition {
         partition_index: i32, 0..;
+        /// Null to call a move off.
         replicas: Option<Vec<i32>>, 0..;
     }
 }

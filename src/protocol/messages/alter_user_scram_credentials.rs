@@ -1,4 +1,6 @@
-//! AlterUserScramCredentials (API 51).
+//! AlterUserScramCredentials (API 51): sets or removes the SCRAM credentials of users (KIP-554).
+//!
+//! A password does not cross the wire: the client salts it and sends the result.
 
 use bytes::Bytes;
 
@@ -22,6 +24,7 @@ message! {
 message! {
     pub struct ScramCredentialUpsertion {
         name: Str, 0..;
+        /// 1: SCRAM-SHA-256; 2: SCRAM-SHA-512.
         mechanism: i8, 0..;
         iterations: i32, 0..;
         salt: Bytes, 0..;

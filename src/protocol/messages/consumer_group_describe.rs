@@ -1,4 +1,6 @@
-//! ConsumerGroupDescribe (API 69).
+//! ConsumerGroupDescribe (API 69): state, members and assignments of groups of the new consumer protocol (KIP-848).
+//!
+//! - 1: whether a member still speaks the classic protocol (KIP-1099)
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -27,6 +29,7 @@ message! {
         assignment_epoch: i32, 0..;
         assignor_name: Str, 0..;
         members: Vec<ConsumerGroupDescribeMember>, 0..;
+        /// A bit for each operation that the asker may do; `i32::MIN` when it was not asked for.
         authorized_operations: i32 = i32::MIN, 0..;
     }
 }
@@ -42,7 +45,9 @@ message! {
         subscribed_topic_names: Vec<Str>, 0..;
         subscribed_topic_regex: Option<Str>, 0..;
         assignment: ConsumerGroupDescribeAssignment, 0..;
+        /// What it will have once all have given up what they must.
         target_assignment: ConsumerGroupDescribeAssignment, 0..;
+        /// -1: unknown; 0: classic; 1: consumer.
         member_type: i8 = -1, 1.., [ignorable];
     }
 }

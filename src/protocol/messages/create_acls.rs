@@ -1,4 +1,8 @@
-//! CreateAcls (API 30).
+//! CreateAcls (API 30): adds access rules (KIP-140).
+//!
+//! - 1: names that are prefixes (KIP-290)
+//! - 2: KIP-482
+//! - 3: users as a resource (KIP-373)
 
 use crate::message;
 use crate::protocol::message::Str;

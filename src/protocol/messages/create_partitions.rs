@@ -1,4 +1,8 @@
-//! CreatePartitions (API 37).
+//! CreatePartitions (API 37): raises the number of a topic's partitions (KIP-195).
+//!
+//! - 1: KIP-219
+//! - 2: KIP-482
+//! - 3: THROTTLING_QUOTA_EXCEEDED may be answered (KIP-599)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -14,7 +18,9 @@ message! {
 message! {
     pub struct CreatePartitionsTopic {
         name: Str, 0..;
+        /// The number there shall be, not how many more.
         count: i32, 0..;
+        /// Null to let the broker place the replicas.
         assignments: Option<Vec<CreatePartitionsAssignment>> = Some(Vec::new()), 0..;
     }
 }

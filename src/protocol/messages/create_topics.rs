@@ -1,4 +1,11 @@
-//! CreateTopics (API 19).
+//! CreateTopics (API 19): makes topics, or only checks that it could (KIP-4).
+//!
+//! - 2: throttle time (KIP-124)
+//! - 3: KIP-219
+//! - 4: -1 leaves the number of partitions or replicas to the broker (KIP-464)
+//! - 5: KIP-482; what was made, with its configuration (KIP-525)
+//! - 6: THROTTLING_QUOTA_EXCEEDED may be answered (KIP-599)
+//! - 7: the new topic's id (KIP-516)
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -7,6 +14,7 @@ message! {
     pub struct CreateTopicsRequest {
         topics: Vec<CreatableTopic>, 0..;
         timeout_ms: i32 = 60000, 0..;
+        /// Check, and make nothing.
         validate_only: bool, 1..;
     }
 }
@@ -14,8 +22,11 @@ message! {
 message! {
     pub struct CreatableTopic {
         name: Str, 0..;
+        /// -1 with `assignments` or, from version 4, for the broker's default.
         num_partitions: i32, 0..;
+        /// -1 with `assignments` or, from version 4, for the broker's default.
         replication_factor: i16, 0..;
+        /// Empty to let the broker place the replicas.
         assignments: Vec<CreatableReplicaAssignment>, 0..;
         configs: Vec<CreatableTopicConfig>, 0..;
     }
@@ -51,6 +62,7 @@ message! {
         topic_config_error_code: i16, 5.., tag 0, [ignorable];
         num_partitions: i32 = -1, 5.., [ignorable];
         replication_factor: i16 = -1, 5.., [ignorable];
+        /// Null when the asker may not see them; `topic_config_error_code` then says why.
         configs: Option<Vec<CreatableTopicConfigs>> = Some(Vec::new()), 5.., [ignorable];
     }
 }

@@ -1,4 +1,8 @@
-//! DeleteGroups (API 42).
+//! DeleteGroups (API 42): removes empty groups and what they committed, asked of their coordinator (KIP-229).
+//!
+//! - 1: KIP-219
+//! - 2: KIP-482
+//! - 3: an error message a group
 
 use crate::message;
 use crate::protocol::message::Str;

@@ -1,4 +1,7 @@
-//! DeleteRecords (API 21).
+//! DeleteRecords (API 21): moves the start of partitions forward, asked of their leaders (KIP-107).
+//!
+//! - 1: KIP-219
+//! - 2: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -20,6 +23,7 @@ message! {
 message! {
     pub struct DeleteRecordsPartition {
         partition_index: i32, 0..;
+        /// The new start; -1 for the high watermark.
         offset: i64, 0..;
     }
 }

@@ -1,4 +1,11 @@
-//! DeleteTopics (API 20).
+//! DeleteTopics (API 20): removes topics (KIP-4).
+//!
+//! - 1: throttle time (KIP-124)
+//! - 2: KIP-219
+//! - 3: TOPIC_DELETION_DISABLED may be answered (KIP-322)
+//! - 4: KIP-482
+//! - 5: an error message, and THROTTLING_QUOTA_EXCEEDED (KIP-599)
+//! - 6: topics by name or by id, in another list (KIP-516)
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -6,6 +13,7 @@ use crate::protocol::message::{Str, Uuid};
 message! {
     pub struct DeleteTopicsRequest {
         topics: Vec<DeleteTopicState>, 6..;
+        /// Up to version 5; later versions have `topics`.
         topic_names: Vec<Str>, 0..=5, [ignorable];
         timeout_ms: i32, 0..;
     }
@@ -13,6 +21,7 @@ message! {
 
 message! {
     pub struct DeleteTopicState {
+        /// Null when the id says which topic.
         name: Option<Str>, 6..;
         topic_id: Uuid, 6..;
     }

@@ -1,4 +1,8 @@
-//! DescribeAcls (API 29).
+//! DescribeAcls (API 29): the access rules that match a filter (KIP-140).
+//!
+//! - 1: names that are prefixes (KIP-290)
+//! - 2: KIP-482
+//! - 3: users as a resource (KIP-373)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -6,6 +10,7 @@ use crate::protocol::message::Str;
 message! {
     pub struct DescribeAclsRequest {
         resource_type_filter: i8, 0..;
+        /// Null matches any.
         resource_name_filter: Option<Str> = Some(Str::default()), 0..;
         pattern_type_filter: i8 = 3, 1..;
         principal_filter: Option<Str> = Some(Str::default()), 0..;

@@ -1,4 +1,7 @@
-//! DescribeCluster (API 60).
+//! DescribeCluster (API 60): the nodes of a cluster and its id, without its topics (KIP-700).
+//!
+//! - 1: brokers or controllers (KIP-919)
+//! - 2: brokers that are fenced as well, when asked for (KIP-1073)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -6,6 +9,7 @@ use crate::protocol::message::Str;
 message! {
     pub struct DescribeClusterRequest {
         include_cluster_authorized_operations: bool, 0..;
+        /// 1: brokers; 2: controllers.
         endpoint_type: i8 = 1, 1..;
         include_fenced_brokers: bool, 2..;
     }
@@ -20,6 +24,7 @@ message! {
         cluster_id: Str, 0..;
         controller_id: i32 = -1, 0..;
         brokers: Vec<DescribeClusterBroker>, 0..;
+        /// A bit for each operation that the asker may do; `i32::MIN` when it was not asked for.
         cluster_authorized_operations: i32 = i32::MIN, 0..;
     }
 }

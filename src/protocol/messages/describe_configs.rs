@@ -1,4 +1,11 @@
-//! DescribeConfigs (API 32).
+//! DescribeConfigs (API 32): the settings of topics, brokers and other resources (KIP-133).
+//!
+//! The settings of a broker are asked of that broker, all others of any.
+//!
+//! - 1: where a value comes from, and what it overrides (KIP-226)
+//! - 2: KIP-219
+//! - 3: the type of a setting and its documentation (KIP-569)
+//! - 4: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -13,8 +20,10 @@ message! {
 
 message! {
     pub struct DescribeConfigsResource {
+        /// 2: topic; 4: broker; 8: a broker's loggers; 16: client metrics; 32: group.
         resource_type: i8, 0..;
         resource_name: Str, 0..;
+        /// Null for all settings.
         configuration_keys: Option<Vec<Str>> = Some(Vec::new()), 0..;
     }
 }
@@ -39,6 +48,7 @@ message! {
 message! {
     pub struct DescribeConfigsResourceResult {
         name: Str, 0..;
+        /// Null for a setting that is sensitive, or has no value.
         value: Option<Str> = Some(Str::default()), 0..;
         read_only: bool, 0..;
         config_source: i8 = -1, 1.., [ignorable];

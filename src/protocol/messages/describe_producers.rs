@@ -1,4 +1,5 @@
-//! DescribeProducers (API 61).
+//! DescribeProducers (API 61): the producers that a partition's leader keeps in mind, to find transactions that hang
+//! (KIP-664).
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -46,6 +47,7 @@ message! {
         last_sequence: i32 = -1, 0..;
         last_timestamp: i64 = -1, 0..;
         coordinator_epoch: i32, 0..;
+        /// -1 when no transaction is open.
         current_txn_start_offset: i64 = -1, 0..;
     }
 }

@@ -1,4 +1,6 @@
-//! DescribeShareGroupOffsets (API 90).
+//! DescribeShareGroupOffsets (API 90): from where share groups read (KIP-932).
+//!
+//! - 1: how many records they have before them (KIP-1226)
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -12,6 +14,7 @@ message! {
 message! {
     pub struct DescribeShareGroupOffsetsRequestGroup {
         group_id: Str, 0..;
+        /// Null for all topics.
         topics: Option<Vec<DescribeShareGroupOffsetsRequestTopic>> = Some(Vec::new()), 0..;
     }
 }

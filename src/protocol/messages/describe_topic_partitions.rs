@@ -1,4 +1,5 @@
-//! DescribeTopicPartitions (API 75).
+//! DescribeTopicPartitions (API 75): topics page by page, with the replicas that may lead when none is in sync
+//! (KIP-966).
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -7,6 +8,7 @@ message! {
     pub struct DescribeTopicPartitionsRequest {
         topics: Vec<DescribeTopicPartitionsTopicRequest>, 0..;
         response_partition_limit: i32 = 2000, 0..;
+        /// Null for the first page.
         cursor: Option<DescribeTopicPartitionsCursor>, 0..;
     }
 }
@@ -18,6 +20,7 @@ message! {
 }
 
 message! {
+    /// Where the next page begins.
     pub struct DescribeTopicPartitionsCursor {
         topic_name: Str, 0..;
         partition_index: i32, 0..;
@@ -28,6 +31,7 @@ message! {
     pub struct DescribeTopicPartitionsResponse {
         throttle_time_ms: i32, 0.., [ignorable];
         topics: Vec<DescribeTopicPartitionsResponseTopic>, 0..;
+        /// Null after the last page.
         next_cursor: Option<DescribeTopicPartitionsCursor>, 0..;
     }
 }
@@ -39,6 +43,7 @@ message! {
         topic_id: Uuid, 0.., [ignorable];
         is_internal: bool, 0.., [ignorable];
         partitions: Vec<DescribeTopicPartitionsResponsePartition>, 0..;
+        /// A bit for each operation that the asker may do; `i32::MIN` when it was not asked for.
         topic_authorized_operations: i32 = i32::MIN, 0..;
     }
 }

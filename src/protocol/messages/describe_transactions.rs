@@ -1,4 +1,4 @@
-//! DescribeTransactions (API 65).
+//! DescribeTransactions (API 65): the state of transactional ids, asked of their coordinator (KIP-664).
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -22,6 +22,7 @@ message! {
         transactional_id: Str, 0..;
         transaction_state: Str, 0..;
         transaction_timeout_ms: i32, 0..;
+        /// -1 when no transaction is open.
         transaction_start_time_ms: i64, 0..;
         producer_id: i64, 0..;
         producer_epoch: i16, 0..;

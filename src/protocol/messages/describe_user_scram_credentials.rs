@@ -1,10 +1,11 @@
-//! DescribeUserScramCredentials (API 50).
+//! DescribeUserScramCredentials (API 50): which SCRAM mechanisms users have, without their secrets (KIP-554).
 
 use crate::message;
 use crate::protocol::message::Str;
 
 message! {
     pub struct DescribeUserScramCredentialsRequest {
+        /// Null or empty for all.
         users: Option<Vec<ScramUserName>> = Some(Vec::new()), 0..;
     }
 }

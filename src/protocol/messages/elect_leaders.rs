@@ -1,11 +1,16 @@
-//! ElectLeaders (API 43).
+//! ElectLeaders (API 43): has the controller choose the leaders of partitions anew (KIP-183).
+//!
+//! - 1: unclean elections as well as preferred ones (KIP-460)
+//! - 2: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;
 
 message! {
     pub struct ElectLeadersRequest {
+        /// 0: preferred; 1: unclean.
         election_type: i8, 1..;
+        /// Null for all partitions.
         topic_partitions: Option<Vec<ElectLeadersTopicPartitions>> = Some(Vec::new()), 0..;
         timeout_ms: i32 = 60000, 0..;
     }

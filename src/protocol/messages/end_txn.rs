@@ -1,4 +1,10 @@
-//! EndTxn (API 26).
+//! EndTxn (API 26): commits or aborts a transaction (KIP-98).
+//!
+//! - 1: KIP-219
+//! - 2: PRODUCER_FENCED may be answered (KIP-588)
+//! - 3: KIP-482
+//! - 4: TRANSACTION_ABORTABLE may be answered (KIP-890)
+//! - 5: the epoch rises with every transaction, and the response tells the new one (KIP-890)
 
 use crate::message;
 use crate::protocol::message::Str;

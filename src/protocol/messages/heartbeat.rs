@@ -1,4 +1,9 @@
-//! Heartbeat (API 12).
+//! Heartbeat (API 12): a classic member is alive, and learns whether its group is rebalancing.
+//!
+//! - 1: throttle time (KIP-124)
+//! - 2: KIP-219
+//! - 3: static members (KIP-345)
+//! - 4: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;

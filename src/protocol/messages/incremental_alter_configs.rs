@@ -1,4 +1,6 @@
-//! IncrementalAlterConfigs (API 44).
+//! IncrementalAlterConfigs (API 44): sets, resets or edits single settings of a resource (KIP-339).
+//!
+//! - 1: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -21,6 +23,7 @@ message! {
 message! {
     pub struct IncrementalAlterableConfig {
         name: Str, 0..;
+        /// 0: set; 1: delete; 2: append to a list; 3: subtract from a list.
         config_operation: i8, 0..;
         value: Option<Str> = Some(Str::default()), 0..;
     }

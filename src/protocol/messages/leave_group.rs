@@ -1,4 +1,10 @@
-//! LeaveGroup (API 13).
+//! LeaveGroup (API 13): members leave a classic group without waiting for their session to end.
+//!
+//! - 1: throttle time (KIP-124)
+//! - 2: KIP-219
+//! - 3: many members in one request, static ones by their instance id (KIP-345)
+//! - 4: KIP-482
+//! - 5: why they leave (KIP-800)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -12,6 +18,7 @@ message! {
 }
 
 message! {
+    /// A member, by its id or, when static, by its instance id.
     pub struct MemberIdentity {
         member_id: Str, 3..;
         group_instance_id: Option<Str>, 3..;

@@ -1,4 +1,7 @@
-//! ListConfigResources (API 74).
+//! ListConfigResources (API 74): the resources that have settings of their own.
+//!
+//! - 0: client metrics subscriptions only (KIP-1000)
+//! - 1: all types, and a filter by them (KIP-1142)
 
 use crate::message;
 use crate::protocol::message::Str;

@@ -1,4 +1,4 @@
-//! ListPartitionReassignments (API 46).
+//! ListPartitionReassignments (API 46): the moves of partitions that are under way (KIP-455).
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -6,6 +6,7 @@ use crate::protocol::message::Str;
 message! {
     pub struct ListPartitionReassignmentsRequest {
         timeout_ms: i32 = 60000, 0..;
+        /// Null for all.
         topics: Option<Vec<ListPartitionReassignmentsTopics>>, 0..;
     }
 }

@@ -1,4 +1,7 @@
-//! ListTransactions (API 66).
+//! ListTransactions (API 66): the transactional ids that one broker coordinates (KIP-664).
+//!
+//! - 1: only transactions older than a time (KIP-994)
+//! - 2: only ids that match a regular expression (KIP-1152)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -7,6 +10,7 @@ message! {
     pub struct ListTransactionsRequest {
         state_filters: Vec<Str>, 0..;
         producer_id_filters: Vec<i64>, 0..;
+        /// In milliseconds; -1 for all.
         duration_filter: i64 = -1, 1..;
         transactional_id_pattern: Option<Str>, 2..;
     }

@@ -1,4 +1,14 @@
-//! What crosses the wire: one file an API, holding its request, its response and their structs.
+//! What crosses the wire: one file an API, holding its request, its response and their structs, in Kafka's own names
+//! (made unique where two APIs share one) and in the versions of Kafka 4.4, which begin where Kafka 4.0 begins
+//! (KIP-896).
+//!
+//! A file's head says what its API is for and what each version brought. Three kinds of version are the same
+//! everywhere and are named there by their KIP alone: KIP-219, from which a broker answers first and mutes the
+//! connection afterwards when a quota is exceeded, so that `throttle_time_ms` is for the client to honour; KIP-482,
+//! the flexible encoding; and versions that only allow another error code.
+//!
+//! The wire's sentinels (-1, an empty text, a zero id) are kept as they are here; the room above turns them into
+//! `Option`.
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;

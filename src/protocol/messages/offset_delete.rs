@@ -1,4 +1,5 @@
-//! OffsetDelete (API 47).
+//! OffsetDelete (API 47): forgets what a group has committed for partitions it does not read (KIP-496). Never
+//! flexible.
 
 use crate::message;
 use crate::protocol::message::Str;

@@ -1,10 +1,16 @@
-//! OffsetForLeaderEpoch (API 23).
+//! OffsetForLeaderEpoch (API 23): where a leader's epoch ended, by which a reader notices that a log was cut
+//! (KIP-101).
+//!
+//! - 2: the leader epoch the asker knows, to fence it (KIP-320)
+//! - 3: who asks, a replica or a consumer (KIP-392)
+//! - 4: KIP-482
 
 use crate::message;
 use crate::protocol::message::Str;
 
 message! {
     pub struct OffsetForLeaderEpochRequest {
+        /// -1 for consumers; -2 for an asker that may see beyond the high watermark.
         replica_id: i32 = -2, 3.., [ignorable];
         topics: Vec<OffsetForLeaderTopic>, 0..;
     }
@@ -40,10 +46,12 @@ message! {
 }
 
 message! {
+    /// How far the asked-for epoch reaches in the leader's log.
     pub struct OffsetForLeaderEndOffset {
         error_code: i16, 0..;
         partition: i32, 0..;
         leader_epoch: i32 = -1, 1.., [ignorable];
+        /// -1 when the epoch is unknown.
         end_offset: i64 = -1, 0..;
     }
 }

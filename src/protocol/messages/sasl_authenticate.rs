@@ -1,4 +1,7 @@
-//! SaslAuthenticate (API 36).
+//! SaslAuthenticate (API 36): one token of a SASL exchange, either way (KIP-152).
+//!
+//! - 1: how long the session lasts before the client must authenticate again (KIP-368)
+//! - 2: KIP-482
 
 use bytes::Bytes;
 
@@ -16,6 +19,7 @@ message! {
         error_code: i16, 0..;
         error_message: Option<Str> = Some(Str::default()), 0..;
         auth_bytes: Bytes, 0..;
+        /// 0 when the session does not end.
         session_lifetime_ms: i64, 1.., [ignorable];
     }
 }

@@ -1,4 +1,6 @@
-//! SaslHandshake (API 17).
+//! SaslHandshake (API 17): picks the SASL mechanism of a connection (KIP-43). Never flexible (KAFKA-9577).
+//!
+//! After version 0 the tokens follow as bare frames, after version 1 in SaslAuthenticate (KIP-152).
 
 use crate::message;
 use crate::protocol::message::Str;

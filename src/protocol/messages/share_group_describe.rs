@@ -1,4 +1,5 @@
-//! ShareGroupDescribe (API 77).
+//! ShareGroupDescribe (API 77): state, members and assignments of share groups (KIP-932). Version 0 was an early
+//! access one.
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -27,6 +28,7 @@ message! {
         assignment_epoch: i32, 0..;
         assignor_name: Str, 0..;
         members: Vec<ShareGroupDescribeMember>, 0..;
+        /// A bit for each operation that the asker may do; `i32::MIN` when it was not asked for.
         authorized_operations: i32 = i32::MIN, 0..;
     }
 }

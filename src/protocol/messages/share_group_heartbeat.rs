@@ -1,4 +1,5 @@
-//! ShareGroupHeartbeat (API 76).
+//! ShareGroupHeartbeat (API 76): a member of a share group joins, lives and leaves (KIP-932). Member epoch 0 joins, -1
+//! leaves. Version 0 was an early access one.
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
@@ -7,6 +8,7 @@ message! {
     pub struct ShareGroupHeartbeatRequest {
         group_id: Str, 0..;
         member_id: Str, 0..;
+        /// 0 joins, -1 leaves.
         member_epoch: i32, 0..;
         rack_id: Option<Str>, 0..;
         subscribed_topic_names: Option<Vec<Str>>, 0..;
@@ -21,6 +23,7 @@ message! {
         member_id: Option<Str>, 0..;
         member_epoch: i32, 0..;
         heartbeat_interval_ms: i32, 0..;
+        /// Null when unchanged.
         assignment: Option<ShareGroupHeartbeatAssignment>, 0..;
     }
 }

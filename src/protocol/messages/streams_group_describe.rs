@@ -1,4 +1,6 @@
-//! StreamsGroupDescribe (API 89).
+//! StreamsGroupDescribe (API 89): state, topology, members and tasks of streams groups (KIP-1071).
+//!
+//! - 1: the topology as the application described it (KIP-1331), and the assignor that is next (KIP-1357)
 
 use crate::message;
 use crate::protocol::message::Str;
@@ -26,10 +28,13 @@ message! {
         group_state: Str, 0..;
         group_epoch: i32, 0..;
         assignment_epoch: i32, 0..;
+        /// Null after an error.
         topology: Option<StreamsTopology>, 0..;
         members: Vec<StreamsGroupDescribeMember>, 0..;
+        /// A bit for each operation that the asker may do; `i32::MIN` when it was not asked for.
         authorized_operations: i32 = i32::MIN, 0..;
         topology_description: Option<StreamsTopologyDescription>, 1..;
+        /// 0: not asked for; 1: the broker has none; 2: it could not read it; 3: given.
         topology_description_status: i8, 1..;
         assignor_name: Option<Str>, 1.., [ignorable];
     }
@@ -89,6 +94,7 @@ message! {
 }
 
 message! {
+    /// Where a member answers interactive queries.
     pub struct StreamsEndpoint {
         host: Str, 0..;
         port: u16, 0..;

@@ -1,4 +1,10 @@
-//! SyncGroup (API 14).
+//! SyncGroup (API 14): the leader of a classic group hands in what it has assigned, every member fetches its part.
+//!
+//! - 1: throttle time (KIP-124)
+//! - 2: KIP-219
+//! - 3: static members (KIP-345)
+//! - 4: KIP-482
+//! - 5: the protocol's type and name, which must be those of the group (KIP-559)
 
 use bytes::Bytes;
 
@@ -13,6 +19,7 @@ message! {
         group_instance_id: Option<Str>, 3..;
         protocol_type: Option<Str>, 5.., [ignorable];
         protocol_name: Option<Str>, 5.., [ignorable];
+        /// Empty for all but the leader.
         assignments: Vec<SyncGroupRequestAssignment>, 0..;
     }
 }
@@ -30,6 +37,7 @@ message! {
         error_code: i16, 0..;
         protocol_type: Option<Str>, 5.., [ignorable];
         protocol_name: Option<Str>, 5.., [ignorable];
+        /// For consumers, a ConsumerProtocolAssignment.
         assignment: Bytes, 0..;
     }
 }

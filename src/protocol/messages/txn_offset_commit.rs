@@ -1,4 +1,11 @@
-//! TxnOffsetCommit (API 28).
+//! TxnOffsetCommit (API 28): commits offsets of a group as part of a transaction, to the group's coordinator (KIP-98).
+//!
+//! - 1: KIP-219
+//! - 2: the leader epoch of the offset (KIP-320)
+//! - 3: KIP-482; the member that commits, so that a former one is fenced (KIP-447)
+//! - 4: TRANSACTION_ABORTABLE may be answered (KIP-890)
+//! - 5: adds the group to the transaction by itself; allowed only with `transaction.version` 2 (KIP-890)
+//! - 6: topics by id instead of by name (KIP-1319)
 
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
