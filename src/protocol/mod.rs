@@ -1,6 +1,7 @@
 //! The wire, and only the wire: no sockets, no clock, no retries.
 
 pub mod api;
+pub mod error;
 pub mod message;
 pub mod messages;
 pub mod types;
