@@ -1,7 +1,10 @@
 //! The wire, and only the wire: no sockets, no clock, no retries.
 
 pub mod api;
+pub mod batch;
+pub mod compression;
 pub mod error;
 pub mod message;
 pub mod messages;
+pub mod murmur;
 pub mod types;

@@ -19,7 +19,8 @@ pub type LeaderEpoch = i32;
 pub type TopicId = Uuid;
 
 /// A topic's name; cloning it costs a counter.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(from = "String")]
 pub struct Topic(Arc<str>);
 
 impl Topic {
