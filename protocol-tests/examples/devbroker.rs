@@ -1,0 +1,25 @@
+//! The dev broker alone: `devbroker [ADDRESS [DATA_DIR [never|always|MILLISECONDS]]]`, until Ctrl-C.
+
+use std::time::Duration;
+
+use highwater::devbroker::{BrokerConfig, Config, DevBroker, Fsync};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut config = Config::default();
+    if let Some(address) = arguments.next() {
+        config.brokers = vec![BrokerConfig::new(1, address.parse()?)];
+    }
+    config.data_dir = arguments.next().map(Into::into);
+    match arguments.next().as_deref() {
+        None => {}
+        Some("never") => config.fsync = Fsync::Never,
+        Some("always") => config.fsync = Fsync::Always,
+        Some(ms) => config.fsync = Fsync::Interval(Duration::from_millis(ms.parse()?)),
+    }
+    let broker = DevBroker::start(config).await?;
+    println!("{}", broker.bootstrap_servers());
+    tokio::signal::ctrl_c().await?;
+    Ok(broker.stop().await?)
+}

@@ -1,0 +1,64 @@
+//! ApiVersions (API 18): what is served, and the features of the cluster (KIP-584).
+//!
+//! Produce is advertised from version 0, as Kafka 4 does although it serves none below 3: librdkafka before 2.11 takes the
+//! absence of the old versions for a broker that cannot do compression (KAFKA-18659).
+
+use std::ops::RangeInclusive;
+
+use super::{Call, SERVED};
+use crate::devbroker::reply::Answer;
+use crate::devbroker::state::State;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+
+const KEY: i16 = 18;
+const PRODUCE: i16 = 0;
+/// `metadata.version` 4.3-IV0; the lowest is 3.3-IV3.
+const METADATA_VERSION: RangeInclusive<i16> = 7..=30;
+
+pub fn serve(_state: &mut State, call: &Call, request: &ApiVersionsRequest) -> Answer {
+    let named = |text: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+            && text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
+            && text.chars().last().is_some_and(|c| c.is_ascii_alphanumeric())
+    };
+    // KIP-511: a client that says who it is must say it in these letters.
+    if call.version >= 3 && !(named(&request.client_software_name) && named(&request.client_software_version)) {
+        return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST.into(), ..ApiVersionsResponse::default() }
+            .into();
+    }
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(row).collect(),
+        supported_features: vec![SupportedFeatureKey {
+            name: "metadata.version".into(),
+            min_version: *METADATA_VERSION.start(),
+            max_version: *METADATA_VERSION.end(),
+        }],
+        finalized_features_epoch: 1,
+        // group.version, share.version, transaction.version are absent: level 0, so clients keep to the classic
+        // protocols.
+        finalized_features: vec![FinalizedFeatureKey {
+            name: "metadata.version".into(),
+            max_version_level: *METADATA_VERSION.end(),
+            min_version_level: *METADATA_VERSION.end(),
+        }],
+        ..ApiVersionsResponse::default()
+    }
+    .into()
+}
+
+fn row((key, versions): &(i16, RangeInclusive<i16>)) -> ApiVersion {
+    let min_version = if *key == PRODUCE { 0 } else { *versions.start() };
+    ApiVersion { api_key: *key, min_version, max_version: *versions.end() }
+}
+
+/// The answer, always in version 0, to a version of this API that is not served.
+pub fn refusal() -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        error_code: ErrorCode::UNSUPPORTED_VERSION.into(),
+        api_keys: SERVED.iter().filter(|(key, _)| *key == KEY).map(row).collect(),
+        ..ApiVersionsResponse::default()
+    }
+}

@@ -1,0 +1,166 @@
+//! The handlers: one file an API, each a function `serve(state, call, request) -> Answer`.
+//!
+//! # The contract
+//!
+//! - **Who owns what.** [`State`] owns everything that changes. The server's shell locks it for one input at a time
+//!   (a request, a timer, an outside direction) and a handler runs inside that lock: it never waits, never touches a
+//!   socket, never asks for the time. What is heavy and needs no state (checking a record set) runs before the lock, in
+//!   [`prepare`]; reading records for a Fetch runs after it.
+//! - **Time.** [`Call::now`] is the moment of the call; [`State::timers`] hands a [`Timer`] back at its moment. A new kind
+//!   of event is a new variant of `Timer` and one line in [`State::on_timer`].
+//! - **Answering.** `response.into()` answers at once. A request that must wait calls [`Reply::park`], keeps the `Reply`
+//!   where the event that ends the wait will find it (a member's JoinGroup in its group), schedules a timer for the case
+//!   that no event comes, and returns the `Answer` it got. Later anyone who has `&mut State` calls
+//!   `reply.send(Response::from(..))`. A dropped `Reply` closes the connection; one whose client has gone is
+//!   [`Reply::is_gone`], and sending to it is harmless. While a request is parked its connection reads nothing more:
+//!   answers are in the order of requests, one in flight per connection, as Kafka's own network layer does it.
+//! - **What must survive** is written by [`State::record`] *before* it is applied to memory: entries are
+//!   [`message!`](crate::message) structs with a line in the table of [`journal`](super::journal), replayed in order at
+//!   start, and written anew by a snapshot when the journal has grown. In memory `record` does nothing. Under
+//!   [`Fsync::Always`](super::Fsync) an answer that is given at once waits by itself until what was recorded is synced.
+//! - **Errors** are Kafka's codes in the response. What Kafka answers by closing the connection is [`Answer::Close`].
+//! - **What is served** is [`SERVED`]; it is what ApiVersions advertises and what the server lets through, so a handler
+//!   sees no version outside its line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::clock::Now;
+use super::reply::Answer;
+use super::state::{NotStored, State};
+use crate::protocol::api::Request;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::types::{BrokerId, Str};
+
+mod alter_configs;
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+pub mod fetch;
+mod init_producer_id;
+mod metadata;
+pub mod names;
+mod offset_for_leader_epoch;
+pub mod refusal;
+
+pub use api_versions::refusal as api_versions_refusal;
+
+/// Who asks, whom, in which version, and when.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The virtual broker that was asked.
+    pub broker: BrokerId,
+    /// Unique among all connections of this process.
+    pub connection: u64,
+    pub api_key: i16,
+    pub version: i16,
+    pub client_id: Option<Str>,
+    pub client_host: IpAddr,
+    /// The address by which the client reached us.
+    pub local: SocketAddr,
+    pub now: Now,
+}
+
+/// A request after [`prepare`].
+#[derive(Debug)]
+pub enum Work {
+    Plain(Box<Request>),
+}
+
+/// Why something was not done: Kafka's code, and a sentence where the API has room for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub error: ErrorCode,
+    pub message: String,
+}
+
+impl Refused {
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused { error, message: message.into() }
+    }
+}
+
+impl From<NotStored> for Refused {
+    fn from(not_stored: NotStored) -> Refused {
+        Refused::new(not_stored.into(), "The data directory could not be written.")
+    }
+}
+
+/// Every API that is served and its versions: those of Kafka 4.3, less what is not implemented.
+pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
+    (1, 4..=18),
+    (3, 0..=13),
+    (18, 0..=4),
+    (19, 2..=7),
+    (20, 1..=6),
+    (21, 0..=2),
+    (22, 0..=5),
+    (23, 2..=4),
+    (32, 1..=4),
+    (33, 0..=2),
+    (35, 1..=5),
+    (37, 0..=3),
+    (44, 0..=1),
+    (60, 0..=2),
+    (61, 0..=0),
+    (75, 0..=0),
+];
+
+/// Whether a request of this API and version gets past the door.
+pub fn serves(api_key: i16, version: i16) -> bool {
+    SERVED.iter().any(|(key, versions)| *key == api_key && versions.contains(&version))
+}
+
+/// Does what is heavy and needs no state; runs outside the lock.
+pub fn prepare(request: Request) -> Work {
+    Work::Plain(Box::new(request))
+}
+
+/// Answers a request that [`serves`] let in.
+pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
+    let Work::Plain(request) = work;
+    match *request {
+        Request::Fetch(it) => fetch::serve(state, call, it),
+        Request::Metadata(it) => metadata::serve(state, call, it),
+        Request::ApiVersions(it) => api_versions::serve(state, call, &it),
+        Request::CreateTopics(it) => create_topics::serve(state, call, &it),
+        Request::DeleteTopics(it) => delete_topics::serve(state, call, it),
+        Request::DeleteRecords(it) => delete_records::serve(state, call, &it),
+        Request::InitProducerId(it) => init_producer_id::serve(state, call, &it),
+        Request::OffsetForLeaderEpoch(it) => offset_for_leader_epoch::serve(state, call, &it),
+        Request::DescribeConfigs(it) => describe_configs::serve(state, call, &it),
+        Request::AlterConfigs(it) => alter_configs::serve(state, call, &it),
+        Request::DescribeLogDirs(it) => describe_log_dirs::serve(state, call, &it),
+        Request::CreatePartitions(it) => create_partitions::serve(state, call, &it),
+        Request::IncrementalAlterConfigs(it) => alter_configs::serve_incremental(state, call, &it),
+        Request::DescribeCluster(it) => describe_cluster::serve(state, call, &it),
+        Request::DescribeProducers(it) => describe_producers::serve(state, call, &it),
+        Request::DescribeTopicPartitions(it) => describe_topic_partitions::serve(state, call, &it),
+        // `SERVED` and this table are held together by a test.
+        _ => Answer::Close,
+    }
+}
+
+/// The operations that a client may do on a topic, as a bit for each `AclOperation`: all of them, for want of ACLs.
+pub fn topic_operations() -> i32 {
+    // Read, write, create, delete, alter, describe, describe configs, alter configs.
+    [3, 4, 5, 6, 7, 8, 10, 11].iter().fold(0, |bits, operation| bits | 1 << operation)
+}
+
+/// The operations that a client may do on a group: read, delete, describe.
+pub fn group_operations() -> i32 {
+    [3, 6, 8].iter().fold(0, |bits, operation| bits | 1 << operation)
+}
+
+/// The operations that a client may do on the cluster.
+pub fn broker_operations() -> i32 {
+    // Create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
+    [5, 7, 8, 9, 10, 11, 12].iter().fold(0, |bits, operation| bits | 1 << operation)
+}

@@ -1,0 +1,197 @@
+//! What a partition remembers of idempotent producers (KIP-98): enough to tell a retry from a gap.
+//!
+//! As in Kafka 4.x, nothing known of a producer id means that any sequence is taken (KIP-360), so UNKNOWN_PRODUCER_ID is
+//! never answered. The last five batches of a producer are kept, because a client may have five in flight.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::protocol::error::ErrorCode;
+use crate::protocol::types::Offset;
+
+/// How many batches of one producer are remembered; what `max.in.flight.requests.per.connection` may be at most.
+const REMEMBERED: usize = 5;
+
+/// A batch as far as its producer is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub first: i32,
+    pub count: i32,
+}
+
+impl Stamp {
+    /// What a stored batch (format 2) says: its stamp, base offset and largest timestamp; `None` if it has no producer.
+    pub fn read(batch: &[u8]) -> Option<(Stamp, Offset, i64)> {
+        let stamp = Stamp {
+            producer_id: i64::from_be_bytes(*batch.get(43..)?.first_chunk()?),
+            epoch: i16::from_be_bytes(*batch.get(51..)?.first_chunk()?),
+            first: i32::from_be_bytes(*batch.get(53..)?.first_chunk()?),
+            count: i32::from_be_bytes(*batch.get(57..)?.first_chunk()?),
+        };
+        let base_offset = i64::from_be_bytes(*batch.first_chunk()?);
+        let timestamp_ms = i64::from_be_bytes(*batch.get(35..)?.first_chunk()?);
+        (stamp.producer_id >= 0).then_some((stamp, base_offset, timestamp_ms))
+    }
+
+    /// Sequences count up to `i32::MAX` and go on at 0.
+    fn last(&self) -> i32 {
+        after(self.first, self.count - 1)
+    }
+}
+
+fn after(sequence: i32, steps: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(steps)) & i64::from(i32::MAX)) as i32
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Appended {
+    first: i32,
+    last: i32,
+    base_offset: Offset,
+    timestamp_ms: i64,
+}
+
+/// One producer, as DescribeProducers shows it.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    pub epoch: i16,
+    pub seen_ms: i64,
+    batches: VecDeque<Appended>,
+}
+
+impl Producer {
+    /// `None` while nothing of the present epoch has been appended.
+    pub fn last_sequence(&self) -> Option<i32> {
+        self.batches.back().map(|batch| batch.last)
+    }
+}
+
+/// What to do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    Append,
+    /// It is here already: answer with where it went the first time.
+    Duplicate {
+        base_offset: Offset,
+        timestamp_ms: i64,
+    },
+    Refuse(ErrorCode),
+}
+
+#[derive(Debug, Default)]
+pub struct Producers(HashMap<i64, Producer>);
+
+impl Producers {
+    pub fn check(&self, stamp: &Stamp) -> Check {
+        let Some(producer) = self.0.get(&stamp.producer_id) else { return Check::Append };
+        if stamp.epoch < producer.epoch {
+            return Check::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH);
+        }
+        if stamp.epoch > producer.epoch {
+            return if stamp.first == 0 {
+                Check::Append
+            } else {
+                Check::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            };
+        }
+        let same = |batch: &&Appended| (batch.first, batch.last) == (stamp.first, stamp.last());
+        if let Some(batch) = producer.batches.iter().find(same) {
+            return Check::Duplicate { base_offset: batch.base_offset, timestamp_ms: batch.timestamp_ms };
+        }
+        match producer.last_sequence() {
+            Some(last) if after(last, 1) != stamp.first => Check::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+            _ => Check::Append,
+        }
+    }
+
+    /// Remembers a batch that was appended.
+    pub fn appended(&mut self, stamp: &Stamp, base_offset: Offset, timestamp_ms: i64) {
+        let fresh = || Producer { epoch: stamp.epoch, seen_ms: timestamp_ms, batches: VecDeque::new() };
+        let producer = self.0.entry(stamp.producer_id).or_insert_with(fresh);
+        if producer.epoch != stamp.epoch {
+            *producer = fresh();
+        }
+        if producer.batches.len() == REMEMBERED {
+            producer.batches.pop_front();
+        }
+        producer.seen_ms = producer.seen_ms.max(timestamp_ms);
+        producer.batches.push_back(Appended { first: stamp.first, last: stamp.last(), base_offset, timestamp_ms });
+    }
+
+    /// Forgets batches from `end` on: the log was cut there.
+    pub fn forget_from(&mut self, end: Offset) {
+        for producer in self.0.values_mut() {
+            producer.batches.retain(|batch| batch.base_offset < end);
+        }
+        self.0.retain(|_, producer| !producer.batches.is_empty());
+    }
+
+    /// Forgets producers that have written nothing since `before_ms` (`producer.id.expiration.ms`).
+    pub fn expire(&mut self, before_ms: i64) {
+        self.0.retain(|_, producer| producer.seen_ms >= before_ms);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (i64, &Producer)> {
+        self.0.iter().map(|(id, producer)| (*id, producer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(epoch: i16, first: i32, count: i32) -> Stamp {
+        Stamp { producer_id: 7, epoch, first, count }
+    }
+
+    /// Appends `written` one after another, each a batch of ten at offsets 0, 10, 20 …, and checks `asked`.
+    fn check(name: &str, written: &[(i16, i32)], asked: Stamp, expected: Check) {
+        let mut producers = Producers::default();
+        for (at, (epoch, first)) in written.iter().enumerate() {
+            let stamp = stamp(*epoch, *first, 10);
+            assert_eq!(producers.check(&stamp), Check::Append, "{name}: batch {at}");
+            producers.appended(&stamp, at as i64 * 10, 1000 + at as i64);
+        }
+        assert_eq!(producers.check(&asked), expected, "{name}");
+    }
+
+    #[test]
+    fn a_retry_is_told_from_a_gap() {
+        let out_of_order = Check::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        let six = [(0, 0), (0, 10), (0, 20), (0, 30), (0, 40), (0, 50)];
+        let wraps = i32::MAX - 9;
+        check("nothing known, any sequence", &[], stamp(0, 500, 3), Check::Append);
+        check("next", &[(0, 0)], stamp(0, 10, 3), Check::Append);
+        check("gap", &[(0, 0)], stamp(0, 11, 3), out_of_order);
+        check("retry", &six, stamp(0, 20, 10), Check::Duplicate { base_offset: 20, timestamp_ms: 1002 });
+        check(
+            "retry of the oldest remembered",
+            &six,
+            stamp(0, 10, 10),
+            Check::Duplicate { base_offset: 10, timestamp_ms: 1001 },
+        );
+        check("retry of one forgotten", &six, stamp(0, 0, 10), out_of_order);
+        check("same start, other length", &six, stamp(0, 50, 9), out_of_order);
+        check("new epoch from 0", &six, stamp(1, 0, 1), Check::Append);
+        check("new epoch, not from 0", &six, stamp(1, 60, 1), out_of_order);
+        check("fenced", &[(3, 0)], stamp(2, 10, 1), Check::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH));
+        check("after the largest sequence comes 0", &[(0, wraps)], stamp(0, 0, 1), Check::Append);
+        check(
+            "retry across the wrap",
+            &[(0, wraps + 5)],
+            stamp(0, wraps + 5, 10),
+            Check::Duplicate { base_offset: 0, timestamp_ms: 1000 },
+        );
+    }
+
+    #[test]
+    fn an_idle_producer_is_forgotten() {
+        let mut producers = Producers::default();
+        producers.appended(&stamp(0, 0, 1), 0, 1000);
+        producers.expire(1000);
+        assert_eq!(producers.iter().count(), 1);
+        producers.expire(1001);
+        assert_eq!(producers.iter().count(), 0);
+    }
+}

@@ -1,0 +1,461 @@
+//! The shell: listeners, connections, and the two workers that bring time and syncs to the [`State`].
+//!
+//! A connection reads a frame, has it answered, writes the answer, and only then reads on; what a client sends meanwhile
+//! stays in the kernel's buffers. So answers are in order, and a client that is slow or hostile holds one request and one
+//! answer, no more.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::clock::{Clock, Now};
+use super::faults::{Fault, Faults};
+use super::handlers::{self, Call};
+use super::reply::{Answer, Ready};
+use super::state::{Broker, State};
+use super::{BrokerConfig, Config, Error, Fsync};
+use crate::protocol::api::{Request, RequestHeader, Response, api, decode_request_header, encode_response_frame};
+use crate::protocol::types::{BrokerId, Str, TopicPartition};
+
+/// How much room a read makes at a time: memory follows what arrives, not what a length says.
+const READ_STEP: usize = 64 << 10;
+const API_VERSIONS: i16 = 18;
+
+/// A running dev broker. Dropping it ends it at once; [`DevBroker::stop`] ends it in order.
+#[derive(Debug)]
+pub struct DevBroker {
+    shared: Arc<Shared>,
+    addresses: Vec<(BrokerId, SocketAddr)>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Arc<Config>,
+    state: Mutex<State>,
+    clock: Clock,
+    faults: Faults,
+    /// The earliest timer may have changed.
+    timers_changed: Notify,
+    /// Something waits for a sync.
+    dirty: Notify,
+    connections: Arc<Semaphore>,
+    next_connection: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl DevBroker {
+    /// Opens the data directory, binds every listener and starts to serve.
+    pub async fn start(config: Config) -> Result<DevBroker, Error> {
+        check(&config)?;
+        let config = Arc::new(config);
+        let mut listeners = Vec::new();
+        for broker in &config.brokers {
+            listeners.push((broker.id, bind(broker.listen).await?));
+        }
+        let clock = Clock::start();
+        let mut brokers = Vec::new();
+        let mut addresses = Vec::new();
+        for (broker, (id, listener)) in config.brokers.iter().zip(&listeners) {
+            let address = listener.local_addr().map_err(|source| Error::Listen { address: broker.listen, source })?;
+            brokers.push(advertised(&config, broker, address));
+            addresses.push((*id, address));
+        }
+        let seed = config.seed.unwrap_or_else(rand::random);
+        let mut state = State::new(config.clone(), brokers, seed, clock.now());
+        let state = tokio::task::spawn_blocking(move || state.restore().map(|()| state))
+            .await
+            .map_err(|error| Error::Config(format!("the data directory could not be read: {error}")))??;
+        let shared = Arc::new(Shared::new(config, state, clock));
+        Ok(DevBroker { tasks: serve(&shared, listeners), shared, addresses })
+    }
+
+    /// `host:port` of every virtual broker, separated by commas.
+    pub fn bootstrap_servers(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(|(_, address)| address.to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// Where one virtual broker listens.
+    pub fn address(&self, broker: BrokerId) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(id, _)| *id == broker).map(|(_, address)| *address)
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Makes another virtual broker lead a partition, under the next leader epoch.
+    pub fn move_leader(&self, partition: &TopicPartition, broker: BrokerId) -> Result<(), Error> {
+        self.shared.with(|state, now| state.move_leader(now, partition, broker))
+    }
+
+    /// Stops listening, ends every connection, syncs what was written, and releases the data directory.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.shared.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(work) = self.shared.lock().take_sync() {
+            let done = tokio::task::spawn_blocking(move || work.run()).await;
+            if let Ok(done) = done {
+                self.shared.with(|state, now| state.synced(now, done));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DevBroker {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let mut ids: Vec<BrokerId> = config.brokers.iter().map(|broker| broker.id).collect();
+    ids.sort_unstable();
+    if ids.is_empty() || ids.windows(2).any(|pair| pair[0] == pair[1]) || ids.iter().any(|id| *id < 0) {
+        return Err(Error::Config("a dev broker needs at least one broker, with different ids from 0 up".into()));
+    }
+    if config.default_partitions < 1 {
+        return Err(Error::Config("topics need at least one partition".into()));
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+}
+
+fn advertised(config: &Config, broker: &BrokerConfig, address: SocketAddr) -> Broker {
+    Broker {
+        id: broker.id,
+        rack: broker.rack.as_deref().map(Str::from),
+        host: config.advertised_host.as_deref().map(Str::from),
+        port: address.port(),
+    }
+}
+
+fn serve(shared: &Arc<Shared>, listeners: Vec<(BrokerId, TcpListener)>) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    tasks.spawn(shared.clone().keep_time());
+    if shared.config.data_dir.is_some() && shared.config.fsync != Fsync::Never {
+        tasks.spawn(shared.clone().keep_synced());
+    }
+    for (broker, listener) in listeners {
+        tasks.spawn(shared.clone().accept(broker, listener, tasks.clone()));
+    }
+    tasks
+}
+
+impl Shared {
+    fn new(config: Arc<Config>, state: State, clock: Clock) -> Shared {
+        Shared {
+            connections: Arc::new(Semaphore::new(config.max_connections)),
+            config,
+            state: Mutex::new(state),
+            clock,
+            faults: Faults::default(),
+            timers_changed: Notify::new(),
+            dirty: Notify::new(),
+            next_connection: AtomicU64::new(1),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A panic in a handler leaves no half-made change that later inputs could not bear, so a poisoned lock is taken.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the state one input, and wakes the workers that its outcome concerns.
+    fn with<T>(&self, input: impl FnOnce(&mut State, Now) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.next_time();
+        let outcome = input(&mut state, self.clock.now());
+        let earlier = state.next_time() != before;
+        let waits = state.waits_for_sync();
+        drop(state);
+        if earlier {
+            self.timers_changed.notify_one();
+        }
+        if waits {
+            self.dirty.notify_one();
+        }
+        outcome
+    }
+
+    /// Hands every timer back to the state at its moment.
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            let next = self.lock().next_time();
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.timers_changed.notified() => {}
+                () = due => self.with(|state, now| state.on_time(now)),
+            }
+        }
+    }
+
+    /// Forces what was written to the disk, as the policy says.
+    async fn keep_synced(self: Arc<Self>) {
+        loop {
+            let wanted = async {
+                match self.config.fsync {
+                    Fsync::Interval(interval) => tokio::time::sleep(interval).await,
+                    _ => self.dirty.notified().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = wanted => {}
+            }
+            let Some(work) = self.lock().take_sync() else { continue };
+            if let Ok(done) = tokio::task::spawn_blocking(move || work.run()).await {
+                self.with(|state, now| state.synced(now, done));
+            }
+        }
+    }
+
+    async fn accept(self: Arc<Self>, broker: BrokerId, listener: TcpListener, tasks: TaskTracker) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: without a pause this would spin.
+                    tracing::warn!(broker, %error, "a connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = self.connections.clone().try_acquire_owned() else {
+                tracing::warn!(broker, %peer, "connection refused: {} are open", self.config.max_connections);
+                continue;
+            };
+            let shared = self.clone();
+            tasks.spawn(async move {
+                shared.connection(broker, stream, peer).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn connection(&self, broker: BrokerId, stream: TcpStream, peer: SocketAddr) {
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let mut connection = match Connection::new(self, broker, id, stream, peer) {
+            Ok(connection) => connection,
+            Err(error) => return tracing::debug!(broker, %peer, %error, "connection lost at once"),
+        };
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            ended = connection.run() => ended,
+        };
+        if let Err(error) = ended {
+            tracing::info!(broker, %peer, %error, "connection closed");
+        }
+        self.with(|state, _| state.disconnected(id));
+    }
+}
+
+/// Why a connection ended that could have gone on.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("nothing moved for too long")]
+    Idle,
+    #[error("a frame of {0} bytes is not one of Kafka's, or larger than is allowed")]
+    FrameSize(i32),
+    #[error("{what}: {error}")]
+    Malformed { what: &'static str, error: String },
+    #[error("API key {key} in version {version} is not served")]
+    NotServed { key: i16, version: i16 },
+    #[error("{0} could not be answered")]
+    Unanswerable(&'static str),
+    #[error("directed to")]
+    Directed,
+}
+
+struct Connection<'a> {
+    shared: &'a Shared,
+    broker: BrokerId,
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    stream: TcpStream,
+    read: BytesMut,
+}
+
+impl<'a> Connection<'a> {
+    fn new(shared: &'a Shared, broker: BrokerId, id: u64, stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        Ok(Connection { shared, broker, id, peer, local, stream, read: BytesMut::new() })
+    }
+
+    async fn run(&mut self) -> Result<(), Ended> {
+        while let Some(frame) = self.frame().await? {
+            self.exchange(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// The next frame without its length; `None` when the client hangs up between frames.
+    async fn frame(&mut self) -> Result<Option<Bytes>, Ended> {
+        if !self.fill(4).await? {
+            return Ok(None);
+        }
+        let size = self.read.get_i32();
+        let length = usize::try_from(size).ok().filter(|length| *length <= self.shared.config.max_request_bytes);
+        let length = length.filter(|length| *length >= 8).ok_or(Ended::FrameSize(size))?;
+        if !self.fill(length).await? {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(Some(self.read.split_to(length).freeze()))
+    }
+
+    /// Reads until so many bytes are here; `false` if the client hung up and left none.
+    async fn fill(&mut self, wanted: usize) -> Result<bool, Ended> {
+        while self.read.len() < wanted {
+            // Grows by as much again as has arrived, so a large frame costs few copies and a lie costs nothing.
+            let step = READ_STEP.max(self.read.len()).min(wanted.max(READ_STEP));
+            self.read.reserve(step);
+            let read = self.stream.read_buf(&mut self.read);
+            let n = timeout(self.shared.config.idle_timeout, read).await.map_err(|_| Ended::Idle)??;
+            if n == 0 && self.read.is_empty() {
+                return Ok(false);
+            }
+            if n == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+        Ok(true)
+    }
+
+    async fn exchange(&mut self, mut frame: Bytes) -> Result<(), Ended> {
+        let malformed = |what| {
+            move |error: crate::protocol::message::DecodeError| Ended::Malformed { what, error: error.to_string() }
+        };
+        let header = decode_request_header(&mut frame).map_err(malformed("request header"))?;
+        let (key, version) = (header.api_key, header.api_version);
+        if !handlers::serves(key, version) {
+            return self.refuse(&header).await;
+        }
+        let name = api(key).map_or("request", |row| row.name);
+        let request = Request::decode(key, version, frame).map_err(malformed(name))?;
+        let call = self.call(&header);
+        let fault = self
+            .shared
+            .faults
+            .direct(&call, &request, |id| self.shared.lock().topics.by_id(id).map(|topic| topic.name.clone()));
+        let Some(ready) = self.answer(&call, request, fault.as_ref()).await? else { return Ok(()) };
+        let response = read(ready).await.ok_or(Ended::Unanswerable(name))?;
+        self.write(&header, version, &response, fault).await
+    }
+
+    fn call(&self, header: &RequestHeader) -> Call {
+        Call {
+            broker: self.broker,
+            connection: self.id,
+            api_key: header.api_key,
+            version: header.api_version,
+            client_id: header.client_id.clone(),
+            client_host: self.peer.ip(),
+            local: self.local,
+            now: self.shared.clock.now(),
+        }
+    }
+
+    /// A version of ApiVersions that we do not know is answered in version 0, so that the client can ask again (KIP-511).
+    /// Any other such request ends the connection: its answer could not be understood.
+    async fn refuse(&mut self, header: &RequestHeader) -> Result<(), Ended> {
+        if header.api_key != API_VERSIONS {
+            return Err(Ended::NotServed { key: header.api_key, version: header.api_version });
+        }
+        self.write(header, 0, &handlers::api_versions_refusal().into(), None).await
+    }
+
+    /// Has a request handled, as directed; `None` if there is nothing to say.
+    async fn answer(&self, call: &Call, request: Request, fault: Option<&Fault>) -> Result<Option<Ready>, Ended> {
+        match fault {
+            Some(Fault::Disconnect) => return Err(Ended::Directed),
+            Some(Fault::Error(code)) => {
+                return Ok(handlers::refusal::refuse(&request, call.version, *code).map(Ready::from));
+            }
+            Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
+            _ => {}
+        }
+        let name = request.name();
+        let work = handlers::prepare(request);
+        let call = Call { now: self.shared.clock.now(), ..call.clone() };
+        match self.shared.with(|state, _| state.request(&call, work)) {
+            Answer::Now(ready) => Ok(Some(ready)),
+            Answer::Later(reply) => reply.await.map(Some).map_err(|_| Ended::Unanswerable(name)),
+            Answer::Nothing => Ok(None),
+            Answer::Close => Err(Ended::Unanswerable(name)),
+        }
+    }
+
+    async fn write(
+        &mut self,
+        header: &RequestHeader,
+        version: i16,
+        response: &Response,
+        fault: Option<Fault>,
+    ) -> Result<(), Ended> {
+        let mut out = BytesMut::new();
+        encode_response_frame(header.correlation_id, version, response, &mut out)
+            .map_err(|error| Ended::Malformed { what: response.name(), error: error.to_string() })?;
+        match fault {
+            Some(Fault::DisconnectAfter) => Err(Ended::Directed),
+            Some(Fault::Truncate(length)) => {
+                out.truncate(length);
+                self.send(&out).await?;
+                Err(Ended::Directed)
+            }
+            Some(Fault::Split(length)) => {
+                for piece in out.chunks(length.max(1)) {
+                    self.send(piece).await?;
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+            _ => self.send(&out).await,
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let write = self.stream.write_all(bytes);
+        Ok(timeout(self.shared.config.idle_timeout, write).await.map_err(|_| Ended::Idle)??)
+    }
+}
+
+/// Makes an answer whole. Records that lie in files are read where waiting for a disk harms nobody.
+async fn read(ready: Ready) -> Option<Response> {
+    match ready {
+        Ready::Response(response) => Some(response),
+        Ready::Fetched(fetched) if fetched.blocks() => {
+            tokio::task::spawn_blocking(move || fetched.read().into()).await.ok()
+        }
+        Ready::Fetched(fetched) => Some(fetched.read().into()),
+    }
+}
