@@ -154,9 +154,6 @@ impl Journal {
         std::mem::take(&mut self.dirty).then(|| self.file.clone())
     }
 
-    pub fn is_dirty(&self) -> bool {
-        self.dirty
-    }
 
     /// Whether a snapshot would shrink the file by a good deal.
     pub fn wants_snapshot(&self) -> bool {

@@ -405,7 +405,7 @@ impl<'a> Connection<'a> {
             _ => {}
         }
         let name = request.name();
-        let work = handlers::prepare(request);
+        let work = handlers::prepare(request, call.version);
         let call = Call { now: self.shared.clock.now(), ..call.clone() };
         match self.shared.with(|state, _| state.request(&call, work)) {
             Answer::Now(ready) => Ok(Some(ready)),

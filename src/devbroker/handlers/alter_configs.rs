@@ -74,7 +74,10 @@ fn alter(
         TOPIC => {}
         BROKER => return Err(Refused::new(ErrorCode::INVALID_REQUEST, "Broker configs cannot be changed here.")),
         other => {
-            return Err(Refused::new(ErrorCode::INVALID_REQUEST, format!("Resource type {other} has no configs here.")));
+            return Err(Refused::new(
+                ErrorCode::INVALID_REQUEST,
+                format!("Resource type {other} has no configs here."),
+            ));
         }
     }
     let unknown =

@@ -34,6 +34,7 @@ use crate::protocol::types::{BrokerId, Str};
 
 mod alter_configs;
 mod api_versions;
+mod checked;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -45,9 +46,11 @@ mod describe_producers;
 mod describe_topic_partitions;
 pub mod fetch;
 mod init_producer_id;
+mod list_offsets;
 mod metadata;
 pub mod names;
 mod offset_for_leader_epoch;
+mod produce;
 pub mod refusal;
 
 pub use api_versions::refusal as api_versions_refusal;
@@ -72,6 +75,7 @@ pub struct Call {
 #[derive(Debug)]
 pub enum Work {
     Plain(Box<Request>),
+    Produce(produce::Prepared),
 }
 
 /// Why something was not done: Kafka's code, and a sentence where the API has room for one.
@@ -95,7 +99,9 @@ impl From<NotStored> for Refused {
 
 /// Every API that is served and its versions: those of Kafka 4.3, less what is not implemented.
 pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
+    (0, 3..=13),
     (1, 4..=18),
+    (2, 1..=11),
     (3, 0..=13),
     (18, 0..=4),
     (19, 2..=7),
@@ -119,14 +125,21 @@ pub fn serves(api_key: i16, version: i16) -> bool {
 }
 
 /// Does what is heavy and needs no state; runs outside the lock.
-pub fn prepare(request: Request) -> Work {
-    Work::Plain(Box::new(request))
+pub fn prepare(request: Request, version: i16) -> Work {
+    match request {
+        Request::Produce(request) => Work::Produce(produce::prepare(request, version)),
+        request => Work::Plain(Box::new(request)),
+    }
 }
 
 /// Answers a request that [`serves`] let in.
 pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
-    let Work::Plain(request) = work;
-    match *request {
+    let request = match work {
+        Work::Produce(prepared) => return produce::serve(state, call, prepared),
+        Work::Plain(request) => *request,
+    };
+    match request {
+        Request::ListOffsets(it) => list_offsets::serve(state, call, &it),
         Request::Fetch(it) => fetch::serve(state, call, it),
         Request::Metadata(it) => metadata::serve(state, call, it),
         Request::ApiVersions(it) => api_versions::serve(state, call, &it),

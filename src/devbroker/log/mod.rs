@@ -26,7 +26,9 @@ use bytes::Bytes;
 
 use crate::protocol::types::{LeaderEpoch, Offset};
 
-pub use recovery::{Recovered, open};
+#[cfg(test)]
+use recovery::Recovered;
+pub use recovery::open;
 use segment::Segment;
 pub use segment::{Header, Slice};
 
@@ -162,11 +164,13 @@ impl Log {
         Ok(own + later.sum::<u64>())
     }
 
-    /// The first batch that may hold a record of `timestamp` or later.
-    pub fn batch_at_time(&self, timestamp: i64) -> io::Result<Option<Slice>> {
-        let late = |segment: &&Segment| segment.max_timestamp().is_some_and(|max| max >= timestamp);
+    /// The first batch, holding `from` or later, that may hold a record of `timestamp` or later.
+    pub fn batch_at_time(&self, timestamp: i64, from: Offset) -> io::Result<Option<Slice>> {
+        let from = from.max(self.start);
+        let late =
+            |segment: &&Segment| segment.end() > from && segment.max_timestamp().is_some_and(|max| max >= timestamp);
         for segment in self.segments.iter().filter(late) {
-            if let Some(slice) = segment.batch_at_time(timestamp, self.start)? {
+            if let Some(slice) = segment.batch_at_time(timestamp, from)? {
                 return Ok(Some(slice));
             }
         }

@@ -111,7 +111,7 @@ fn what_does_not_follow_the_end_is_refused() {
 fn times_and_epochs_lead_to_offsets() {
     both(|name, mut log| {
         fill(&mut log);
-        let at = |time| log.batch_at_time(time).unwrap().and_then(first_and_last).map(|(first, _)| first);
+        let at = |time| log.batch_at_time(time, 0).unwrap().and_then(first_and_last).map(|(first, _)| first);
         assert_eq!(
             [at(-5), at(0), at(1), at(950), at(1900), at(1901)],
             [Some(0), Some(0), Some(5), Some(50), Some(95), None],
@@ -131,7 +131,7 @@ fn the_start_moves_and_takes_whole_segments_with_it() {
         log.move_start(30).unwrap();
         log.check();
         assert_eq!((log.start(), log.size()), (30, 20_000), "{name}");
-        assert_eq!(log.batch_at_time(0).unwrap().and_then(first_and_last), Some((30, 34)), "{name}");
+        assert_eq!(log.batch_at_time(0, 0).unwrap().and_then(first_and_last), Some((30, 34)), "{name}");
         log.move_start(60).unwrap();
         log.check();
         assert_eq!((log.start(), log.size()), (60, 10_000), "{name}");
@@ -178,7 +178,7 @@ fn what_was_written_is_there_after_reopening() {
     assert_eq!((batches, found.cut_bytes, found.log.start(), found.log.high_watermark()), (20, 0, 20, 100));
     assert_eq!(found.log.epoch_end(0, 9), Some((0, 50)));
     assert_eq!(first_and_last(found.log.read(72, ALL).unwrap()), Some((70, 99)));
-    assert_eq!(found.log.batch_at_time(950).unwrap().and_then(first_and_last), Some((50, 54)));
+    assert_eq!(found.log.batch_at_time(950, 0).unwrap().and_then(first_and_last), Some((50, 54)));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::types::Offset;
 
 pub use super::compression::{Compression, CompressionError};
 pub use builder::{Batch, BatchBuilder, ProducerStamp};
-pub use produced::{Assignment, Produced, ProducedError, assign, produced};
+pub use produced::{Assignment, Produced, ProducedError, Seen, assign, produced};
 pub use reader::{Batches, ControlType, Headers, Record, RecordBatch, Records, RecordsIter, batches};
 
 /// Bytes before the first record.

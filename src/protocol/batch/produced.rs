@@ -22,19 +22,29 @@ pub enum ProducedError {
     Offset { index: i32, offset_delta: i64 },
     #[error("producer {producer_id} with epoch {producer_epoch} and sequence {base_sequence}")]
     Producer { producer_id: i64, producer_epoch: i16, base_sequence: i32 },
-    #[error("record {index} has no key, which a compacted topic needs")]
-    KeyMissing { index: i32 },
 }
 
-/// A record set that passed.
+/// A record set that passed, and what only its topic's settings can judge.
 #[derive(Debug, Clone)]
 pub struct Produced {
     pub batch: RecordBatch,
+    pub seen: Seen,
+}
+
+/// What was seen of the records, each by its index in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The first record without a key, which a compacted topic refuses.
+    pub keyless: Option<i32>,
+    /// The smallest timestamp, and whose it is.
+    pub oldest_ms: (i64, i32),
+    /// The largest timestamp, and whose it is.
+    pub newest_ms: (i64, i32),
 }
 
 /// Reads and checks a produced record set: one whole v2 batch whose CRC, counts, offsets and every record are right.
-/// `unpacked_max` bounds what a compressed batch may unpack to; `key_needed` is a compacted topic's rule.
-pub fn produced(record_set: Bytes, unpacked_max: usize, key_needed: bool) -> Result<Produced, ProducedError> {
+/// `unpacked_max` bounds what a compressed batch may unpack to.
+pub fn produced(record_set: Bytes, unpacked_max: usize) -> Result<Produced, ProducedError> {
     let mut walk = batches(record_set);
     let batch = walk.next().ok_or(ProducedError::CutOff)??;
     if !walk.rest().is_empty() {
@@ -43,8 +53,8 @@ pub fn produced(record_set: Bytes, unpacked_max: usize, key_needed: bool) -> Res
     }
     batch.verify_crc()?;
     check_header(&batch)?;
-    check_records(&batch, unpacked_max, key_needed)?;
-    Ok(Produced { batch })
+    let seen = check_records(&batch, unpacked_max)?;
+    Ok(Produced { batch, seen })
 }
 
 fn check_header(batch: &RecordBatch) -> Result<(), ProducedError> {
@@ -65,19 +75,25 @@ fn check_header(batch: &RecordBatch) -> Result<(), ProducedError> {
     Ok(())
 }
 
-fn check_records(batch: &RecordBatch, unpacked_max: usize, key_needed: bool) -> Result<(), ProducedError> {
+fn check_records(batch: &RecordBatch, unpacked_max: usize) -> Result<Seen, ProducedError> {
     let records = batch.records(unpacked_max)?;
+    let mut seen = Seen { keyless: None, oldest_ms: (i64::MAX, 0), newest_ms: (i64::MIN, 0) };
     for (index, record) in (0..).zip(&records) {
         let record = record?;
         let offset_delta = record.offset.wrapping_sub(batch.base_offset);
         if offset_delta != i64::from(index) {
             return Err(ProducedError::Offset { index, offset_delta });
         }
-        if key_needed && record.key.is_none() {
-            return Err(ProducedError::KeyMissing { index });
+        if record.key.is_none() && seen.keyless.is_none() {
+            seen.keyless = Some(index);
+        }
+        let timed = (record.timestamp_ms, index);
+        seen.oldest_ms = seen.oldest_ms.min(timed);
+        if timed.0 > seen.newest_ms.0 {
+            seen.newest_ms = timed;
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// A batch's place in the log.

@@ -139,8 +139,8 @@ fn crc_with(batch: &[u8], at: usize, byte: u8) -> u32 {
 #[test]
 fn a_leader_refuses_what_is_wrong() {
     let good = batch(Compression::Zstd, &RECORDS[..2]).bytes().clone();
-    let check = |record_set: Bytes, key_needed, want: Result<i32, &str>| {
-        let got = produced(record_set, 1 << 20, key_needed).map(|produced| produced.batch.count);
+    let check = |record_set: Bytes, want: Result<i32, &str>| {
+        let got = produced(record_set, 1 << 20).map(|produced| produced.batch.count);
         assert_eq!(got.map_err(|error| error.to_string()), want.map_err(str::to_owned));
     };
     let changed = |at: usize, byte: u8| {
@@ -149,15 +149,25 @@ fn a_leader_refuses_what_is_wrong() {
         builder::seal(&mut bytes);
         Bytes::from(bytes)
     };
-    check(good.clone(), false, Ok(2));
-    check(good.clone(), true, Err("record 1 has no key, which a compacted topic needs"));
-    check(Bytes::new(), false, Err("the last batch is cut off"));
-    check(good.slice(..good.len() - 1), false, Err("the last batch is cut off"));
+    check(good.clone(), Ok(2));
+    check(Bytes::new(), Err("the last batch is cut off"));
+    check(good.slice(..good.len() - 1), Err("the last batch is cut off"));
     let twice = Bytes::from([&good[..], &good[..]].concat());
-    check(twice, false, Err("2 batches for one partition: exactly one is allowed since Produce v3"));
-    check(changed(22, 0x24), false, Err("control batches are written by brokers only"));
-    check(changed(60, 3), false, Err("3 records, but the last offset is 1"));
-    check(changed(43, 0), false, Err("producer 72057594037927935 with epoch -1 and sequence -1"));
+    check(twice, Err("2 batches for one partition: exactly one is allowed since Produce v3"));
+    check(changed(22, 0x24), Err("control batches are written by brokers only"));
+    check(changed(60, 3), Err("3 records, but the last offset is 1"));
+    check(changed(43, 0), Err("producer 72057594037927935 with epoch -1 and sequence -1"));
+}
+
+#[test]
+fn a_leader_sees_what_a_topic_may_object_to() {
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    for (time, key) in [(30, Some(&b"k"[..])), (10, None), (50, None), (50, Some(&b"k"[..]))] {
+        builder.push(time, key, None, &[]).unwrap();
+    }
+    let record_set = builder.finish().unwrap().bytes().clone();
+    let seen = produced(record_set, 1 << 20).unwrap().seen;
+    assert_eq!(seen, Seen { keyless: Some(1), oldest_ms: (10, 1), newest_ms: (50, 2) });
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Produce (API 0): checks (`checked`), idempotence (KIP-98, KIP-360), record errors (KIP-467), leader hints (KIP-951),
+//! topic ids (version 13, KIP-516).
+
+use super::checked::{self, Checked, Invalid};
+use super::{Call, Refused};
+use crate::devbroker::clock::Now;
+use crate::devbroker::producers::Check;
+use crate::devbroker::reply::Answer;
+use crate::devbroker::state::State;
+use crate::devbroker::topics::{Partition, TopicState};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
+};
+use crate::protocol::types::{Offset, Str, TopicId, Uuid};
+
+/// A Produce request whose record sets have been checked as far as that needs no state.
+#[derive(Debug)]
+pub struct Prepared {
+    pub acks: i16,
+    pub topics: Vec<PreparedTopic>,
+}
+
+#[derive(Debug)]
+pub struct PreparedTopic {
+    pub name: Str,
+    pub id: TopicId,
+    pub partitions: Vec<(i32, Result<Checked, Invalid>)>,
+}
+
+/// Checks every record set of a request.
+pub fn prepare(request: ProduceRequest, version: i16) -> Prepared {
+    let refused = request.transactional_id.is_some();
+    let partition = |it: PartitionProduceData| match refused {
+        true => (it.index, Err(Invalid::new(ErrorCode::INVALID_TXN_STATE, "This broker serves no transactions."))),
+        false => (it.index, checked::check(version, it.records)),
+    };
+    let topics = request.topic_data.into_iter().map(|it| PreparedTopic {
+        name: it.name,
+        id: it.topic_id,
+        partitions: it.partition_data.into_iter().map(partition).collect(),
+    });
+    Prepared { acks: request.acks, topics: topics.collect() }
+}
+
+pub fn serve(state: &mut State, call: &Call, request: Prepared) -> Answer {
+    let acks = request.acks;
+    let mut response = ProduceResponse::default();
+    for topic in request.topics {
+        let found = find(state, &topic).map(|topic| (topic.id, Str::from(&topic.name)));
+        let (id, name) = found.clone().unwrap_or((topic.id, topic.name));
+        let mut rows = Vec::with_capacity(topic.partitions.len());
+        for (index, checked) in topic.partitions {
+            let outcome = found.as_ref().map_err(|error| Invalid::from(*error)).and_then(|_| checked);
+            let outcome = if (-1..=1).contains(&acks) { outcome } else { Err(ErrorCode::INVALID_REQUIRED_ACKS.into()) };
+            let outcome = outcome.and_then(|batch| append(state, call, id, index, acks, batch));
+            rows.push(row(index, outcome));
+        }
+        if call.version >= 10 {
+            hint_leaders(state, call, id, &mut rows, &mut response);
+        }
+        response.responses.push(TopicProduceResponse { name, topic_id: id, partition_responses: rows });
+    }
+    let failed = response.responses.iter().any(|topic| topic.partition_responses.iter().any(|row| row.error_code != 0));
+    match acks {
+        // As Kafka does: with no answer to put it in, an error ends the connection.
+        0 if failed => Answer::Close,
+        0 => Answer::Nothing,
+        _ => response.into(),
+    }
+}
+
+fn find<'a>(state: &'a State, asked: &PreparedTopic) -> Result<&'a TopicState, ErrorCode> {
+    match asked.id {
+        Uuid::ZERO => state.topics.get(&asked.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        id => state.topics.by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+    }
+}
+
+/// Where a batch went.
+struct Appended {
+    base_offset: Offset,
+    /// Only where the broker's time counts.
+    append_time_ms: Option<i64>,
+    log_start: Offset,
+}
+
+fn append(
+    state: &mut State,
+    call: &Call,
+    id: TopicId,
+    index: i32,
+    acks: i16,
+    batch: Checked,
+) -> Result<Appended, Invalid> {
+    let topic = state.topics.by_id_mut(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let config = topic.config.clone();
+    let partition = topic.partition_mut(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    partition.check_leader(call.broker, None)?;
+    if acks == -1 && partition.replicas.len() < config.min_insync_replicas {
+        return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
+    }
+    let now_ms = call.now.unix_ms;
+    batch.check_against(&config, now_ms)?;
+    let append_time_ms = config.log_append_time.then_some(now_ms);
+    if let Some(duplicate) = seen(partition, &batch)? {
+        let append_time_ms = append_time_ms.map(|_| duplicate.1);
+        return Ok(Appended { base_offset: duplicate.0, append_time_ms, log_start: partition.log.start() });
+    }
+    let base_offset = partition.log.end();
+    let (stamp, timestamp_ms) = (batch.stamp, append_time_ms.unwrap_or(batch.max_timestamp));
+    let bytes = batch.assign(base_offset, partition.leader_epoch, append_time_ms);
+    partition.log.append(bytes, config.segment_bytes).map_err(|error| {
+        tracing::error!(topic = %topic_name(state, id), partition = index, %error, "records could not be written");
+        Refused::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
+    })?;
+    let partition = state.topics.by_id_mut(id).and_then(|topic| topic.partition_mut(index));
+    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if let Some(stamp) = stamp {
+        partition.producers.appended(&stamp, base_offset, timestamp_ms);
+    }
+    let log_start = partition.log.start();
+    show(state, call.now, id, index);
+    Ok(Appended { base_offset, append_time_ms, log_start })
+}
+
+fn topic_name(state: &State, id: TopicId) -> String {
+    state.topics.by_id(id).map_or_else(String::new, |topic| topic.name.to_string())
+}
+
+/// Whether a batch is a retry of one that is here: its base offset and time.
+fn seen(partition: &Partition, batch: &Checked) -> Result<Option<(Offset, i64)>, ErrorCode> {
+    match batch.stamp.map_or(Check::Append, |stamp| partition.producers.check(&stamp)) {
+        Check::Append => Ok(None),
+        Check::Duplicate { base_offset, timestamp_ms } => Ok(Some((base_offset, timestamp_ms))),
+        Check::Refuse(error) => Err(error),
+    }
+}
+
+/// Lets readers see an append, at once or after the next sync.
+fn show(state: &mut State, now: Now, id: TopicId, index: i32) {
+    if state.storage.is_some() {
+        state.sync.note(id, index);
+    }
+    if !state.syncs_always() {
+        state.reveal(now, id, index, None);
+    }
+}
+
+fn row(index: i32, outcome: Result<Appended, Invalid>) -> PartitionProduceResponse {
+    let mut row = PartitionProduceResponse { index, base_offset: -1, ..PartitionProduceResponse::default() };
+    match outcome {
+        Ok(appended) => {
+            row.base_offset = appended.base_offset;
+            row.log_append_time_ms = appended.append_time_ms.unwrap_or(-1);
+            row.log_start_offset = appended.log_start;
+        }
+        Err(invalid) => {
+            row.error_code = invalid.error.into();
+            row.error_message = (!invalid.message.is_empty()).then(|| invalid.message.as_str().into());
+            let error = |(batch_index, why): (i32, String)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: Some(why.into()),
+            };
+            row.record_errors = invalid.records.into_iter().map(error).collect();
+        }
+    }
+    row
+}
+
+fn hint_leaders(
+    state: &State,
+    call: &Call,
+    id: TopicId,
+    rows: &mut [PartitionProduceResponse],
+    response: &mut ProduceResponse,
+) {
+    let Some(topic) = state.topics.by_id(id) else { return };
+    for row in rows.iter_mut().filter(|row| row.error_code == i16::from(ErrorCode::NOT_LEADER_OR_FOLLOWER)) {
+        if let Some(partition) = topic.partition(row.index) {
+            row.current_leader = partition.leader_hint();
+            state.hint_endpoint(call, partition.leader, &mut response.node_endpoints);
+        }
+    }
+}
