@@ -1,32 +1,154 @@
-//! The shell of the group coordinator: parked replies, reminders, the journal.
+//! The shell of the [group coordinator](super::group): it keeps what the pure half cannot: the replies that wait, one
+//! timer for the next deadline, and the way to the journal.
 
-use super::clock::Now;
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::clock::{Now, TimerId};
+use super::group::{self, Commit, Committer, Coordinator, Effects, Ticket};
+use super::handlers::{Call, join_group, sync_group};
 use super::journal::Entry;
-use super::state::State;
-use crate::protocol::types::TopicId;
+use super::reply::{Answer, Reply};
+use super::state::{State, Timer};
+use crate::protocol::api::Response;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::types::{BrokerId, Topic, TopicId};
 
-/// What a group wants to be reminded of.
+/// What groups want to be reminded of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GroupTimer {}
+pub enum GroupTimer {
+    /// The earliest deadline of any group is there.
+    Deadline,
+}
 
-/// All groups of this process.
+/// All groups of this process, whichever of its brokers keeps them.
 #[derive(Debug, Default)]
-pub struct Groups {}
+pub struct Groups {
+    pub(super) coordinator: Coordinator,
+    /// At most one for each connection: a connection with a request in the house sends no other.
+    parked: HashMap<Ticket, Parked>,
+    next_ticket: u64,
+    timer: Option<(Instant, TimerId)>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    reply: Reply,
+    version: i16,
+}
 
 impl Groups {
+    pub fn new(config: group::Config) -> Self {
+        Self { coordinator: Coordinator::new(config), ..Self::default() }
+    }
+
     /// Takes in what the journal says; called at start, in the order of writing.
-    pub fn replay(&mut self, _entry: Entry) {}
+    pub fn replay(&mut self, entry: &Entry) {
+        self.coordinator.apply(entry);
+    }
 
     /// What a fresh journal must say so that [`Groups::replay`] arrives at this state.
     pub fn snapshot(&self) -> Vec<Entry> {
-        Vec::new()
+        self.coordinator.snapshot()
+    }
+
+    fn answer(&mut self, reply: group::Reply) {
+        let Some(Parked { reply: waiting, version }) = self.parked.remove(&reply.ticket()) else { return };
+        let response: Response = match reply {
+            group::Reply::Join { member_id, outcome, .. } => {
+                join_group::response(version, member_id.as_deref(), outcome).into()
+            }
+            group::Reply::Sync { outcome, .. } => sync_group::response(outcome).into(),
+        };
+        waiting.send(response);
     }
 }
 
-/// A reminder fell due.
-pub fn on_timer(_state: &mut State, _now: Now, timer: GroupTimer) {
-    match timer {}
+/// The deadline has come.
+pub fn on_timer(state: &mut State, now: Now, GroupTimer::Deadline: GroupTimer) {
+    state.groups.timer = None;
+    event(state, |coordinator, out| coordinator.expire(now.instant, out));
 }
 
 /// A topic is gone; its committed offsets go with it.
-pub fn topic_removed(_state: &mut State, _topic: TopicId, _name: &str) {}
+pub fn topic_removed(state: &mut State, _topic: TopicId, name: &str) {
+    let entries = state.groups.coordinator.remove_topic(&Topic::from(name));
+    if state.record(&entries).is_err() {
+        tracing::warn!(topic = name, "offsets of a deleted topic will be there again after a restart");
+    }
+    entries.iter().for_each(|entry| state.groups.coordinator.apply(entry));
+}
+
+/// The broker that keeps a group.
+pub(super) fn coordinator_of(state: &State, group_id: &str) -> Option<BrokerId> {
+    group::coordinator_of(group_id, state.brokers.iter().map(|broker| broker.id))
+}
+
+/// Whether the broker that was asked is the one to ask about this group.
+pub(super) fn is_coordinator(state: &State, call: &Call, group_id: &str) -> bool {
+    coordinator_of(state, group_id) == Some(call.broker)
+}
+
+/// Lets something happen to the groups and does what follows from it.
+pub(super) fn event<T>(state: &mut State, event: impl FnOnce(&mut Coordinator, &mut Effects) -> T) -> T {
+    let mut out = Effects::default();
+    let result = event(&mut state.groups.coordinator, &mut out);
+    if state.record(&out.entries).is_err() {
+        tracing::warn!(
+            "a group's generation could not be journalled; after a restart it counts on from an earlier one"
+        );
+    }
+    out.replies.into_iter().for_each(|reply| state.groups.answer(reply));
+    arm(state);
+    result
+}
+
+/// An event whose answer may come later.
+pub(super) fn park(
+    state: &mut State,
+    call: &Call,
+    event_with: impl FnOnce(&mut Coordinator, Ticket, &mut Effects),
+) -> Answer {
+    let (reply, answer) = Reply::park();
+    let ticket = Ticket(state.groups.next_ticket);
+    state.groups.next_ticket += 1;
+    state.groups.parked.insert(ticket, Parked { reply, version: call.version });
+    event(state, |coordinator, out| event_with(coordinator, ticket, out));
+    answer
+}
+
+/// Commits offsets: all that the coordinator admits are journalled as one, and only then they are so.
+pub(super) fn commit(
+    state: &mut State,
+    now: Now,
+    group_id: &str,
+    committer: &Committer,
+    commits: &[Commit],
+) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+    let admitted = event(state, |coordinator, _| coordinator.commit(now.instant, group_id, committer, commits))?;
+    let entries: Vec<Entry> = admitted.iter().flatten().cloned().collect();
+    change(state, &entries)?;
+    Ok(admitted.into_iter().map(|outcome| outcome.map(drop)).collect())
+}
+
+/// Journals decisions of the coordinator, and only then lets them be so.
+pub(super) fn change(state: &mut State, entries: &[Entry]) -> Result<(), ErrorCode> {
+    // What a client does about this error is to look for the coordinator and try again.
+    state.record(entries).map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    entries.iter().for_each(|entry| state.groups.coordinator.apply(entry));
+    arm(state);
+    Ok(())
+}
+
+/// Keeps the one timer at the earliest deadline.
+fn arm(state: &mut State) {
+    let next = state.groups.coordinator.deadline();
+    if next == state.groups.timer.map(|(at, _)| at) {
+        return;
+    }
+    if let Some((_, timer)) = state.groups.timer.take() {
+        state.timers.cancel(timer);
+    }
+    state.groups.timer = next.map(|at| (at, state.timers.schedule(at, Timer::Group(GroupTimer::Deadline))));
+}

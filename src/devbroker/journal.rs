@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::group::{GroupEntry, GroupRemovedEntry, OffsetEntry, OffsetRemovedEntry};
 use crate::message;
 use crate::protocol::message::{DecodeError, EncodeError, Reader, Str, Uuid, Value, Writer};
 
@@ -71,6 +72,10 @@ entries! {
     2 Topic(TopicEntry);
     3 TopicRemoved(TopicRemovedEntry);
     4 ProducerId(ProducerIdEntry);
+    5 Group(GroupEntry);
+    6 GroupRemoved(GroupRemovedEntry);
+    7 Offset(OffsetEntry);
+    8 OffsetRemoved(OffsetRemovedEntry);
 }
 
 fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {

@@ -33,6 +33,7 @@ mod clock;
 mod configs;
 pub mod faults;
 mod fetching;
+mod group;
 mod groups;
 mod handlers;
 mod housekeeping;
@@ -56,6 +57,8 @@ use std::time::Duration;
 
 pub use faults::{Fault, Faults, Matching, Requests};
 pub use server::DevBroker;
+
+pub use group::Config as GroupConfig;
 
 use crate::protocol::types::BrokerId;
 
@@ -110,6 +113,8 @@ pub struct Config {
     pub max_connections: usize,
     /// A connection on which nothing moves for so long is closed (`connections.max.idle.ms`).
     pub idle_timeout: Duration,
+    /// What groups obey.
+    pub groups: GroupConfig,
     /// Makes topic ids and the cluster id; random by default.
     pub seed: Option<u64>,
 }
@@ -128,6 +133,7 @@ impl Default for Config {
             max_fetch_bytes: 55 << 20,
             max_connections: 2048,
             idle_timeout: Duration::from_secs(600),
+            groups: GroupConfig::default(),
             seed: None,
         }
     }

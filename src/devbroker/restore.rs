@@ -27,7 +27,7 @@ impl State {
                 Entry::TopicRemoved(removed) => topics.retain(|it: &TopicEntry| it.topic_id != removed.topic_id),
                 entry => {
                     self.replay_ids(&entry);
-                    self.groups.replay(entry);
+                    self.groups.replay(&entry);
                 }
             }
         }

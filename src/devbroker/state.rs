@@ -81,12 +81,13 @@ pub struct State {
 impl State {
     /// An empty state; [`State::restore`](super::restore) fills it from a data directory.
     pub fn new(config: Arc<Config>, brokers: Vec<Broker>, seed: u64, now: Now) -> State {
+        let groups = Groups::new(config.groups.clone());
         let mut state = State {
             config,
             cluster_id: Str::default(),
             brokers,
             topics: Topics::default(),
-            groups: Groups::default(),
+            groups,
             timers: Timers::default(),
             fetches: Fetches::default(),
             sessions: Sessions::default(),

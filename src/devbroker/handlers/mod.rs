@@ -37,21 +37,32 @@ mod api_versions;
 mod checked;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 pub mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+pub mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
 pub mod names;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 pub mod refusal;
+pub mod sync_group;
 
 pub use api_versions::refusal as api_versions_refusal;
 
@@ -103,6 +114,15 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (1, 4..=18),
     (2, 1..=11),
     (3, 0..=13),
+    (8, 2..=10),
+    (9, 1..=10),
+    (10, 0..=6),
+    (11, 2..=9),
+    (12, 0..=4),
+    (13, 0..=5),
+    (14, 0..=5),
+    (15, 0..=6),
+    (16, 0..=5),
     (18, 0..=4),
     (19, 2..=7),
     (20, 1..=6),
@@ -113,7 +133,9 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (33, 0..=2),
     (35, 1..=5),
     (37, 0..=3),
+    (42, 0..=2),
     (44, 0..=1),
+    (47, 0..=0),
     (60, 0..=2),
     (61, 0..=0),
     (75, 0..=0),
@@ -142,6 +164,15 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::ListOffsets(it) => list_offsets::serve(state, call, &it),
         Request::Fetch(it) => fetch::serve(state, call, it),
         Request::Metadata(it) => metadata::serve(state, call, it),
+        Request::OffsetCommit(it) => offset_commit::serve(state, call, &it),
+        Request::OffsetFetch(it) => offset_fetch::serve(state, call, it),
+        Request::FindCoordinator(it) => find_coordinator::serve(state, call, it),
+        Request::JoinGroup(it) => join_group::serve(state, call, it),
+        Request::Heartbeat(it) => heartbeat::serve(state, call, &it),
+        Request::LeaveGroup(it) => leave_group::serve(state, call, it),
+        Request::SyncGroup(it) => sync_group::serve(state, call, it),
+        Request::DescribeGroups(it) => describe_groups::serve(state, call, it),
+        Request::ListGroups(it) => list_groups::serve(state, call, &it),
         Request::ApiVersions(it) => api_versions::serve(state, call, &it),
         Request::CreateTopics(it) => create_topics::serve(state, call, &it),
         Request::DeleteTopics(it) => delete_topics::serve(state, call, it),
@@ -152,7 +183,9 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::AlterConfigs(it) => alter_configs::serve(state, call, &it),
         Request::DescribeLogDirs(it) => describe_log_dirs::serve(state, call, &it),
         Request::CreatePartitions(it) => create_partitions::serve(state, call, &it),
+        Request::DeleteGroups(it) => delete_groups::serve(state, call, it),
         Request::IncrementalAlterConfigs(it) => alter_configs::serve_incremental(state, call, &it),
+        Request::OffsetDelete(it) => offset_delete::serve(state, call, it),
         Request::DescribeCluster(it) => describe_cluster::serve(state, call, &it),
         Request::DescribeProducers(it) => describe_producers::serve(state, call, &it),
         Request::DescribeTopicPartitions(it) => describe_topic_partitions::serve(state, call, &it),
@@ -167,9 +200,9 @@ pub fn topic_operations() -> i32 {
     [3, 4, 5, 6, 7, 8, 10, 11].iter().fold(0, |bits, operation| bits | 1 << operation)
 }
 
-/// The operations that a client may do on a group: read, delete, describe.
+/// The operations that a client may do on a group: read, delete, describe, describe configs, alter configs.
 pub fn group_operations() -> i32 {
-    [3, 6, 8].iter().fold(0, |bits, operation| bits | 1 << operation)
+    [3, 6, 8, 10, 11].iter().fold(0, |bits, operation| bits | 1 << operation)
 }
 
 /// The operations that a client may do on the cluster.
