@@ -98,7 +98,7 @@ fn decode(bytes: &Bytes) -> Option<Result<(Entry, usize), DecodeError>> {
         return None;
     }
     let (length, crc) = (rest.get_u32() as usize, rest.get_u32());
-    if length < 2 || length > LARGEST || rest.len() < length {
+    if !(2..=LARGEST).contains(&length) || rest.len() < length {
         return None;
     }
     let mut body = rest.split_to(length);
@@ -158,7 +158,6 @@ impl Journal {
     pub fn take_dirty(&mut self) -> Option<Arc<File>> {
         std::mem::take(&mut self.dirty).then(|| self.file.clone())
     }
-
 
     /// Whether a snapshot would shrink the file by a good deal.
     pub fn wants_snapshot(&self) -> bool {

@@ -104,7 +104,8 @@ impl DevBroker {
         self.shared.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Some(work) = self.shared.lock().take_sync() {
+        let work = self.shared.lock().take_sync();
+        if let Some(work) = work {
             let done = tokio::task::spawn_blocking(move || work.run()).await;
             if let Ok(done) = done {
                 self.shared.with(|state, now| state.synced(now, done));
@@ -207,7 +208,7 @@ impl Shared {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.timers_changed.notified() => {}
-                () = due => self.with(|state, now| state.on_time(now)),
+                () = due => self.with(State::on_time),
             }
         }
     }

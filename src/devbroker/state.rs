@@ -223,7 +223,7 @@ impl State {
         let Some(it) = self.topics.by_id_mut(topic).and_then(|topic| topic.partition_mut(partition)) else { return };
         let before = it.log.high_watermark();
         let end = end.unwrap_or_else(|| it.log.end());
-        if it.log.synced(end) && !it.watchers.is_empty() {
+        if it.log.reveal(end) && !it.watchers.is_empty() {
             let bytes = it.log.readable_bytes(before).unwrap_or(u64::MAX);
             let watchers = it.watchers.clone();
             self.fetches_gain(now, &watchers, bytes);

@@ -20,9 +20,7 @@ type Overrides = BTreeMap<String, String>;
 pub fn serve_incremental(state: &mut State, _call: &Call, request: &IncrementalAlterConfigsRequest) -> Answer {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let change = |present: &Overrides| {
-            resource.configs.iter().try_fold(present.clone(), |overrides, config| apply(overrides, config))
-        };
+        let change = |present: &Overrides| resource.configs.iter().try_fold(present.clone(), apply);
         let outcome = alter(state, resource.resource_type, &resource.resource_name, request.validate_only, change);
         let (error_code, error_message) = said(outcome);
         responses.push(IncrementalAlterConfigsResourceResponse {

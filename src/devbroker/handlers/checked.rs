@@ -57,7 +57,7 @@ pub fn check(version: i16, records: Option<Bytes>) -> Result<Checked, Invalid> {
         Invalid::new(ErrorCode::INVALID_RECORD, "Produce requests must contain exactly one record batch per partition.")
     };
     let records = records.filter(|records| !records.is_empty()).ok_or_else(missing)?;
-    let found = produced(records, UNPACKED_MAX).map_err(invalid)?;
+    let found = produced(records, UNPACKED_MAX).map_err(|error| invalid(&error))?;
     let batch = &found.batch;
     if batch.attributes.compression() == Ok(Compression::Zstd) && version < ZSTD_VERSION {
         return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE.into());
@@ -85,8 +85,8 @@ fn set_max_timestamp(batch: &mut BytesMut, timestamp: i64) {
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
-fn invalid(error: ProducedError) -> Invalid {
-    let code = match &error {
+fn invalid(error: &ProducedError) -> Invalid {
+    let code = match error {
         ProducedError::Broken(BatchError::Crc { .. } | BatchError::Length { .. } | BatchError::Compression { .. }) => {
             ErrorCode::CORRUPT_MESSAGE
         }

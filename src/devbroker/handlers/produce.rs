@@ -52,7 +52,7 @@ pub fn serve(state: &mut State, call: &Call, request: Prepared) -> Answer {
         let (id, name) = found.clone().unwrap_or((topic.id, topic.name));
         let mut rows = Vec::with_capacity(topic.partitions.len());
         for (index, checked) in topic.partitions {
-            let outcome = found.as_ref().map_err(|error| Invalid::from(*error)).and_then(|_| checked);
+            let outcome = found.as_ref().map_err(|error| Invalid::from(*error)).and(checked);
             let outcome = if (-1..=1).contains(&acks) { outcome } else { Err(ErrorCode::INVALID_REQUIRED_ACKS.into()) };
             let outcome = outcome.and_then(|batch| append(state, call, id, index, acks, batch));
             rows.push(row(index, outcome));

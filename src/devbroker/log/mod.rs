@@ -4,7 +4,7 @@
 //! segments lie back to back; leader epochs and their start offsets grow together.
 //!
 //! The high watermark is what readers may see. It follows the end at once, but where every append must be synced first
-//! ([`Fsync::Always`](super::Fsync)) it stays behind until [`Log::synced`]. Without transactions the last stable offset is
+//! ([`Fsync::Always`](super::Fsync)) it stays behind until it was. Without transactions the last stable offset is
 //! the high watermark.
 //!
 //! An append that fails leaves nothing behind: the file is cut back to the last good batch, and the log goes on.
@@ -89,7 +89,7 @@ impl Log {
     }
 
     /// Appends one batch whose header already says the offset [`Log::end`]. Nothing becomes visible: see
-    /// [`Log::publish`] and [`Log::synced`].
+    /// [`Log::reveal`].
     pub fn append(&mut self, batch: Bytes, segment_bytes: u64) -> io::Result<()> {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let header = Header::read(&batch).ok_or_else(|| invalid("not a record batch of format 2"))?;
@@ -120,13 +120,8 @@ impl Log {
         }
     }
 
-    /// Lets readers see all that was appended; says whether that is news.
-    pub fn publish(&mut self) -> bool {
-        self.synced(self.end())
-    }
-
     /// Lets readers see what lies before `end`; says whether that is news.
-    pub fn synced(&mut self, end: Offset) -> bool {
+    pub fn reveal(&mut self, end: Offset) -> bool {
         let grows = end.min(self.end()) > self.high_watermark;
         self.high_watermark = self.high_watermark.max(end.min(self.end()));
         grows

@@ -30,7 +30,7 @@ fn fill(log: &mut Log) {
         let epoch = if n < 10 { 0 } else { 2 };
         log.append(batch(n * 5, 5, epoch, n * 100, 1000 - HEADER), SEGMENT).unwrap();
     }
-    log.publish();
+    log.reveal(log.end());
     log.check();
 }
 
@@ -83,15 +83,15 @@ fn readers_see_nothing_before_it_is_published() {
         log.append(batch(105, 5, 2, 0, 939), SEGMENT).unwrap();
         assert_eq!((log.high_watermark(), log.end()), (100, 110), "{name}");
         assert_eq!(first_and_last(log.read(100, ALL).unwrap()), None, "{name}");
-        assert!(log.synced(105), "{name}");
-        assert!(!log.synced(105), "{name}: no news");
+        assert!(log.reveal(105), "{name}");
+        assert!(!log.reveal(105), "{name}: no news");
         assert_eq!(first_and_last(log.read(100, ALL).unwrap()), Some((100, 104)), "{name}");
         log.check();
         log.cut_unseen().unwrap();
         log.check();
         assert_eq!(log.end(), 105, "{name}");
         log.append(batch(105, 1, 3, 0, 0), SEGMENT).unwrap();
-        log.publish();
+        log.reveal(log.end());
         assert_eq!(first_and_last(log.read(104, ALL).unwrap()), Some((100, 105)), "{name}");
     });
 }
@@ -139,7 +139,7 @@ fn the_start_moves_and_takes_whole_segments_with_it() {
         log.check();
         assert_eq!((log.start(), log.end()), (100, 100), "{name}");
         log.append(batch(100, 1, 2, 0, 0), SEGMENT).unwrap();
-        log.publish();
+        log.reveal(log.end());
         assert_eq!(first_and_last(log.read(100, ALL).unwrap()), Some((100, 100)), "{name}");
     });
 }
