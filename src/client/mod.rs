@@ -1,1 +1,180 @@
-//! (front page to come)
+//! Speaking to a cluster.
+//!
+//! [`Client`] is the front door: a cheap handle, made once from a [`ClientConfig`], from which [`Client::admin`] and the
+//! producers and consumers are had.
+//!
+//! # Nouns
+//!
+//! - A **dial** ([`connect`]) reaches an address: TCP, TLS, or a pipe in memory.
+//! - A **connection** ([`connection`]) is rskafka's messenger over what was dialled, served by one task.
+//! - A **lane** ([`lane`]) is a connection to one broker for one kind of use, with all that stands before it: counting,
+//!   the queue, the broker's throttle, reconnecting.
+//! - **Metadata** ([`metadata`]) is what is known of the cluster, a value.
+//! - The **cluster** ([`cluster`]) routes: it knows who is to be asked, and learns anew when that was wrong.
+//!
+//! # How a request flows
+//!
+//! `Cluster::call` finds the broker (metadata, or the coordinator of a group) → its lane for this use → queue →
+//! connection → wire; the answer comes back to the caller with the version it was given in. Errors say API, broker and,
+//! where there is one, the partition.
+//!
+//! # What must stay true
+//!
+//! - No call takes longer than its deadline, whatever it waits for.
+//! - One lane keeps the order of its calls. Two lanes keep none.
+//! - A failed call has told the cluster what it says of it before the caller hears of it.
+//!
+//! # Absent on purpose
+//!
+//! Retries below `Cluster`: Kafka fails per partition inside a successful reply, and only whoever asked can tell. Any
+//! global state: two clients share nothing.
+
+pub mod admin;
+pub mod broker;
+pub mod cluster;
+pub mod connect;
+pub mod connection;
+pub mod error;
+pub mod handshake;
+pub mod lane;
+pub mod layer;
+pub mod metadata;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use admin::Admin;
+pub use cluster::{Cluster, To, Topics};
+pub use connect::{Address, Dial};
+pub use error::{Error, ErrorKind};
+pub use lane::Lane;
+pub use layer::observe::ApiStats;
+pub use layer::reconnect::Backoff;
+pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
+
+pub use crate::protocol::error::{Class, ErrorCode};
+pub use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicId, TopicPartition};
+
+/// How to reach a cluster, and how patiently.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Where to ask first, as `host:port`; an entry may hold several, separated by commas.
+    pub bootstrap_servers: Vec<String>,
+    /// Who we are, in the brokers' logs and quotas.
+    pub client_id: String,
+    /// `None` for plain text.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// For one connection, handshake included, and for finding the cluster at first.
+    pub connect_timeout: Duration,
+    /// For one request that does not wait for anything but the broker.
+    pub request_timeout: Duration,
+    /// What is known of the cluster is learned anew this often.
+    pub metadata_max_age: Duration,
+    /// Before the second try to connect to a broker; doubled with each failure.
+    pub reconnect_backoff: Duration,
+    pub reconnect_backoff_max: Duration,
+    /// Before the second try of a request; doubled with each failure.
+    pub retry_backoff: Duration,
+    pub retry_backoff_max: Duration,
+    /// Whether asking about a topic may create it, where the brokers allow that.
+    pub allow_auto_create_topics: bool,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: vec!["localhost:9092".to_owned()],
+            client_id: env!("CARGO_PKG_NAME").to_owned(),
+            tls: None,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            metadata_max_age: Duration::from_secs(300),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            allow_auto_create_topics: false,
+        }
+    }
+}
+
+impl ClientConfig {
+    /// The bootstrap servers, each an address. All that are wrong are named.
+    fn bootstrap(&self) -> Result<Vec<Address>, Error> {
+        let entries = self.bootstrap_servers.iter().flat_map(|entry| entry.split(','));
+        let entries = entries.map(str::trim).filter(|entry| !entry.is_empty());
+        let (right, wrong): (Vec<_>, Vec<_>) = entries.map(Address::parse).partition(Result::is_ok);
+        let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
+        match (wrong.is_empty(), right.is_empty()) {
+            (false, _) => Err(Error::config(format!("bootstrap servers: {}", wrong.join("; ")))),
+            (true, true) => Err(Error::config("bootstrap servers: none given")),
+            (true, false) => Ok(right.into_iter().flatten().collect()),
+        }
+    }
+
+    fn retry_backoff(&self) -> Backoff {
+        Backoff { first: self.retry_backoff, most: self.retry_backoff_max }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("client_id", &self.client_id)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handle on a cluster; cheap to clone. When the last handle goes, and all that was made from it, connections end.
+#[derive(Debug, Clone)]
+pub struct Client {
+    cluster: Cluster,
+}
+
+impl Client {
+    /// Finds the cluster. Fails within the connect timeout, with every address that was tried and what became of it.
+    pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        let dial = connect::tcp(config.tls.clone(), config.connect_timeout);
+        Self::connect_over(config, dial).await
+    }
+
+    /// The same, over streams that the caller makes.
+    pub async fn connect_over(config: ClientConfig, dial: Dial) -> Result<Self, Error> {
+        Ok(Self { cluster: Cluster::connect(config, dial).await? })
+    }
+
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.cluster.clone())
+    }
+
+    /// How many partitions a topic has; `None` if there is no such topic.
+    pub async fn partition_count(&self, topic: &Topic) -> Result<Option<i32>, Error> {
+        if let Some(count) = self.cluster.metadata().partition_count(topic) {
+            return Ok(Some(count));
+        }
+        let known = self.cluster.refresh(Topics::Once(vec![topic.clone()])).await?;
+        match (known.partition_count(topic), known.topic(topic).and_then(|it| it.error)) {
+            (Some(count), _) => Ok(Some(count)),
+            (None, Some(code)) if code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => Err(code.into()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// What was counted of the requests of this client, by API.
+    pub fn stats(&self) -> Vec<ApiStats> {
+        self.cluster.stats()
+    }
+
+    /// Ends every connection; who still waits is told that the client is closed. Close producers and consumers first.
+    pub async fn close(&self) {
+        self.cluster.close();
+        tokio::task::yield_now().await;
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}

@@ -1,0 +1,154 @@
+//! Counts what passes, by API, and says it to the log: the outermost layer, so that waiting is part of what it sees.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::client::error::{BrokerAt, Error};
+use crate::client::lane::{Answer, Call};
+use crate::protocol::api::APIS;
+
+/// What was counted of one API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiStats {
+    pub api: &'static str,
+    /// Requests that were answered, whatever the answer says.
+    pub answered: u64,
+    /// Requests that failed: no connection, no answer in time, an answer that cannot be read.
+    pub failed: u64,
+    /// Requests whose caller did not wait for the end.
+    pub abandoned: u64,
+    /// The time that all of them took, queue and connecting included.
+    pub time: Duration,
+}
+
+/// The counts of all lanes of a client.
+#[derive(Debug)]
+pub struct Counters {
+    by_api: HashMap<&'static str, Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    answered: AtomicU64,
+    failed: AtomicU64,
+    abandoned: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { by_api: APIS.iter().map(|row| (row.name, Counts::default())).collect() }
+    }
+}
+
+impl Counters {
+    /// What was counted, of the APIs that were used.
+    pub fn stats(&self) -> Vec<ApiStats> {
+        let all = self.by_api.iter().map(|(api, counts)| ApiStats {
+            api,
+            answered: counts.answered.load(Ordering::Relaxed),
+            failed: counts.failed.load(Ordering::Relaxed),
+            abandoned: counts.abandoned.load(Ordering::Relaxed),
+            time: Duration::from_micros(counts.micros.load(Ordering::Relaxed)),
+        });
+        let mut used: Vec<_> = all.filter(|it| it.answered + it.failed + it.abandoned > 0).collect();
+        used.sort_unstable_by_key(|it| it.api);
+        used
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub struct ObserveLayer {
+    counters: Arc<Counters>,
+    broker: Arc<BrokerAt>,
+}
+
+impl ObserveLayer {
+    pub fn new(counters: Arc<Counters>, broker: BrokerAt) -> Self {
+        Self { counters, broker: Arc::new(broker) }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Observe<S> {
+    inner: S,
+    layer: ObserveLayer,
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe { inner, layer: self.clone() }
+    }
+}
+
+impl<S> Service<Call> for Observe<S>
+where
+    S: Service<Call, Response = Answer, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Answer;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Answer, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let mut seen = Seen { layer: self.layer.clone(), api: call.api, begun: Instant::now(), ended: None };
+        let answer = self.inner.call(call);
+        async move {
+            let answer = answer.await;
+            seen.end(&answer);
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// One call, counted when it is over; one that is dropped before was abandoned.
+struct Seen {
+    layer: ObserveLayer,
+    api: &'static str,
+    begun: Instant,
+    ended: Option<Result<(), Error>>,
+}
+
+impl Seen {
+    fn end(&mut self, answer: &Result<Answer, Error>) {
+        self.ended = Some(answer.as_ref().map(drop).map_err(Clone::clone));
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let (api, broker) = (self.api, &self.layer.broker);
+        if let Some(counts) = self.layer.counters.by_api.get(api) {
+            let count = match self.ended {
+                Some(Ok(())) => &counts.answered,
+                Some(Err(_)) => &counts.failed,
+                None => &counts.abandoned,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            counts.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        match &self.ended {
+            Some(Ok(())) => tracing::trace!(api, %broker, ?took, "answered"),
+            Some(Err(error)) => tracing::debug!(api, %broker, ?took, %error, "failed"),
+            None => tracing::debug!(api, %broker, ?took, "abandoned"),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Keeps a lane's connection up: dials when a call needs it, and again after a loss, no faster than a growing, jittered
+//! back-off allows.
+//!
+//! A call that finds no connection, and none to be had before the next try is due, fails at once with the reason of the
+//! last try: whoever calls can then choose another broker. This layer is always ready or about to be, and never fails in
+//! `poll_ready`, which would end the buffer above it for good.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use tower::Service;
+
+use crate::client::connection::Connection;
+use crate::client::error::Error;
+use crate::client::lane::{Answer, Call, Status};
+
+/// Makes a connection, handshake included.
+pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, Error>> + Send + Sync>;
+
+/// How long to wait before the next try: doubled with each failure up to the most, and spread by a fifth either way so
+/// that clients that lost a broker together do not come back together (KIP-580).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    pub first: Duration,
+    pub most: Duration,
+}
+
+impl Backoff {
+    /// The wait after so many failures in a row. `random` is between 0 and 1.
+    pub fn after(self, failures: u32, random: f64) -> Duration {
+        let doubled = 2u32.saturating_pow(failures.saturating_sub(1).min(30));
+        self.first.saturating_mul(doubled).min(self.most).mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))
+    }
+
+    /// The same, with randomness of our own.
+    pub fn wait(self, failures: u32) -> Duration {
+        self.after(failures, rand::random())
+    }
+}
+
+/// The connection of a lane, while there is one.
+pub struct Reconnect {
+    connect: Connect,
+    backoff: Backoff,
+    status: Arc<Status>,
+    /// Failures in a row: tries that came to nothing, and connections that did not last.
+    failures: u32,
+    state: State,
+}
+
+enum State {
+    Idle,
+    Connecting(BoxFuture<'static, Result<Connection, Error>>),
+    Up { connection: Connection, since: Instant },
+    Down { error: Error, until: Instant },
+}
+
+impl Reconnect {
+    pub fn new(connect: Connect, backoff: Backoff, status: Arc<Status>) -> Self {
+        Self { connect, backoff, status, failures: 0, state: State::Idle }
+    }
+
+    fn connected(&mut self, connection: Connection) -> State {
+        self.status.capabilities.store(Some(Arc::clone(connection.capabilities())));
+        self.status.failed.store(None);
+        State::Up { connection, since: Instant::now() }
+    }
+
+    fn failed(&mut self, error: Error) -> State {
+        self.failures = self.failures.saturating_add(1);
+        self.status.failed.store(Some(Arc::new(error.clone())));
+        State::Down { error, until: Instant::now() + self.backoff.wait(self.failures) }
+    }
+
+    /// A connection that lasted, or the first that did not, is dialled again at once.
+    fn lost(&mut self, error: Error, since: Instant) -> State {
+        self.status.capabilities.store(None);
+        let lasted = since.elapsed() >= self.backoff.most;
+        if lasted || self.failures == 0 {
+            self.failures = u32::from(!lasted);
+            return State::Idle;
+        }
+        self.failed(error)
+    }
+}
+
+impl fmt::Debug for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnect").field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
+impl Service<Call> for Reconnect {
+    type Response = Answer;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Answer, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Idle => State::Connecting((self.connect)()),
+                State::Connecting(connecting) => match ready!(connecting.poll_unpin(cx)) {
+                    Ok(connection) => self.connected(connection),
+                    Err(error) => self.failed(error),
+                },
+                State::Up { connection, since } => match ready!(connection.poll_ready(cx)) {
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(error) => {
+                        let since = *since;
+                        self.lost(error, since)
+                    }
+                },
+                State::Down { until, .. } if *until <= Instant::now() => State::Idle,
+                State::Down { .. } => return Poll::Ready(Ok(())),
+            };
+        }
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        match &mut self.state {
+            State::Up { connection, .. } => connection.call(call),
+            State::Down { error, .. } => futures::future::ready(Err(error.clone())).boxed(),
+            State::Idle | State::Connecting(_) => {
+                futures::future::ready(Err(Error::config("called before it was ready"))).boxed()
+            }
+        }
+    }
+}
