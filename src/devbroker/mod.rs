@@ -159,3 +159,6 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -379,7 +379,8 @@ impl<'a> Connection<'a> {
             connection: self.id,
             api_key: header.api_key,
             version: header.api_version,
-            client_id: header.client_id.clone(),
+            // A copy: what is parked or remembered must not keep the frame.
+            client_id: header.client_id.as_deref().map(Str::from),
             client_host: self.peer.ip(),
             local: self.local,
             now: self.shared.clock.now(),

@@ -12,7 +12,7 @@ use crate::devbroker::state::State;
 use crate::devbroker::topics::{Partition, TopicState};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
-use crate::protocol::types::{TopicId, Uuid};
+use crate::protocol::types::{Str, TopicId, Uuid};
 
 /// What a fetch is to read; kept while it waits.
 #[derive(Debug, Clone)]
@@ -50,8 +50,10 @@ fn ask(call: &Call, request: FetchRequest) -> Ask {
     let some = |epoch: i32| (epoch >= 0).then_some(epoch);
     let mut wanted = Vec::new();
     for topic in request.topics {
+        // Sessions outlive the frame that names belong to, and must not keep it.
+        let name = Str::from(&*topic.topic);
         wanted.extend(topic.partitions.iter().map(|partition| Wanted {
-            key: Key { name: topic.topic.clone(), id: topic.topic_id, partition: partition.partition },
+            key: Key { name: name.clone(), id: topic.topic_id, partition: partition.partition },
             offset: partition.fetch_offset,
             leader_epoch: some(partition.current_leader_epoch),
             last_fetched_epoch: some(partition.last_fetched_epoch),
