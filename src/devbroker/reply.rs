@@ -40,11 +40,6 @@ impl Reply {
     pub fn send(self, ready: impl Into<Ready>) {
         let _ = self.0.send(ready.into());
     }
-
-    /// Whether the connection that asked is gone.
-    pub fn is_gone(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
 impl From<Response> for Ready {

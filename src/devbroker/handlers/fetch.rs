@@ -89,7 +89,7 @@ fn read(state: &State, call: &Call, plan: &Plan) -> Found {
     let mut found = Found::default();
     let mut left = plan.max_bytes;
     for wanted in &plan.wanted {
-        let at_least_one = found.bytes == 0 && call.version >= 3;
+        let at_least_one = found.bytes == 0;
         let part = match locate(state, wanted) {
             Ok((topic, partition)) => {
                 found.reading.push((topic.id, wanted.key.partition));

@@ -68,11 +68,11 @@ fn one(state: &mut State, call: &Call, asked: MetadataRequestTopic, creates: boo
     unknown(error, Some(name), Uuid::ZERO)
 }
 
-/// Creates a topic that was asked for. The client is told LEADER_NOT_AVAILABLE, as by Kafka, and asks again.
+/// Creates a topic that was asked for. The client is told UNKNOWN_TOPIC_OR_PARTITION, as by Kafka 4, and asks again.
 fn create(state: &mut State, name: &Str) -> ErrorCode {
     let partitions = state.config.default_partitions;
     match Plan::spread(state, partitions, 1).and_then(|plan| create_topics::create(state, name, plan)) {
-        Ok(_) => ErrorCode::LEADER_NOT_AVAILABLE,
+        Ok(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         Err(refused) => refused.error,
     }
 }

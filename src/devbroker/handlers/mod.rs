@@ -11,9 +11,9 @@
 //! - **Answering.** `response.into()` answers at once. A request that must wait calls [`Reply::park`], keeps the `Reply`
 //!   where the event that ends the wait will find it (a member's JoinGroup in its group), schedules a timer for the case
 //!   that no event comes, and returns the `Answer` it got. Later anyone who has `&mut State` calls
-//!   `reply.send(Response::from(..))`. A dropped `Reply` closes the connection; one whose client has gone is
-//!   [`Reply::is_gone`], and sending to it is harmless. While a request is parked its connection reads nothing more:
-//!   answers are in the order of requests, one in flight per connection, as Kafka's own network layer does it.
+//!   `reply.send(Response::from(..))`. A dropped `Reply` closes the connection; sending to one
+//!   whose client has gone is harmless. While a request is parked its connection reads nothing more: answers are in the
+//!   order of requests, one in flight per connection, as Kafka's own network layer does it.
 //! - **What must survive** is written by [`State::record`] *before* it is applied to memory: entries are
 //!   [`message!`](crate::message) structs with a line in the table of [`journal`](super::journal), replayed in order at
 //!   start, and written anew by a snapshot when the journal has grown. In memory `record` does nothing. Under

@@ -106,7 +106,12 @@ fn append(
     let append_time_ms = config.log_append_time.then_some(now_ms);
     if let Some(duplicate) = seen(partition, &batch)? {
         let append_time_ms = append_time_ms.map(|_| duplicate.1);
-        return Ok(Appended { base_offset: duplicate.0, append_time_ms, log_start: partition.log.start() });
+        let appended = Appended { base_offset: duplicate.0, append_time_ms, log_start: partition.log.start() };
+        if duplicate.0 >= partition.log.high_watermark() {
+            // Written, but not synced yet: the retry waits for the same sync as the original.
+            state.sync.note(id, index);
+        }
+        return Ok(appended);
     }
     let base_offset = partition.log.end();
     let (stamp, timestamp_ms) = (batch.stamp, append_time_ms.unwrap_or(batch.max_timestamp));

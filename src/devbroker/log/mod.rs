@@ -183,13 +183,15 @@ impl Log {
         if epoch == current {
             return Some((epoch, self.end()));
         }
-        let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
-        let next = self.epochs.get(after)?;
-        match after.checked_sub(1).and_then(|at| self.epochs.get(at)) {
-            Some((known, _)) => Some((*known, next.1)),
-            // Before everything we know: it ended, at the latest, where the log begins.
-            None => Some((epoch, next.1)),
+        if epoch > current {
+            return None;
         }
+        let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
+        // The present epoch begins at the end of the log until it has written something.
+        let end = self.epochs.get(after).map_or(self.end(), |next| next.1);
+        // Before everything that is known, an epoch ended, at the latest, where the log begins.
+        let known = after.checked_sub(1).and_then(|at| self.epochs.get(at)).map_or(epoch, |known| known.0);
+        Some((known, end))
     }
 
     /// The leader epoch that wrote what lies at `offset`.

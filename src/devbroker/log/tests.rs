@@ -118,8 +118,8 @@ fn times_and_epochs_lead_to_offsets() {
             "{name}"
         );
         assert_eq!(log.max_timestamp(), Some(1900), "{name}");
-        let ends = [0, 1, 2, 3].map(|epoch| log.epoch_end(epoch, 3));
-        assert_eq!(ends, [Some((0, 50)), Some((0, 50)), None, Some((3, 100))], "{name}");
+        let ends = [0, 1, 2, 3, 4].map(|epoch| log.epoch_end(epoch, 3));
+        assert_eq!(ends, [Some((0, 50)), Some((0, 50)), Some((2, 100)), Some((3, 100)), None], "{name}");
         assert_eq!([log.epoch_of(0), log.epoch_of(49), log.epoch_of(50)], [Some(0), Some(0), Some(2)], "{name}");
     });
 }
