@@ -4,6 +4,7 @@ pub mod api;
 pub mod batch;
 pub mod compression;
 pub mod error;
+pub mod group;
 pub mod message;
 pub mod messages;
 pub mod murmur;
