@@ -34,6 +34,7 @@ pub mod broker;
 pub mod cluster;
 pub mod connect;
 pub mod connection;
+pub mod consumer;
 pub mod error;
 pub mod handshake;
 pub mod lane;

@@ -1,0 +1,479 @@
+//! Membership in a classic group (KIP-62, -345, -394, -429) as a state machine: what happened in, what to do out. It
+//! knows no socket and no clock; [`membership`](super::membership) carries its actions out and tells it the time.
+//!
+//! ```text
+//! Away ──Start──▶ Joining ──Joined──▶ Syncing ──Synced──▶ Stable ─┐
+//!  ▲                 ▲                                  rebalance │ (eager: all, cooperative: what moves)
+//!  └─ Overdue ──┐    └───────────── Released ── Releasing ◀───────┘
+//!               └─ Leaving ◀─ Released ──┘
+//! ```
+//!
+//! Three different things happen to partitions. *Assigned*: read them from what is committed. *Revoked*: stop, finish what
+//! is out, commit, and only then let go ([`Action::Revoke`], answered by [`Event::Released`]). *Lost*: the group has
+//! already given them to others; nothing can be committed any more.
+//!
+//! An eager member gives up everything before it joins again. A cooperative one keeps reading through the rebalance and
+//! gives up only what the new assignment takes from it, then joins once more so that it can be given to others.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::assignor::Assignor;
+use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::types::{Str, TopicPartition};
+
+/// What the machine is told once.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Whether partitions are kept through a rebalance; only when all offered assignors can.
+    pub cooperative: bool,
+    /// A static member (KIP-345) does not leave when it stops: its place is kept until its session ends.
+    pub is_static: bool,
+    pub heartbeat_interval: Duration,
+    /// The first pause after a failure; doubles up to `backoff_max`.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+/// Why a request has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The coordinator has refused it.
+    Refused(ErrorCode),
+    /// The coordinator wants the request again with this member id (KIP-394).
+    MemberIdRequired(Str),
+    /// No answer: no coordinator known, no connection, no time left.
+    Unanswered,
+    /// An answer or an assignment that makes no sense.
+    Broken(String),
+}
+
+/// The part of a JoinGroup response that the machine needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    pub member_id: Str,
+    pub generation: i32,
+    pub assignor: Assignor,
+}
+
+/// What has happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The application wants records: at the start, and when it is back after [`Event::Overdue`].
+    Wanted,
+    Joined(Result<Joined, Fault>),
+    Synced(Result<BTreeSet<TopicPartition>, Fault>),
+    /// The answer to a heartbeat that was sent in `generation`.
+    Beaten {
+        generation: i32,
+        result: Result<(), Fault>,
+    },
+    /// A commit that was sent in `generation` was refused.
+    CommitRefused {
+        generation: i32,
+        code: ErrorCode,
+    },
+    /// What [`Action::Revoke`] asked is done.
+    Released,
+    /// Something in the subscription or its topics is different; the group has to be assigned anew.
+    Changed(&'static str),
+    /// The application has not asked for records in time.
+    Overdue,
+    /// The time has come that [`Group::wakes_at`] named.
+    Tick,
+    /// The answer to LeaveGroup, or none.
+    Left,
+    Close,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send JoinGroup; answer with [`Event::Joined`].
+    Join {
+        member_id: Str,
+        generation: Option<i32>,
+        owned: BTreeSet<TopicPartition>,
+        reason: &'static str,
+    },
+    /// Send SyncGroup, with everybody's assignment if this member is the leader; answer with [`Event::Synced`].
+    Sync(Joined),
+    /// Send Heartbeat; answer with [`Event::Beaten`].
+    Beat {
+        member_id: Str,
+        generation: i32,
+    },
+    /// Forget who the coordinator is and find it again.
+    FindCoordinator,
+    Assign(BTreeSet<TopicPartition>),
+    /// Stop, drain (unless in a hurry), commit; answer with [`Event::Released`].
+    Revoke {
+        partitions: BTreeSet<TopicPartition>,
+        drain: bool,
+    },
+    /// Stop; nothing can be committed.
+    Lose {
+        partitions: BTreeSet<TopicPartition>,
+        reason: String,
+    },
+    /// Send LeaveGroup; answer with [`Event::Left`].
+    Leave {
+        member_id: Str,
+        reason: &'static str,
+    },
+    /// The end: closed, or for a reason that no retry can change.
+    Stop(Option<Fault>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not in the group, and not trying.
+    Away,
+    /// JoinGroup is out, or due at the time given.
+    Joining {
+        at: Option<Instant>,
+    },
+    Syncing,
+    Stable,
+    /// The application finishes what it holds.
+    Releasing(Then),
+    /// LeaveGroup is out.
+    Leaving {
+        closing: bool,
+    },
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Join(&'static str),
+    Leave { closing: bool, reason: &'static str },
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Group {
+    rules: Rules,
+    state: State,
+    member_id: Str,
+    generation: Option<i32>,
+    owned: BTreeSet<TopicPartition>,
+    /// What `Released` takes away.
+    releasing: BTreeSet<TopicPartition>,
+    /// The group must be assigned anew as soon as this assignment is through.
+    again: Option<&'static str>,
+    beat_at: Option<Instant>,
+    beating: bool,
+    failures: u32,
+}
+
+impl Group {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            state: State::Away,
+            member_id: Str::default(),
+            generation: None,
+            owned: BTreeSet::new(),
+            releasing: BTreeSet::new(),
+            again: None,
+            beat_at: None,
+            beating: false,
+            failures: 0,
+        }
+    }
+
+    /// Who a commit comes from; `None` outside a generation.
+    pub fn identity(&self) -> Option<(Str, i32)> {
+        self.generation.map(|generation| (self.member_id.clone(), generation))
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.state == State::Away
+    }
+
+    /// Whether the answer to JoinGroup or SyncGroup is awaited; the coordinator's connection is taken up by it.
+    pub fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. } | State::Syncing)
+    }
+
+    /// When to send [`Event::Tick`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Joining { at } => at,
+            State::Stable | State::Releasing(_) if !self.beating => self.beat_at,
+            _ => None,
+        }
+    }
+
+    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Wanted if self.state == State::Away => self.join("the application wants records"),
+            Event::Joined(answer) if self.state == (State::Joining { at: None }) => self.joined(answer, now),
+            Event::Synced(answer) if self.state == State::Syncing => self.synced(answer, now),
+            Event::Beaten { generation, result } => self.beaten(generation, result, now),
+            Event::CommitRefused { generation, code } if self.is_current(generation) => self.refused(code, now),
+            Event::Released => self.released(),
+            Event::Changed(reason) => self.changed(reason),
+            Event::Overdue => self.overdue(),
+            Event::Tick => self.tick(now),
+            Event::Left => self.left(),
+            Event::Close => self.close(),
+            Event::Wanted | Event::Joined(_) | Event::Synced(_) | Event::CommitRefused { .. } => Vec::new(),
+        }
+    }
+
+    fn join(&mut self, reason: &'static str) -> Vec<Action> {
+        self.state = State::Joining { at: None };
+        self.beat_at = None;
+        let owned = self.owned.clone();
+        vec![Action::Join { member_id: self.member_id.clone(), generation: self.generation, owned, reason }]
+    }
+
+    /// Joins anew after giving up what must not be held through a rebalance.
+    fn rejoin(&mut self, reason: &'static str) -> Vec<Action> {
+        if self.rules.cooperative || self.owned.is_empty() {
+            return self.join(reason);
+        }
+        self.release(self.owned.clone(), true, Then::Join(reason))
+    }
+
+    fn release(&mut self, partitions: BTreeSet<TopicPartition>, drain: bool, then: Then) -> Vec<Action> {
+        self.state = State::Releasing(then);
+        if partitions.is_empty() {
+            return self.released();
+        }
+        self.releasing.clone_from(&partitions);
+        vec![Action::Revoke { partitions, drain }]
+    }
+
+    fn released(&mut self) -> Vec<Action> {
+        let State::Releasing(then) = self.state else { return Vec::new() };
+        for partition in std::mem::take(&mut self.releasing) {
+            self.owned.remove(&partition);
+        }
+        match then {
+            Then::Join(reason) => self.join(reason),
+            Then::Leave { closing, reason } => self.leave(closing, reason),
+        }
+    }
+
+    fn joined(&mut self, answer: Result<Joined, Fault>, now: Instant) -> Vec<Action> {
+        match answer {
+            Ok(joined) => {
+                self.member_id = joined.member_id.clone();
+                self.generation = Some(joined.generation);
+                self.state = State::Syncing;
+                vec![Action::Sync(joined)]
+            }
+            Err(Fault::MemberIdRequired(member_id)) => {
+                self.member_id = member_id;
+                self.join("the coordinator has given a member id")
+            }
+            Err(fault) => self.failed(fault, now),
+        }
+    }
+
+    fn synced(&mut self, answer: Result<BTreeSet<TopicPartition>, Fault>, now: Instant) -> Vec<Action> {
+        let assigned = match answer {
+            Ok(assigned) => assigned,
+            Err(fault) => return self.failed(fault, now),
+        };
+        self.state = State::Stable;
+        self.failures = 0;
+        self.beat_at = Some(now + self.rules.heartbeat_interval);
+        let added: BTreeSet<_> = assigned.difference(&self.owned).cloned().collect();
+        let moved: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
+        self.owned.extend(added.iter().cloned());
+        let mut actions = Vec::new();
+        if !added.is_empty() {
+            actions.push(Action::Assign(added));
+        }
+        if !moved.is_empty() {
+            self.again = None;
+            actions.extend(self.release(moved, true, Then::Join("what the group has moved is given up")));
+        } else if let Some(reason) = self.again.take() {
+            actions.extend(self.rejoin(reason));
+        }
+        actions
+    }
+
+    fn beaten(&mut self, generation: i32, result: Result<(), Fault>, now: Instant) -> Vec<Action> {
+        self.beating = false;
+        if !self.is_current(generation) {
+            return Vec::new();
+        }
+        self.beat_at = Some(now + self.rules.heartbeat_interval);
+        match result {
+            Ok(()) => {
+                self.failures = 0;
+                Vec::new()
+            }
+            Err(Fault::Refused(code)) => self.refused(code, now),
+            Err(_) => self.look_for_coordinator(now),
+        }
+    }
+
+    /// In this generation, with no join under way that settles everything anyhow.
+    fn is_current(&self, generation: i32) -> bool {
+        self.generation == Some(generation) && matches!(self.state, State::Stable | State::Releasing(_))
+    }
+
+    /// A heartbeat or a commit of this generation was refused.
+    fn refused(&mut self, code: ErrorCode, now: Instant) -> Vec<Action> {
+        match code.class() {
+            _ if code == ErrorCode::REBALANCE_IN_PROGRESS => match self.state {
+                State::Stable => self.rejoin("the group rebalances"),
+                // It joins, or leaves, as soon as everything is given up.
+                _ => Vec::new(),
+            },
+            Class::Rejoin => self.expelled(code),
+            Class::FindCoordinator | Class::RefreshMetadata => self.look_for_coordinator(now),
+            Class::Retry | Class::Ok => Vec::new(),
+            Class::Fatal => self.stop(Fault::Refused(code)),
+        }
+    }
+
+    fn look_for_coordinator(&mut self, now: Instant) -> Vec<Action> {
+        self.beat_at = Some(now + self.pause());
+        vec![Action::FindCoordinator]
+    }
+
+    /// The group goes on without this member.
+    fn expelled(&mut self, code: ErrorCode) -> Vec<Action> {
+        if code == ErrorCode::UNKNOWN_MEMBER_ID {
+            self.member_id = Str::default();
+        }
+        self.generation = None;
+        let mut actions = self.lose(format!("the coordinator answers {code}"));
+        actions.extend(match self.state {
+            State::Releasing(Then::Leave { closing, reason }) => self.leave(closing, reason),
+            _ => self.join("the group has gone on without this member"),
+        });
+        actions
+    }
+
+    fn lose(&mut self, reason: String) -> Vec<Action> {
+        self.releasing.clear();
+        let partitions = std::mem::take(&mut self.owned);
+        if partitions.is_empty() { Vec::new() } else { vec![Action::Lose { partitions, reason }] }
+    }
+
+    /// JoinGroup or SyncGroup has failed.
+    fn failed(&mut self, fault: Fault, now: Instant) -> Vec<Action> {
+        let again = State::Joining { at: Some(now + self.pause()) };
+        match &fault {
+            Fault::Refused(code) => match code.class() {
+                _ if *code == ErrorCode::REBALANCE_IN_PROGRESS => self.join("the group rebalances"),
+                Class::Rejoin => self.expelled(*code),
+                Class::FindCoordinator | Class::RefreshMetadata => {
+                    self.state = again;
+                    vec![Action::FindCoordinator]
+                }
+                Class::Retry | Class::Ok => {
+                    self.state = again;
+                    Vec::new()
+                }
+                Class::Fatal => self.stop(fault),
+            },
+            Fault::Unanswered => {
+                self.state = again;
+                vec![Action::FindCoordinator]
+            }
+            Fault::MemberIdRequired(_) | Fault::Broken(_) => self.stop(fault),
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = self.rules.backoff.saturating_mul(1 << self.failures.min(16));
+        self.failures += 1;
+        pause.min(self.rules.backoff_max)
+    }
+
+    fn changed(&mut self, reason: &'static str) -> Vec<Action> {
+        match self.state {
+            State::Stable => self.rejoin(reason),
+            State::Joining { .. } | State::Syncing => {
+                self.again = Some(reason);
+                Vec::new()
+            }
+            // It joins anyhow once all is given up, or has no use for it.
+            State::Releasing(_) | State::Away | State::Leaving { .. } | State::Stopped => Vec::new(),
+        }
+    }
+
+    fn overdue(&mut self) -> Vec<Action> {
+        let then = Then::Leave { closing: false, reason: "the application has not asked for records in time" };
+        match self.state {
+            // The slow application would not finish what it holds either, so nothing is waited for.
+            State::Stable | State::Releasing(Then::Join(_)) => self.release(self.owned.clone(), false, then),
+            _ => Vec::new(),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if self.wakes_at().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        match (self.state, self.generation) {
+            (State::Joining { .. }, _) => self.join("another try"),
+            (_, Some(generation)) => {
+                self.beating = true;
+                vec![Action::Beat { member_id: self.member_id.clone(), generation }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn close(&mut self) -> Vec<Action> {
+        let reason = "the consumer is closed";
+        let then = Then::Leave { closing: true, reason };
+        match self.state {
+            State::Away => self.stopped(None),
+            State::Leaving { .. } => {
+                self.state = State::Leaving { closing: true };
+                Vec::new()
+            }
+            State::Stopped => Vec::new(),
+            _ => self.release(self.owned.clone(), true, then),
+        }
+    }
+
+    fn leave(&mut self, closing: bool, reason: &'static str) -> Vec<Action> {
+        self.generation = None;
+        self.state = State::Leaving { closing };
+        let member_id = if self.rules.is_static { self.member_id.clone() } else { std::mem::take(&mut self.member_id) };
+        if self.rules.is_static || member_id.is_empty() {
+            return self.left();
+        }
+        vec![Action::Leave { member_id, reason }]
+    }
+
+    fn left(&mut self) -> Vec<Action> {
+        match self.state {
+            State::Leaving { closing: true } => self.stopped(None),
+            State::Leaving { closing: false } => {
+                self.state = State::Away;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn stop(&mut self, fault: Fault) -> Vec<Action> {
+        let mut actions = self.lose("the membership has ended".to_owned());
+        actions.extend(self.stopped(Some(fault)));
+        actions
+    }
+
+    fn stopped(&mut self, fault: Option<Fault>) -> Vec<Action> {
+        self.state = State::Stopped;
+        self.generation = None;
+        vec![Action::Stop(fault)]
+    }
+}
+
+#[cfg(test)]
+mod tests;
