@@ -40,6 +40,7 @@ pub mod handshake;
 pub mod lane;
 pub mod layer;
 pub mod metadata;
+pub mod producer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use lane::Lane;
 pub use layer::observe::ApiStats;
 pub use layer::reconnect::Backoff;
 pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
+pub use producer::{Producer, ProducerConfig, ProducerRecord};
 
 pub use crate::protocol::error::{Class, ErrorCode};
 pub use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicId, TopicPartition};
@@ -145,6 +147,11 @@ impl Client {
     /// The same, over streams that the caller makes.
     pub async fn connect_over(config: ClientConfig, dial: Dial) -> Result<Self, Error> {
         Ok(Self { cluster: Cluster::connect(config, dial).await? })
+    }
+
+    /// Starts a producer; must be called within a tokio runtime.
+    pub fn producer(&self, config: ProducerConfig) -> Producer {
+        Producer::new(self.cluster.clone(), config)
     }
 
     pub fn admin(&self) -> Admin {

@@ -1,0 +1,336 @@
+//! Records on their way into batches: one queue a partition, one budget of memory for all of them. Values in, values out;
+//! the clock is an argument.
+//!
+//! A record is encoded straight into its partition's open batch. Memory is reserved for a batch in steps, not for each
+//! record, from a budget that the whole producer shares; who finds it empty waits in the order of arrival, and what a batch
+//! reserved comes back when its fate is known.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::receipt::{Outcome, Receipt};
+use crate::protocol::batch::{BatchBuilder, BatchError, HEADER_BYTES};
+
+/// How much of a batch is reserved at a time.
+const STEPS: usize = 8;
+
+/// The memory that all unsettled batches of a producer share, in bytes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    free: Semaphore,
+    total: usize,
+}
+
+impl Budget {
+    pub fn new(total: usize) -> Self {
+        let total = total.min(Semaphore::MAX_PERMITS);
+        Self { free: Semaphore::new(total), total }
+    }
+
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    pub fn used(&self) -> usize {
+        self.total.saturating_sub(self.free.available_permits())
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        let taken = u32::try_from(bytes).ok().and_then(|bytes| self.free.try_acquire_many(bytes).ok());
+        taken.map(tokio::sync::SemaphorePermit::forget).is_some()
+    }
+
+    pub fn give(&self, bytes: usize) {
+        self.free.add_permits(bytes);
+    }
+}
+
+/// What one caller took from the budget and has not put into a batch; what is left at the end goes back.
+#[derive(Debug)]
+pub(super) struct Purse<'a> {
+    budget: &'a Budget,
+    held: usize,
+}
+
+impl<'a> Purse<'a> {
+    pub fn new(budget: &'a Budget) -> Self {
+        Self { budget, held: 0 }
+    }
+
+    /// Waits in line until the purse holds that much. Dropping the wait takes nothing.
+    pub async fn fill(&mut self, bytes: usize) {
+        let missing = u32::try_from(bytes.saturating_sub(self.held)).unwrap_or(u32::MAX);
+        // The semaphore is never closed, so there is no other outcome.
+        if let Ok(permit) = self.budget.free.acquire_many(missing).await {
+            permit.forget();
+            self.held += missing as usize;
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.held);
+        if missing > 0 && !self.budget.try_take(missing) {
+            return false;
+        }
+        self.held = self.held + missing - bytes;
+        true
+    }
+}
+
+impl Drop for Purse<'_> {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            self.budget.give(self.held);
+        }
+    }
+}
+
+/// What a record is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub timestamp_ms: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+/// A batch that takes records, or waits to be sent.
+#[derive(Debug)]
+pub(super) struct Filling {
+    pub builder: BatchBuilder,
+    pub outcome: Arc<Outcome>,
+    pub since: Instant,
+    /// Bytes of the budget.
+    pub reserved: usize,
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub(super) enum Push {
+    Done {
+        receipt: Receipt,
+        /// A batch was opened, then: its linger runs.
+        opened: Option<Instant>,
+        /// A batch became full.
+        filled: bool,
+        /// About how many bytes this partition has been given, ever.
+        total: u64,
+    },
+    /// The budget has less than that many bytes left. Nothing was written.
+    NoRoom(usize),
+    /// The producer has stopped. Nothing was written.
+    Closed,
+}
+
+/// One partition's batches that were not sent yet.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    full: VecDeque<Filling>,
+    open: Option<Filling>,
+    total: u64,
+    closed: bool,
+}
+
+impl Queue {
+    /// Encodes a record of about `size` bytes into the open batch. A record larger than a batch gets one of its own.
+    // Inlined so that the receipt is built where the caller wants it: moving it through each frame cost more than encoding.
+    #[inline(always)]
+    pub fn push(
+        &mut self,
+        batch_bytes: usize,
+        fields: Fields<'_>,
+        size: usize,
+        purse: &mut Purse<'_>,
+        begin: impl FnOnce() -> (Instant, BatchBuilder),
+    ) -> Result<Push, BatchError> {
+        if self.closed {
+            return Ok(Push::Closed);
+        }
+        let mut filled = self.close_if(|open| !open.builder.is_empty() && open.builder.bytes() + size > batch_bytes);
+        let (used, reserved) =
+            self.open.as_ref().map_or((HEADER_BYTES, 0), |open| (open.builder.bytes(), open.reserved));
+        let more = step(batch_bytes, used + size, reserved);
+        if more > 0 && !purse.spend(more) {
+            return Ok(Push::NoRoom(more));
+        }
+        let mut opened = None;
+        let open = self.open.get_or_insert_with(|| {
+            let (since, builder) = begin();
+            opened = Some(since);
+            Filling { builder, outcome: Arc::default(), since, reserved: 0 }
+        });
+        let index = open.builder.len();
+        if let Err(error) = open.builder.push(fields.timestamp_ms, fields.key, fields.value, fields.headers) {
+            self.open.take_if(|open| open.builder.is_empty());
+            purse.held += more;
+            return Err(error);
+        }
+        open.reserved += more;
+        let receipt = Receipt::new(Arc::clone(&open.outcome), index as u32, fields.timestamp_ms);
+        // The next record is probably like this one: a batch without room for it is not kept waiting.
+        filled |= self.close_if(|open| open.builder.bytes() + size > batch_bytes);
+        self.total += size as u64;
+        Ok(Push::Done { receipt, opened, filled, total: self.total })
+    }
+
+    fn close_if(&mut self, is_full: impl FnOnce(&Filling) -> bool) -> bool {
+        match self.open.take_if(|open| is_full(open)) {
+            Some(open) => {
+                self.full.push_back(open);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The oldest full batch.
+    pub fn take_full(&mut self) -> Option<Filling> {
+        self.full.pop_front()
+    }
+
+    /// The oldest batch, full or opened no later than `ripe`.
+    pub fn take(&mut self, ripe: Instant) -> Option<Filling> {
+        self.full.pop_front().or_else(|| self.open.take_if(|open| open.since <= ripe))
+    }
+
+    /// Whether `take` would give something.
+    pub fn has(&self, ripe: Instant) -> bool {
+        !self.full.is_empty() || self.open.as_ref().is_some_and(|open| open.since <= ripe)
+    }
+
+    /// Takes every batch that was opened no later than `before`.
+    pub fn take_older(&mut self, before: Instant) -> Vec<Filling> {
+        std::iter::from_fn(|| {
+            let first = self.full.front().or(self.open.as_ref())?;
+            if first.since > before { None } else { self.take(before) }
+        })
+        .collect()
+    }
+
+    /// Refuses every further record, and gives what there is.
+    pub fn close(&mut self) -> Vec<Filling> {
+        self.closed = true;
+        self.full.drain(..).chain(self.open.take()).collect()
+    }
+
+    /// About how many bytes were pushed, ever.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub fn outcomes(&self) -> impl Iterator<Item = Arc<Outcome>> {
+        self.full.iter().chain(&self.open).map(|batch| Arc::clone(&batch.outcome))
+    }
+}
+
+/// How many bytes to reserve beyond `reserved` so that `needed` fit: whole steps of a batch, or what one large record takes.
+fn step(batch_bytes: usize, needed: usize, reserved: usize) -> usize {
+    match needed.checked_sub(reserved) {
+        None | Some(0) => 0,
+        Some(missing) => missing.max((batch_bytes / STEPS).min(batch_bytes.saturating_sub(reserved))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::batch::Compression;
+
+    const BATCH: usize = 1000;
+
+    fn push(queue: &mut Queue, budget: &Budget, bytes: usize, since: Instant) -> Push {
+        let value = vec![b'v'; bytes];
+        let fields = Fields { timestamp_ms: 7, key: None, value: Some(&value), headers: &[] };
+        let size = BatchBuilder::estimate(None, Some(&value), &[]);
+        let begin = || (since, BatchBuilder::new(Compression::None));
+        queue.push(BATCH, fields, size, &mut Purse::new(budget), begin).unwrap()
+    }
+
+    fn counts(batches: &[Filling]) -> Vec<usize> {
+        batches.iter().map(|batch| batch.builder.len()).collect()
+    }
+
+    #[test]
+    fn batches_fill_up_to_their_size() {
+        let cases: &[(&[usize], &[usize], &[usize])] = &[
+            // Records pushed, records of the full batches, records of the open one.
+            (&[100], &[], &[1]),
+            (&[100; 6], &[], &[6]),
+            (&[100; 8], &[8], &[]),
+            (&[100; 9], &[8], &[1]),
+            (&[5000], &[1], &[]),
+            (&[100, 5000, 100], &[1, 1], &[1]),
+            (&[600, 600], &[1, 1], &[]),
+        ];
+        for (records, full, open) in cases {
+            let (mut queue, budget, now) = (Queue::default(), Budget::new(1 << 20), Instant::now());
+            let pushes: Vec<_> = records.iter().map(|&bytes| push(&mut queue, &budget, bytes, now)).collect();
+            let filled = pushes.iter().filter(|push| matches!(push, Push::Done { filled: true, .. })).count();
+            let opened = pushes.iter().filter(|push| matches!(push, Push::Done { opened: Some(_), .. })).count();
+            let batches: Vec<_> = std::iter::from_fn(|| queue.take_full()).collect();
+            assert_eq!(counts(&batches), *full, "{records:?}");
+            assert_eq!(counts(&queue.close()), *open, "{records:?}");
+            assert_eq!((filled > 0, opened), (!full.is_empty(), full.len() + open.len()), "{records:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_covers_the_batch_and_comes_back() {
+        let (mut queue, budget) = (Queue::default(), Budget::new(10_000));
+        for bytes in [10, 10, 300, 2000, 10, 900, 1] {
+            assert!(matches!(push(&mut queue, &budget, bytes, Instant::now()), Push::Done { .. }));
+        }
+        let batches = queue.close();
+        assert_eq!(budget.used(), batches.iter().map(|batch| batch.reserved).sum::<usize>());
+        for batch in batches {
+            assert!(batch.reserved >= batch.builder.bytes(), "{} of {}", batch.builder.bytes(), batch.reserved);
+            budget.give(batch.reserved);
+        }
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_room_nothing_is_written_until_the_purse_is_filled() {
+        let (mut queue, budget) = (Queue::default(), Budget::new(500));
+        let mut accepted = 0;
+        let missing = loop {
+            match push(&mut queue, &budget, 100, Instant::now()) {
+                Push::Done { .. } => accepted += 1,
+                Push::NoRoom(bytes) => break bytes,
+                Push::Closed => unreachable!(),
+            }
+        };
+        assert!(accepted > 0 && missing > 0);
+        let used = budget.used();
+        let mut purse = Purse::new(&budget);
+        let waiting = purse.fill(missing);
+        assert!(futures::poll!(std::pin::pin!(waiting)).is_pending());
+        assert_eq!(counts(&queue.close()), [accepted]);
+        assert_eq!(budget.used(), used, "a wait that was dropped holds nothing");
+        budget.give(used);
+        purse.fill(missing).await;
+        assert_eq!(budget.used(), missing);
+        drop(purse);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn batches_are_taken_by_age() {
+        let (mut queue, budget, start) = (Queue::default(), Budget::new(1 << 20), Instant::now());
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        push(&mut queue, &budget, 2000, at(1));
+        push(&mut queue, &budget, 2000, at(2));
+        push(&mut queue, &budget, 10, at(5));
+        assert!(queue.has(start), "full batches are ripe at any age");
+        assert_eq!(queue.take_older(at(1)).len(), 1);
+        assert!(queue.take(start).is_some());
+        assert!(!queue.has(at(4)));
+        assert!(queue.take(at(4)).is_none());
+        assert!(queue.take(at(5)).is_some());
+        assert!(queue.close().is_empty());
+        assert!(matches!(push(&mut queue, &budget, 10, start), Push::Closed));
+    }
+}

@@ -1,0 +1,71 @@
+//! Why a record was not written, in words that say where and what to do.
+
+use std::time::Duration;
+
+use super::request::Part;
+use crate::client::{Error, ErrorKind};
+use crate::protocol::batch::BatchError;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::types::{BrokerId, Str, Topic, TopicPartition};
+
+const PRODUCE: &str = "Produce";
+
+pub(super) fn closed() -> Error {
+    Error::closed().of(PRODUCE)
+}
+
+pub(super) fn no_room() -> Error {
+    Error::new(ErrorKind::BufferFull).of(PRODUCE)
+}
+
+pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
+    Error::new(ErrorKind::TooLarge { bytes, limit }).of(PRODUCE)
+}
+
+pub(super) fn no_partition(topic: &Topic, partition: i32) -> Error {
+    Error::new(ErrorKind::UnknownPartition).of(PRODUCE).at(TopicPartition::new(topic.clone(), partition))
+}
+
+pub(super) fn unwritable(topic_partition: &TopicPartition, error: &BatchError) -> Error {
+    Error::protocol(error.clone()).of(PRODUCE).at(topic_partition.clone())
+}
+
+pub(super) fn unknown_topic(topic: &Topic, waited: Duration) -> Error {
+    let words = format!("topic {topic} is not there after {waited:?}; create it, or allow brokers to");
+    Error::broker_says(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(&words)).of("Metadata")
+}
+
+pub(super) fn refused_topic(topic: &Topic, code: ErrorCode) -> Error {
+    Error::broker_says(code, Some(&format!("topic {topic}"))).of("Metadata")
+}
+
+pub(super) fn no_identity(code: ErrorCode) -> Error {
+    let words = "an idempotent producer needs a producer id; without the right to one, set `idempotent` to false";
+    Error::broker_says(code, Some(words)).of("InitProducerId")
+}
+
+/// A broker's word on one partition's batch.
+pub(super) fn refused(broker: BrokerId, part: &Part, code: ErrorCode, message: Option<&Str>) -> Error {
+    Error::broker_says(code, message.map(Str::as_str))
+        .of(PRODUCE)
+        .by(Some(broker), None)
+        .at(part.topic_partition.clone())
+}
+
+/// A response that says nothing about a partition that the request was about.
+pub(super) fn unanswered(broker: BrokerId, part: &Part) -> Error {
+    let error = Error::disconnected("the response leaves the partition out");
+    error.of(PRODUCE).by(Some(broker), None).at(part.topic_partition.clone())
+}
+
+/// Java's `TimeoutException` is this code as well, although no broker said it.
+pub(super) fn expired(topic_partition: &TopicPartition, after: Duration, last: Option<&Error>) -> Error {
+    let last = last.map_or_else(|| "it was never sent".to_owned(), |last| format!("at last: {last}"));
+    let words = format!("not delivered within {after:?}; {last}");
+    Error::broker_says(ErrorCode::REQUEST_TIMED_OUT, Some(&words)).of(PRODUCE).at(topic_partition.clone())
+}
+
+pub(super) fn undelivered(records: usize) -> Error {
+    let words = format!("the producer was closed before {records} records were delivered");
+    Error::broker_says(ErrorCode::REQUEST_TIMED_OUT, Some(&words)).of(PRODUCE)
+}

@@ -1,0 +1,300 @@
+//! One partition's batches between "sent for the first time" and "answered for good": their order and their sequence
+//! numbers. Values in, values out; the clock is an argument.
+//!
+//! A broker that checks sequences (KIP-98) accepts a batch only if it follows the one before it, and answers one of the
+//! last five again instead of writing it twice. From that follow the rules held here:
+//!
+//! - a batch gets its sequence when it is first sent and keeps it through every retry;
+//! - only the first in line may be sent again, and nothing new goes out while one waits to be: what was behind it on the
+//!   wire is refused by the broker as out of order, and follows it in order;
+//! - a broker that knows nothing of a producer accepts whatever sequence comes first. So the second batch of a life waits
+//!   until the first is written: overtaking it would not be noticed;
+//! - a sequence that did not end in success (refused, expired, lost by the broker) leaves a gap that no later batch can
+//!   close. The partition then *restarts* (KIP-360): nothing new is sent until all that is on the wire is answered, then
+//!   the epoch rises by one and what is left is numbered from zero;
+//! - a batch in doubt, one that may have been written although we were not told, is never given new numbers. Its old ones
+//!   are sent once more first: the broker then either has it, or refuses it and all behind it as out of order.
+//!
+//! The epoch is the partition's own: a broker keeps producer state per partition, and without transactions nothing
+//! compares epochs across partitions, so a gap in one partition disturbs no other.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use crate::protocol::types::BrokerId;
+
+/// A broker remembers the last five batches of a producer in a partition: none may be written while the first that is
+/// unanswered would be the sixth from the end.
+pub(super) const MOST_UNANSWERED: usize = 5;
+
+/// Who the producer is to a broker's duplicate check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub producer_id: i64,
+    pub epoch: i16,
+}
+
+/// A batch that was sent at least once and is not answered for good.
+#[derive(Debug)]
+pub(super) struct Sent<B> {
+    pub batch: B,
+    pub first_sequence: i32,
+    tries: u32,
+    count: i32,
+    ticket: u64,
+    state: State,
+    /// Its place among all batches of the partition.
+    ordinal: u64,
+    /// An attempt may have written it without our knowing.
+    is_in_doubt: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    OnWire(BrokerId),
+    Waiting(Instant),
+}
+
+/// What an answer means for the batch it answers.
+#[derive(Debug)]
+pub(super) enum Answer<B> {
+    /// Written, now or by an earlier attempt.
+    Written,
+    /// Refused for good.
+    Refused,
+    /// No word of success. It may be written all the same (a lost reply, a leader that stepped down before its followers
+    /// had it): send it again from then on.
+    Again(Instant),
+    /// Its sequence does not follow what the broker knows of us.
+    Gap(Instant),
+    /// Too large as one batch: these, with their record counts, take its place and are sent from then on.
+    Split(Instant, Vec<(B, i32)>),
+}
+
+/// Sequence numbers wrap to zero after `i32::MAX`.
+pub(super) fn sequence_after(sequence: i32, count: i32) -> i32 {
+    sequence.wrapping_add(count) & i32::MAX
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Line<B> {
+    /// None: not idempotent, or nothing sent yet.
+    identity: Option<Identity>,
+    next_sequence: i32,
+    next_ordinal: u64,
+    sent: VecDeque<Sent<B>>,
+    /// On the wire still, but given up by us.
+    abandoned: Vec<(u64, BrokerId)>,
+    restart: bool,
+    /// The broker has written a batch of this identity, and so checks those that follow.
+    is_known: bool,
+}
+
+impl<B> Default for Line<B> {
+    fn default() -> Self {
+        let (sent, abandoned) = (VecDeque::new(), Vec::new());
+        Self { identity: None, next_sequence: 0, next_ordinal: 0, sent, abandoned, restart: false, is_known: false }
+    }
+}
+
+impl<B> Line<B> {
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    pub fn batches(&self) -> impl Iterator<Item = &B> {
+        self.sent.iter().map(|sent| &sent.batch)
+    }
+
+    fn on_wire(&self) -> impl Iterator<Item = BrokerId> {
+        let sent = self.sent.iter().filter_map(|sent| match sent.state {
+            State::OnWire(broker) => Some(broker),
+            State::Waiting(_) => None,
+        });
+        sent.chain(self.abandoned.iter().map(|&(_, broker)| broker))
+    }
+
+    /// Whether something is unanswered at another broker than this one. A new leader is sent nothing until the old one
+    /// has answered or is cut off, so that order holds even where no sequences guard it.
+    pub fn is_elsewhere(&self, broker: BrokerId) -> bool {
+        self.on_wire().any(|other| other != broker)
+    }
+
+    /// Whether a batch that was never sent may go out now.
+    pub fn is_open(&self) -> bool {
+        let oldest = self.sent.front().map_or(self.next_ordinal, |head| head.ordinal);
+        !self.restart
+            && (self.is_known || self.identity.is_none() || self.sent.is_empty())
+            && self.next_ordinal - oldest < MOST_UNANSWERED as u64
+            && !self.sent.iter().any(|sent| matches!(sent.state, State::Waiting(_)))
+    }
+
+    /// When the first in line may be sent again; none if it is on the wire, or the partition must restart first.
+    pub fn due(&self) -> Option<Instant> {
+        match self.sent.front()?.state {
+            State::Waiting(until) if !self.restart || self.is_head_in_doubt() => Some(until),
+            _ => None,
+        }
+    }
+
+    fn is_head_in_doubt(&self) -> bool {
+        self.sent.front().is_some_and(|head| head.is_in_doubt)
+    }
+
+    /// Takes a batch in, with the next sequence, as sent to `broker`.
+    pub fn admit(&mut self, ticket: u64, batch: B, count: i32, broker: BrokerId) -> &mut Sent<B> {
+        let first_sequence = self.next_sequence;
+        self.next_sequence = sequence_after(first_sequence, count);
+        let state = State::OnWire(broker);
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        self.sent.push_back(Sent {
+            batch,
+            first_sequence,
+            tries: 1,
+            count,
+            ticket,
+            state,
+            ordinal,
+            is_in_doubt: false,
+        });
+        let last = self.sent.len() - 1;
+        &mut self.sent[last]
+    }
+
+    /// The first in line as sent again to `broker` under a new ticket. The caller has seen that it is `due`.
+    pub fn resend(&mut self, ticket: u64, broker: BrokerId) -> Option<&mut Sent<B>> {
+        let head = self.sent.front_mut()?;
+        head.ticket = ticket;
+        head.tries += 1;
+        head.state = State::OnWire(broker);
+        Some(head)
+    }
+
+    /// Lets `note` write on the batch that a ticket was given for; how often that batch was sent.
+    pub fn note(&mut self, ticket: u64, note: impl FnOnce(&mut B)) -> u32 {
+        let sent = self.sent.iter_mut().find(|sent| sent.ticket == ticket);
+        sent.map_or(1, |sent| {
+            note(&mut sent.batch);
+            sent.tries
+        })
+    }
+
+    /// The batch that a ticket was given for, unless it was given up.
+    pub fn find(&self, ticket: u64) -> Option<&Sent<B>> {
+        self.sent.iter().find(|sent| sent.ticket == ticket)
+    }
+
+    /// Applies an answer; the batch, if it is done with.
+    pub fn answer(&mut self, ticket: u64, answer: Answer<B>) -> Option<B> {
+        self.abandoned.retain(|&(abandoned, _)| abandoned != ticket);
+        let at = self.sent.iter().position(|sent| sent.ticket == ticket)?;
+        match answer {
+            Answer::Written => {
+                self.is_known = true;
+                self.sent.remove(at).map(|sent| sent.batch)
+            }
+            Answer::Refused => self.give_up(at),
+            Answer::Again(until) => {
+                self.sent[at].is_in_doubt = true;
+                self.wait(at, until)
+            }
+            Answer::Gap(until) => self.gap(at, until),
+            Answer::Split(until, parts) => self.replace(at, until, parts),
+        }
+    }
+
+    fn wait(&mut self, at: usize, until: Instant) -> Option<B> {
+        self.sent[at].state = State::Waiting(until);
+        None
+    }
+
+    /// Behind others, a gap only says that those before it are not written yet. At the head it is real, and then neither
+    /// the head nor, as the broker skips none, anything behind it is written.
+    fn gap(&mut self, at: usize, until: Instant) -> Option<B> {
+        if at == 0 {
+            self.restart = true;
+            self.sent.iter_mut().for_each(|sent| sent.is_in_doubt = false);
+        }
+        self.wait(at, until)
+    }
+
+    fn give_up(&mut self, at: usize) -> Option<B> {
+        self.restart |= self.identity.is_some();
+        self.sent.remove(at).map(|sent| sent.batch)
+    }
+
+    /// The parts take the whole's place and its range of sequences, so those behind it keep theirs.
+    fn replace(&mut self, at: usize, until: Instant, parts: Vec<(B, i32)>) -> Option<B> {
+        let whole = self.sent.remove(at)?;
+        let mut first_sequence = whole.first_sequence;
+        for (i, (batch, count)) in parts.into_iter().enumerate() {
+            let state = State::Waiting(until);
+            let Sent { tries, ticket, ordinal, .. } = whole;
+            let part = Sent { batch, first_sequence, tries, count, ticket, state, ordinal, is_in_doubt: false };
+            self.sent.insert(at + i, part);
+            first_sequence = sequence_after(first_sequence, count);
+        }
+        Some(whole.batch)
+    }
+
+    /// Gives up every batch that `is_over`, on the wire or not.
+    pub fn expire(&mut self, is_over: impl Fn(&B) -> bool) -> Vec<B> {
+        let mut over = Vec::new();
+        let mut at = 0;
+        while at < self.sent.len() {
+            if !is_over(&self.sent[at].batch) {
+                at += 1;
+                continue;
+            }
+            if let State::OnWire(broker) = self.sent[at].state {
+                self.abandoned.push((self.sent[at].ticket, broker));
+            }
+            over.extend(self.give_up(at));
+        }
+        over
+    }
+
+    /// Whether the partition waits to restart, and nothing of it is on the wire or in doubt any more.
+    pub fn may_restart(&self) -> bool {
+        self.restart && self.on_wire().next().is_none() && !self.is_head_in_doubt()
+    }
+
+    /// Restarts with the next epoch, or with `current` if that is another producer id. False if no epoch is left: a new
+    /// producer id is needed.
+    pub fn restart(&mut self, current: Identity) -> bool {
+        let next = match self.identity {
+            Some(own) if own.producer_id == current.producer_id => {
+                let Some(epoch) = own.epoch.checked_add(1) else { return false };
+                Identity { epoch, ..own }
+            }
+            _ => current,
+        };
+        self.number_from_zero(next);
+        true
+    }
+
+    /// Takes the producer's present identity, if it is another one and nothing of this partition is unanswered.
+    pub fn adopt(&mut self, current: Identity) {
+        let own = self.identity.map(|own| own.producer_id);
+        if own != Some(current.producer_id) && self.sent.is_empty() && self.abandoned.is_empty() {
+            self.number_from_zero(current);
+        }
+    }
+
+    fn number_from_zero(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        (self.restart, self.is_known) = (false, false);
+        self.next_sequence = 0;
+        for sent in &mut self.sent {
+            sent.first_sequence = self.next_sequence;
+            self.next_sequence = sequence_after(self.next_sequence, sent.count);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Writing records to a cluster, each exactly once and in order per partition.
+//!
+//! ```text
+//! enqueue ─ partitioner ─ accumulator: one open batch a partition ─┐ full, or old enough
+//!    │                                                             ▼
+//! Receipt ◄── outcome of the batch ◄── answer ◄── sender: one Produce request for all ready partitions of a broker
+//! ```
+//!
+//! - A [`Producer`] is a cheap handle. `enqueue` encodes the record into its partition's open batch, under that partition's
+//!   lock and on the caller's thread, and gives a [`Receipt`]: the batch's shared outcome and an index in it.
+//! - One task, the sender, owns everything after that: which partitions are ready, what is on the wire, sequences, retries,
+//!   deadlines. It is woken when a batch is opened or becomes full, not by every record.
+//!
+//! What stays true:
+//!
+//! - A record is accepted whole or not at all. Every accepted record's receipt ends: written, or failed with a reason, at
+//!   the latest when the delivery timeout is over, `close` has used up its grace, or the runtime goes away.
+//! - With idempotence (the default) an acknowledged record is in the log once, and in the order in which one caller enqueued
+//!   it to its partition, whatever replies, connections and leaders were lost in between. The rules are in `line`.
+//! - Memory is bounded by `buffer_bytes`. When it is used up `enqueue` waits in line and `try_enqueue` gives `None`.
+//!
+//! Without idempotence a retry may duplicate records, and reorder them unless `in_flight_max` is 1.
+//!
+//! Deliberately absent: transactions, interceptors, serializers, and a thread of its own.
+
+mod accumulator;
+mod answer;
+mod failure;
+mod line;
+mod partitioner;
+mod receipt;
+mod request;
+mod sealed;
+mod sender;
+mod shared;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::receipt::{Receipt, RecordMetadata};
+use self::sender::{Command, Sender};
+use self::shared::{Shared, Tried};
+use crate::client::Error;
+use crate::client::cluster::Cluster;
+pub use crate::protocol::compression::Compression;
+use crate::protocol::types::Topic;
+
+/// How many copies must exist before a record counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    /// Do not wait: a receipt ends when its batch is handed to the connection, without offset, and nothing is retried. The
+    /// leader is still asked to answer (`acks=1` on the wire), because a connection pairs each request with a reply.
+    None,
+    /// The leader's.
+    Leader,
+    /// Every in-sync replica's.
+    #[default]
+    All,
+}
+
+impl Acks {
+    fn on_wire(self) -> i16 {
+        match self {
+            Self::None | Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
+}
+
+/// How a producer works. The defaults are the Java client's, but for larger batches.
+#[derive(Debug, Clone)]
+pub struct ProducerConfig {
+    pub acks: Acks,
+    pub compression: Compression,
+    /// How long an open batch waits for more records.
+    pub linger: Duration,
+    /// A batch is full at about this many bytes before compression. A single larger record still goes, alone. Every
+    /// partition in use may hold this much, so it is a latency-free gain for few partitions and a cost in memory for many.
+    pub batch_bytes: usize,
+    /// What all unsettled records may take.
+    pub buffer_bytes: usize,
+    /// The most that one Produce request carries, and so the largest record.
+    pub max_request_bytes: usize,
+    /// From enqueue to failure, all retries included.
+    pub delivery_timeout: Duration,
+    /// How long one request may go unanswered.
+    pub request_timeout: Duration,
+    /// How long `enqueue` may wait for metadata or memory.
+    pub max_block: Duration,
+    /// Guards against duplicates and reordering. Needs [`Acks::All`]; with less it is off.
+    pub idempotent: bool,
+    /// Unanswered Produce requests a broker; at most 5 with idempotence.
+    pub in_flight_max: usize,
+    /// The first wait before a retry; it doubles up to `retry_backoff_max`.
+    pub retry_backoff: Duration,
+    pub retry_backoff_max: Duration,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self {
+            acks: Acks::All,
+            compression: Compression::None,
+            linger: Duration::from_millis(5),
+            batch_bytes: 64 * 1024,
+            buffer_bytes: 32 * 1024 * 1024,
+            max_request_bytes: 1024 * 1024,
+            delivery_timeout: Duration::from_secs(120),
+            request_timeout: Duration::from_secs(30),
+            max_block: Duration::from_secs(60),
+            idempotent: true,
+            in_flight_max: 5,
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl ProducerConfig {
+    fn is_idempotent(&self) -> bool {
+        self.idempotent && self.acks == Acks::All
+    }
+
+    fn in_flight(&self) -> usize {
+        let most = if self.is_idempotent() { line::MOST_UNANSWERED } else { usize::MAX };
+        self.in_flight_max.clamp(1, most)
+    }
+}
+
+/// A record to write. Everything is borrowed: it is encoded before `enqueue` returns.
+#[derive(Debug, Clone, Copy)]
+pub struct ProducerRecord<'a> {
+    pub topic: &'a Topic,
+    /// None: by key, or where a batch fills best if there is no key either.
+    pub partition: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    /// None is a tombstone.
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// None: now.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl<'a> ProducerRecord<'a> {
+    /// A record of a value alone.
+    pub fn new(topic: &'a Topic, value: &'a [u8]) -> Self {
+        Self { topic, partition: None, key: None, value: Some(value), headers: &[], timestamp_ms: None }
+    }
+}
+
+/// What a producer has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProducerStats {
+    pub records_written: u64,
+    pub records_failed: u64,
+    /// Batches sent for the first time, and their bytes as sent.
+    pub batches: u64,
+    pub batch_bytes: u64,
+    pub requests: u64,
+    /// Batches sent again.
+    pub retries: u64,
+    /// Batches taken apart because the topic allows no such size.
+    pub splits: u64,
+    /// Partitions that went on under a new epoch or producer id.
+    pub restarts: u64,
+    /// Of `buffer_bytes`, reserved now.
+    pub buffered_bytes: u64,
+}
+
+/// A handle on a producer; clones share it. When the last one is dropped, what was enqueued is still sent.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Producer {
+    /// Starts a producer; must be called within a tokio runtime.
+    pub(in crate::client) fn new(cluster: Cluster, config: ProducerConfig) -> Self {
+        let shared = Arc::new(Shared::new(cluster, config));
+        // A full queue makes `flush` and `close` wait; records do not go through it.
+        let (commands, inbox) = mpsc::channel(16);
+        tokio::spawn(Sender::new(Arc::clone(&shared)).run(inbox));
+        Self { shared, commands }
+    }
+
+    /// Writes a record and waits until it is written. With a linger this waits for it too: many at once are faster.
+    pub async fn send(&self, record: ProducerRecord<'_>) -> Result<RecordMetadata, Error> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Puts a record into its partition's batch. Waits, at most `max_block`, for the topic's metadata and for memory, in
+    /// the order of arrival. Dropped while it waits, it has enqueued nothing.
+    pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
+        match self.shared.try_place(&record)? {
+            Tried::Placed(receipt) => Ok(receipt),
+            Tried::UnknownTopic | Tried::NoRoom => self.shared.place(&record).await,
+        }
+    }
+
+    /// As `enqueue`, without waiting: `None` if memory is used up, or if nothing is known about the topic yet, in which
+    /// case it is being asked for.
+    pub fn try_enqueue(&self, record: ProducerRecord<'_>) -> Result<Option<Receipt>, Error> {
+        match self.shared.try_place(&record)? {
+            Tried::Placed(receipt) => Ok(Some(receipt)),
+            Tried::NoRoom => Ok(None),
+            Tried::UnknownTopic => {
+                self.shared.ask_for(record.topic);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits until every record enqueued before is written or failed, without lingering.
+    pub async fn flush(&self) {
+        let _hurry = self.shared.hurry();
+        let (reply, outcomes) = oneshot::channel();
+        if self.commands.send(Command::Unsettled(reply)).await.is_err() {
+            return;
+        }
+        for outcome in outcomes.await.unwrap_or_default() {
+            outcome.settled().await;
+        }
+    }
+
+    /// Accepts nothing more, delivers what was enqueued, and within `grace` stops. What is undelivered then fails, and is
+    /// counted in the error.
+    pub async fn close(&self, grace: Duration) -> Result<(), Error> {
+        self.shared.closing.store(true, Ordering::Release);
+        let _ = tokio::time::timeout(grace, self.flush()).await;
+        let (reply, failed) = oneshot::channel();
+        if self.commands.send(Command::Stop(reply)).await.is_err() {
+            return Ok(());
+        }
+        match failed.await {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(records) => Err(failure::undelivered(records)),
+        }
+    }
+
+    pub fn stats(&self) -> ProducerStats {
+        self.shared.stats()
+    }
+}

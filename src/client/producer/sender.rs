@@ -1,0 +1,814 @@
+//! The one task that owns what happens to batches after they were filled.
+//!
+//! Each turn it looks at what callers signalled, what became due, and where leaders moved; then it fills a Produce request
+//! for every broker that has ready partitions and a free place on its connection; then it sleeps until something happens.
+//! Work for a turn is in proportion to the batches concerned, never to the partitions known.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::accumulator::Filling;
+use super::answer::{Verdict, backoff, judge};
+use super::line::{Answer, Identity, Line};
+use super::receipt::{Fate, Outcome};
+use super::request::{Part, answers, produce};
+use super::sealed::Sealed;
+use super::shared::{Counters, Shared, Signals, Slot};
+use super::{Acks, Compression, ProducerConfig, failure};
+use crate::client::Error;
+use crate::client::cluster::To;
+use crate::client::lane::Lane;
+use crate::client::metadata::{Leader, Metadata};
+use crate::protocol::api::Versioned;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::{LeaderIdAndEpoch, PartitionProduceResponse, ProduceResponse};
+use crate::protocol::types::{BrokerId, TopicId};
+
+/// What a handle asks of the sender.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The outcomes of every batch that has none yet.
+    Unsettled(oneshot::Sender<Vec<Arc<Outcome>>>),
+    /// Fail what is unsettled, say how many records that were, and end.
+    Stop(oneshot::Sender<usize>),
+}
+
+/// What a turn may wait for.
+enum Event {
+    Answered { broker: BrokerId, parts: Vec<Part>, result: Result<Versioned<ProduceResponse>, Error> },
+    Sealed { index: usize, number: u64, sealed: Option<Sealed> },
+    Metadata(Result<Arc<Metadata>, Error>),
+    Identified(Result<Identity, Error>),
+}
+
+/// A question that is asked again after a while: metadata, or the producer id.
+#[derive(Debug, Default)]
+struct Question {
+    wanted: bool,
+    asked: bool,
+    tries: u32,
+    not_before: Option<Instant>,
+}
+
+impl Question {
+    fn next(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.wanted && !self.asked)
+    }
+
+    /// Takes note of an answer; it is asked again after a while if still `wanted`.
+    fn answered(&mut self, wanted: bool, now: Instant, config: &ProducerConfig) {
+        self.tries = if wanted { self.tries + 1 } else { 0 };
+        let wait = backoff(self.tries, config.retry_backoff, config.retry_backoff_max, rand::random());
+        (self.wanted, self.asked, self.not_before) = (wanted, false, Some(now + wait));
+    }
+
+    fn may_ask(&self, now: Instant) -> bool {
+        self.wanted && !self.asked && self.not_before.is_none_or(|at| at <= now)
+    }
+}
+
+/// One partition, from the sender's side.
+struct Partition {
+    slot: Arc<Slot>,
+    topic_id: TopicId,
+    leader: Option<BrokerId>,
+    /// Being compressed, in order.
+    sealing: VecDeque<Sealing>,
+    sealed: VecDeque<Sealed>,
+    line: Line<Sealed>,
+    /// In its leader's ready list.
+    is_queued: bool,
+}
+
+/// A batch that is being compressed, and the result once it is there.
+struct Sealing {
+    number: u64,
+    outcome: Arc<Outcome>,
+    records: usize,
+    sealed: Option<Sealed>,
+}
+
+/// One broker, from the sender's side.
+#[derive(Debug, Default)]
+struct Link {
+    ready: VecDeque<usize>,
+    in_flight: usize,
+    /// It has answered since it last failed. Until then it gets one request at a time, so that the first ones on a new
+    /// connection cannot overtake each other.
+    is_proven: bool,
+}
+
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+    partitions: Vec<Partition>,
+    links: HashMap<BrokerId, Link>,
+    /// Open batches by age: all linger equally long, so the oldest is in front.
+    lingering: VecDeque<(Instant, usize)>,
+    /// Partitions whose first in line is sent again at that time.
+    due: BTreeSet<(Instant, usize)>,
+    work: FuturesUnordered<BoxFuture<'static, Event>>,
+    metadata: Arc<Metadata>,
+    leaders: Question,
+    identity: Option<Identity>,
+    identify: Question,
+    numbers: u64,
+    next_sweep: Instant,
+    /// No handle is left: deliver what there is, then end.
+    is_draining: bool,
+}
+
+impl Sender {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            metadata: shared.cluster.metadata(),
+            shared,
+            partitions: Vec::new(),
+            links: HashMap::new(),
+            lingering: VecDeque::new(),
+            due: BTreeSet::new(),
+            work: FuturesUnordered::new(),
+            leaders: Question::default(),
+            identity: None,
+            identify: Question::default(),
+            numbers: 0,
+            next_sweep: Instant::now(),
+            is_draining: false,
+        }
+    }
+
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut changes = self.shared.cluster.metadata_changes();
+        loop {
+            let now = Instant::now();
+            self.turn(now);
+            if self.is_draining && self.shared.budget.used() == 0 {
+                return;
+            }
+            let until = self.next_wake();
+            if !self.shared.may_sleep(until) {
+                continue;
+            }
+            let pause = tokio::time::sleep_until(until.unwrap_or(now));
+            // Requests launched in this turn are polled first, and so reach their connections in order.
+            tokio::select! {
+                biased;
+                Some(event) = self.work.next() => self.handle(event),
+                command = inbox.recv(), if !self.is_draining => match command {
+                    Some(command) => {
+                        if self.obey(command).is_break() {
+                            return;
+                        }
+                    }
+                    None => self.is_draining = true,
+                },
+                () = self.shared.wake.notified() => {}
+                Ok(()) = changes.changed() => {}
+                () = pause, if until.is_some() => {}
+            }
+        }
+    }
+
+    /// Nobody may be left to hear the reply; that is no fault.
+    fn obey(&mut self, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Unsettled(reply) => {
+                let _ = reply.send(self.unsettled());
+                ControlFlow::Continue(())
+            }
+            Command::Stop(reply) => {
+                let _ = reply.send(self.stop());
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        self.follow_metadata();
+        self.absorb(now);
+        self.promote(now);
+        self.wake_due(now);
+        self.sweep(now);
+        self.ask(now);
+        self.launch(now);
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.is_draining || self.shared.is_hurried()
+    }
+
+    /// Batches opened at or before this need not linger any more. While something is sent anyway, those that have lingered
+    /// half their time go along: fewer requests, at no one's cost.
+    fn ripe(&self, now: Instant, share: u32) -> Instant {
+        if self.is_hurried() { now } else { now.checked_sub(self.shared.config.linger / share).unwrap_or(now) }
+    }
+
+    /// Takes in what callers signalled.
+    fn absorb(&mut self, now: Instant) {
+        let Signals { opened, filled, .. } = self.shared.take_signals();
+        let newest = opened.iter().map(|&(_, index)| index).chain(filled.iter().copied()).max();
+        if newest.is_some_and(|newest| newest >= self.partitions.len()) {
+            self.add_partitions();
+        }
+        self.lingering.extend(opened);
+        for index in filled {
+            self.reconsider(index, now);
+        }
+    }
+
+    fn add_partitions(&mut self) {
+        for slot in self.shared.slots_from(self.partitions.len()) {
+            let (topic_id, leader) = place_of(&self.metadata, &slot);
+            self.partitions.push(Partition {
+                slot,
+                topic_id,
+                leader,
+                sealing: VecDeque::new(),
+                sealed: VecDeque::new(),
+                line: Line::default(),
+                is_queued: false,
+            });
+        }
+    }
+
+    /// Makes partitions ready whose open batch has lingered long enough.
+    fn promote(&mut self, now: Instant) {
+        let is_sending = self.links.values().any(|link| !link.ready.is_empty());
+        let ripe = self.ripe(now, if is_sending { 2 } else { 1 });
+        while let Some(&(since, index)) = self.lingering.front() {
+            if since > ripe {
+                break;
+            }
+            self.lingering.pop_front();
+            self.queue(index);
+        }
+    }
+
+    fn wake_due(&mut self, now: Instant) {
+        while let Some(&(at, index)) = self.due.first() {
+            if at > now {
+                break;
+            }
+            self.due.pop_first();
+            self.queue(index);
+        }
+    }
+
+    /// Puts a partition into its leader's ready list, or asks who that is.
+    fn queue(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        match partition.leader {
+            _ if partition.is_queued => {}
+            Some(leader) => {
+                partition.is_queued = true;
+                self.links.entry(leader).or_default().ready.push_back(index);
+            }
+            None => self.leaders.wanted = true,
+        }
+    }
+
+    /// Looks at a partition again after something about it changed.
+    fn reconsider(&mut self, index: usize, now: Instant) {
+        self.restart(index);
+        let ripe = self.ripe(now, 1);
+        self.start_sealing(index);
+        let partition = &self.partitions[index];
+        match partition.line.due() {
+            // The answer to what is on the wire leads here again.
+            _ if partition.leader.is_some_and(|leader| partition.line.is_elsewhere(leader)) => {}
+            Some(at) if at > now => drop(self.due.insert((at, index))),
+            Some(_) => self.queue(index),
+            None if partition.line.is_open() && partition.has_ready(ripe) => self.queue(index),
+            None => {}
+        }
+    }
+}
+
+/// Filling requests and sending them.
+impl Sender {
+    fn launch(&mut self, now: Instant) {
+        if self.shared.config.is_idempotent() && self.identity.is_none() {
+            self.identify.wanted |= self.links.values().any(|link| !link.ready.is_empty());
+            return;
+        }
+        let ready: Vec<_> = self.links.iter().filter(|(_, link)| !link.ready.is_empty()).map(|(&id, _)| id).collect();
+        for broker in ready {
+            while let Some(parts) = self.fill(broker, now) {
+                self.send(broker, parts);
+            }
+        }
+    }
+
+    /// The next request for a broker: one batch of every ready partition, as far as they fit.
+    fn fill(&mut self, broker: BrokerId, now: Instant) -> Option<Vec<Part>> {
+        let link = self.links.get(&broker)?;
+        let places = if link.is_proven { self.shared.config.in_flight() } else { 1 };
+        if link.in_flight >= places {
+            return None;
+        }
+        let (mut parts, mut looked_at, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..link.ready.len() {
+            let index = self.links.get_mut(&broker)?.ready.pop_front()?;
+            let room = if parts.is_empty() { usize::MAX } else { self.shared.config.max_request_bytes - bytes };
+            looked_at.push(index);
+            match self.take(index, broker, now, room) {
+                Taken::Part(part) => {
+                    bytes = (bytes + part.records.len()).min(self.shared.config.max_request_bytes);
+                    parts.push(part);
+                }
+                Taken::TooLarge => break,
+                Taken::Nothing => {}
+            }
+        }
+        for index in looked_at {
+            self.partitions[index].is_queued = false;
+            self.reconsider(index, now);
+        }
+        (!parts.is_empty()).then_some(parts)
+    }
+
+    /// The batch of a partition that may go to this broker now, as sent.
+    fn take(&mut self, index: usize, broker: BrokerId, now: Instant, room: usize) -> Taken {
+        let partition = &self.partitions[index];
+        if partition.leader != Some(broker) || partition.line.is_elsewhere(broker) {
+            return Taken::Nothing;
+        }
+        match partition.line.due() {
+            Some(at) if at > now => Taken::Nothing,
+            Some(_) => self.take_again(index, broker, room),
+            None if partition.line.is_open() => self.take_new(index, broker, now, room),
+            None => Taken::Nothing,
+        }
+    }
+
+    fn take_again(&mut self, index: usize, broker: BrokerId, room: usize) -> Taken {
+        let ticket = self.number();
+        let partition = &mut self.partitions[index];
+        if partition.line.batches().next().is_some_and(|head| head.bytes() > room) {
+            return Taken::TooLarge;
+        }
+        Counters::add(&self.shared.counters.retries, 1);
+        let identity = partition.line.identity();
+        match partition.line.resend(ticket, broker) {
+            Some(sent) => {
+                let records = sent.batch.stamp(identity.map(|identity| (identity, sent.first_sequence)));
+                Taken::Part(partition.part(index, ticket, records))
+            }
+            None => Taken::Nothing,
+        }
+    }
+
+    fn take_new(&mut self, index: usize, broker: BrokerId, now: Instant, room: usize) -> Taken {
+        let ticket = self.number();
+        let ripe = self.ripe(now, 2);
+        self.stock(index, ripe);
+        let partition = &mut self.partitions[index];
+        match partition.sealed.front() {
+            Some(batch) if batch.bytes() > room => return Taken::TooLarge,
+            Some(_) => {}
+            None => return Taken::Nothing,
+        }
+        let Some(batch) = partition.sealed.pop_front() else { return Taken::Nothing };
+        if let Some(identity) = self.identity {
+            partition.line.adopt(identity);
+        }
+        Counters::add(&self.shared.counters.batches, 1);
+        Counters::add(&self.shared.counters.batch_bytes, batch.bytes());
+        let count = batch.count();
+        let identity = partition.line.identity();
+        let sent = partition.line.admit(ticket, batch, count, broker);
+        let records = sent.batch.stamp(identity.map(|identity| (identity, sent.first_sequence)));
+        Taken::Part(partition.part(index, ticket, records))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Sees to it that the partition has a sealed batch, if there is one to seal. Without compression that is done here;
+    /// with it, the batch comes back sealed from another thread.
+    fn stock(&mut self, index: usize, ripe: Instant) {
+        let partition = &mut self.partitions[index];
+        if !partition.sealed.is_empty() || !partition.sealing.is_empty() {
+            return;
+        }
+        let Some(filling) = partition.slot.queue().take(ripe) else { return };
+        if self.shared.config.compression == Compression::None {
+            let sealed = self.shared.seal(&partition.slot.topic_partition, filling);
+            self.partitions[index].sealed.extend(sealed);
+        } else {
+            self.seal_elsewhere(index, filling);
+        }
+    }
+
+    /// Full batches are compressed at once, before there is a place for them on the wire.
+    fn start_sealing(&mut self, index: usize) {
+        if self.shared.config.compression == Compression::None {
+            return;
+        }
+        while let Some(filling) = self.take_full(index) {
+            self.seal_elsewhere(index, filling);
+        }
+    }
+
+    fn take_full(&self, index: usize) -> Option<Filling> {
+        self.partitions[index].slot.queue().take_full()
+    }
+
+    fn seal_elsewhere(&mut self, index: usize, filling: Filling) {
+        let number = self.number();
+        let (outcome, records) = (Arc::clone(&filling.outcome), filling.builder.len());
+        self.partitions[index].sealing.push_back(Sealing { number, outcome, records, sealed: None });
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.partitions[index].slot));
+        let sealing = tokio::task::spawn_blocking(move || shared.seal(&slot.topic_partition, filling));
+        self.work.push(Box::pin(async move { Event::Sealed { index, number, sealed: sealing.await.ok().flatten() } }));
+    }
+
+    fn send(&mut self, broker: BrokerId, mut parts: Vec<Part>) {
+        let config = &self.shared.config;
+        let request = produce(&mut parts, config.acks, config.request_timeout);
+        if config.acks == Acks::None {
+            self.settle_unasked(&parts);
+        }
+        let link = self.links.entry(broker).or_default();
+        link.in_flight += 1;
+        Counters::add(&self.shared.counters.requests, 1);
+        let shared = Arc::clone(&self.shared);
+        self.work.push(Box::pin(async move {
+            let deadline = shared.config.request_timeout;
+            let result = shared.cluster.call(To::Broker(broker), Lane::Produce, request, deadline).await;
+            Event::Answered { broker, parts, result }
+        }));
+    }
+
+    /// With [`Acks::None`] a batch counts as written as soon as it is on its way. From then on its outcome is another, which
+    /// only `flush` and `close` wait for.
+    fn settle_unasked(&mut self, parts: &[Part]) {
+        for part in parts {
+            let partition = part.topic_partition.partition;
+            self.partitions[part.index].line.note(part.ticket, |batch| {
+                let outcome = std::mem::take(&mut batch.outcome);
+                outcome.settle(Fate::Written { partition, base_offset: None, log_append_time: None });
+            });
+        }
+    }
+}
+
+/// What a ready partition had to offer.
+enum Taken {
+    Part(Part),
+    /// More than there is room for in this request.
+    TooLarge,
+    Nothing,
+}
+
+impl Partition {
+    /// Whether there is a batch to send for the first time.
+    fn has_ready(&self, ripe: Instant) -> bool {
+        !self.sealed.is_empty() || (self.sealing.is_empty() && self.slot.queue().has(ripe))
+    }
+
+    fn part(&self, index: usize, ticket: u64, records: Bytes) -> Part {
+        let topic_partition = self.slot.topic_partition.clone();
+        Part { index, ticket, topic_partition, topic_id: self.topic_id, records }
+    }
+}
+
+/// Hearing answers.
+impl Sender {
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Answered { broker, parts, result } => self.answered(broker, &parts, result),
+            Event::Sealed { index, number, sealed } => self.sealed(index, number, sealed),
+            Event::Metadata(result) => self.learnt(result),
+            Event::Identified(result) => self.identified(result),
+        }
+    }
+
+    fn answered(&mut self, broker: BrokerId, parts: &[Part], result: Result<Versioned<ProduceResponse>, Error>) {
+        let now = Instant::now();
+        let link = self.links.entry(broker).or_default();
+        link.in_flight -= 1;
+        link.is_proven = result.is_ok();
+        match result {
+            Ok(response) => {
+                for (part, answer) in parts.iter().zip(answers(parts, response.body)) {
+                    match answer {
+                        Some(answer) => self.hear(broker, part, &answer, now),
+                        None => self.lost(part, failure::unanswered(broker, part), now),
+                    }
+                }
+            }
+            Err(error) => parts.iter().for_each(|part| self.lost(part, error.clone(), now)),
+        }
+        for part in parts {
+            self.reconsider(part.index, now);
+        }
+    }
+
+    /// One partition's answer.
+    fn hear(&mut self, broker: BrokerId, part: &Part, answer: &PartitionProduceResponse, now: Instant) {
+        let code = ErrorCode::from(answer.error_code);
+        let verdict = if self.shared.config.acks == Acks::None { Verdict::Written } else { judge(code) };
+        if verdict == Verdict::Written {
+            return self.written(part, answer);
+        }
+        let error = failure::refused(broker, part, code, answer.error_message.as_ref());
+        match verdict {
+            Verdict::Written => {}
+            Verdict::Again { refresh } => {
+                self.leaders.wanted |= refresh && !self.is_told(part, answer);
+                let until = self.note(part, &error, now);
+                self.answer(part, Answer::Again(until), error);
+            }
+            Verdict::Gap => {
+                tracing::debug!(%error, "the batch does not follow what the broker has");
+                let until = self.note(part, &error, now);
+                self.answer(part, Answer::Gap(until), error);
+            }
+            Verdict::TooLarge => self.too_large(part, error, now),
+            Verdict::Refused => self.answer(part, Answer::Refused, error),
+            Verdict::Fatal => self.fail_for_good(&error),
+        }
+    }
+
+    /// Whether the answer itself says who leads now (KIP-951).
+    fn is_told(&self, part: &Part, answer: &PartitionProduceResponse) -> bool {
+        let LeaderIdAndEpoch { leader_id, leader_epoch } = answer.current_leader;
+        if leader_id < 0 || leader_epoch < 0 {
+            return false;
+        }
+        let cluster = &self.shared.cluster;
+        cluster.learn_leader(&part.topic_partition, Leader { broker: leader_id, epoch: Some(leader_epoch) });
+        cluster.metadata().leader(&part.topic_partition).is_some_and(|leader| leader.broker == leader_id)
+    }
+
+    fn written(&mut self, part: &Part, answer: &PartitionProduceResponse) {
+        let fate = Fate::Written {
+            partition: part.topic_partition.partition,
+            base_offset: (answer.base_offset >= 0).then_some(answer.base_offset),
+            log_append_time: (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms),
+        };
+        if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, Answer::Written) {
+            self.shared.settle(batch, fate);
+        }
+    }
+
+    /// No word came back: it may have been written or not.
+    fn lost(&mut self, part: &Part, error: Error, now: Instant) {
+        if self.shared.config.acks == Acks::None || !error.is_retriable() {
+            return self.answer(part, Answer::Refused, error);
+        }
+        self.leaders.wanted = true;
+        let until = self.note(part, &error, now);
+        self.answer(part, Answer::Again(until), error);
+    }
+
+    /// Keeps the reason with the batch, and says when it may go again.
+    fn note(&mut self, part: &Part, error: &Error, now: Instant) -> Instant {
+        let tries = self.partitions[part.index].line.note(part.ticket, |batch| batch.last_error = Some(error.clone()));
+        let config = &self.shared.config;
+        now + backoff(tries, config.retry_backoff, config.retry_backoff_max, rand::random())
+    }
+
+    fn answer(&mut self, part: &Part, answer: Answer<Sealed>, error: Error) {
+        if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, answer) {
+            self.shared.settle(batch, Fate::Failed(error));
+        }
+    }
+
+    /// Halves the batch, as the topic allows none of its size; a single record is refused.
+    fn too_large(&mut self, part: &Part, error: Error, now: Instant) {
+        let line = &mut self.partitions[part.index].line;
+        let halves = line.find(part.ticket).and_then(|sent| sent.batch.halves(self.shared.config.compression));
+        let Some((halves, fate)) = halves else { return self.answer(part, Answer::Refused, error) };
+        let parts = halves.into_iter().map(|half| (half.count(), half)).map(|(count, half)| (half, count)).collect();
+        if let Some(whole) = line.answer(part.ticket, Answer::Split(now, parts)) {
+            Counters::add(&self.shared.counters.splits, 1);
+            whole.outcome.settle(fate);
+        }
+    }
+
+    /// A batch comes back compressed; it goes on behind those before it.
+    fn sealed(&mut self, index: usize, number: u64, sealed: Option<Sealed>) {
+        let sealing = &mut self.partitions[index].sealing;
+        let place = sealing.iter().position(|place| place.number == number);
+        match (place, sealed) {
+            (Some(at), Some(sealed)) => sealing[at].sealed = Some(sealed),
+            (Some(at), None) => {
+                if let Some(place) = sealing.remove(at) {
+                    place.outcome.settle(Fate::Failed(failure::closed()));
+                }
+            }
+            (None, Some(sealed)) => self.shared.settle(sealed, Fate::Failed(failure::closed())),
+            (None, None) => {}
+        }
+        let partition = &mut self.partitions[index];
+        while let Some(place) = partition.sealing.pop_front_if(|place| place.sealed.is_some()) {
+            partition.sealed.extend(place.sealed);
+        }
+        self.reconsider(index, Instant::now());
+    }
+}
+
+/// Metadata, identity, deadlines.
+impl Sender {
+    /// Moves partitions to where the newest metadata says they are.
+    fn follow_metadata(&mut self) {
+        let newest = self.shared.cluster.metadata();
+        if Arc::ptr_eq(&newest, &self.metadata) {
+            return;
+        }
+        self.metadata = newest;
+        self.shared.follow(&self.metadata);
+        self.add_partitions();
+        let now = Instant::now();
+        for index in 0..self.partitions.len() {
+            let partition = &mut self.partitions[index];
+            let (topic_id, leader) = place_of(&self.metadata, &partition.slot);
+            partition.topic_id = topic_id;
+            if std::mem::replace(&mut partition.leader, leader) != leader {
+                self.unqueue(index);
+                self.reconsider(index, now);
+            }
+        }
+    }
+
+    fn unqueue(&mut self, index: usize) {
+        if std::mem::take(&mut self.partitions[index].is_queued) {
+            self.links.values_mut().for_each(|link| link.ready.retain(|&ready| ready != index));
+        }
+    }
+
+    /// Asks what is to be asked: who leads, and who we are.
+    fn ask(&mut self, now: Instant) {
+        if self.leaders.may_ask(now) {
+            self.leaders.asked = true;
+            let shared = Arc::clone(&self.shared);
+            self.work.push(Box::pin(async move { Event::Metadata(shared.refresh().await) }));
+        }
+        if self.identify.may_ask(now) {
+            self.identify.asked = true;
+            let shared = Arc::clone(&self.shared);
+            self.work.push(Box::pin(async move { Event::Identified(shared.identify().await) }));
+        }
+    }
+
+    fn learnt(&mut self, result: Result<Arc<Metadata>, Error>) {
+        self.follow_metadata();
+        let now = Instant::now();
+        let is_homeless = |partition: &Partition| {
+            partition.leader.is_none() && (!partition.line.is_empty() || partition.has_ready(now))
+        };
+        let wanted = result.is_err() || self.partitions.iter().any(is_homeless);
+        if let Err(error) = result {
+            tracing::warn!(%error, "cannot learn who leads the partitions; asking again");
+        }
+        self.leaders.answered(wanted, now, &self.shared.config);
+    }
+
+    fn identified(&mut self, result: Result<Identity, Error>) {
+        let now = Instant::now();
+        match result {
+            Ok(identity) => {
+                self.identity = Some(identity);
+                self.identify = Question::default();
+                (0..self.partitions.len()).for_each(|index| self.reconsider(index, now));
+            }
+            Err(error) if error.is_retriable() => {
+                tracing::warn!(%error, "no producer id yet; asking again");
+                self.identify.answered(true, now, &self.shared.config);
+            }
+            Err(error) => self.fail_for_good(&error),
+        }
+    }
+
+    /// Lets a partition go on after a gap in its sequences (KIP-360).
+    fn restart(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        let Some(identity) = self.identity.filter(|_| partition.line.may_restart()) else { return };
+        if partition.line.restart(identity) {
+            Counters::add(&self.shared.counters.restarts, 1);
+            let (partition, identity) = (&partition.slot.topic_partition, partition.line.identity());
+            tracing::warn!(%partition, ?identity, "sequences start anew after a batch that was not written");
+        } else {
+            // The epoch is used up: a new producer id starts from zero.
+            self.identity = None;
+            self.identify.wanted = true;
+        }
+    }
+
+    /// Fails what is older than the delivery timeout, wherever it is. Looked at now and then: a failure may come late by a
+    /// fiftieth of the timeout, at most a second.
+    fn sweep(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + self.sweep_interval();
+        let Some(before) = now.checked_sub(self.shared.config.delivery_timeout) else { return };
+        for index in 0..self.partitions.len() {
+            let fillings = self.partitions[index].slot.queue().take_older(before);
+            for filling in fillings {
+                let error = self.expired(index, None);
+                self.shared.settle_filling(filling, Fate::Failed(error));
+            }
+            let partition = &mut self.partitions[index];
+            let is_over = |batch: &Sealed| batch.since <= before;
+            let mut over = partition.line.expire(is_over);
+            over.extend(std::iter::from_fn(|| partition.sealed.pop_front_if(|batch| is_over(batch))));
+            if over.is_empty() {
+                continue;
+            }
+            for batch in over {
+                let error = self.expired(index, batch.last_error.as_ref());
+                self.shared.settle(batch, Fate::Failed(error));
+            }
+            self.reconsider(index, now);
+        }
+    }
+
+    fn expired(&self, index: usize, last: Option<&Error>) -> Error {
+        failure::expired(&self.partitions[index].slot.topic_partition, self.shared.config.delivery_timeout, last)
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        (self.shared.config.delivery_timeout / 50).clamp(Duration::from_millis(1), Duration::from_secs(1))
+    }
+
+    /// When something is due without anyone's doing.
+    fn next_wake(&self) -> Option<Instant> {
+        let linger = self.lingering.front().map(|&(since, _)| since + self.shared.config.linger);
+        let due = self.due.first().map(|&(at, _)| at);
+        let sweep = (self.shared.budget.used() > 0).then_some(self.next_sweep);
+        let asked = [&self.leaders, &self.identify].into_iter().filter_map(Question::next);
+        linger.into_iter().chain(due).chain(sweep).chain(asked).min()
+    }
+
+    /// The outcomes of everything that has none.
+    fn unsettled(&mut self) -> Vec<Arc<Outcome>> {
+        self.add_partitions();
+        let mut outcomes = Vec::new();
+        for partition in &self.partitions {
+            outcomes.extend(partition.line.batches().chain(&partition.sealed).map(|batch| Arc::clone(&batch.outcome)));
+            outcomes.extend(partition.sealing.iter().map(|place| Arc::clone(&place.outcome)));
+            outcomes.extend(partition.slot.queue().outcomes());
+        }
+        outcomes
+    }
+
+    /// Nothing of this producer can be written any more.
+    fn fail_for_good(&mut self, error: &Error) {
+        tracing::error!(%error, "the producer cannot go on");
+        let _ = self.shared.fatal.set(error.clone());
+        self.fail_all(error);
+    }
+
+    fn stop(&mut self) -> usize {
+        self.fail_all(&failure::closed())
+    }
+
+    /// Closes every queue and fails what was not written; how many records that is.
+    fn fail_all(&mut self, error: &Error) -> usize {
+        self.shared.close_slots();
+        self.add_partitions();
+        let mut records = 0;
+        for partition in &mut self.partitions {
+            let fillings = partition.slot.queue().close();
+            for filling in fillings {
+                records += filling.builder.len();
+                self.shared.settle_filling(filling, Fate::Failed(error.clone()));
+            }
+            let sealing = std::mem::take(&mut partition.sealing);
+            for place in sealing {
+                records += place.records;
+                place.outcome.settle(Fate::Failed(error.clone()));
+            }
+            for batch in partition.line.expire(|_| true).into_iter().chain(partition.sealed.drain(..)) {
+                records += batch.records();
+                self.shared.settle(batch, Fate::Failed(error.clone()));
+            }
+        }
+        records
+    }
+}
+
+/// A partition's topic id and leader.
+fn place_of(metadata: &Metadata, slot: &Slot) -> (TopicId, Option<BrokerId>) {
+    let id = metadata.topic_id(&slot.topic_partition.topic).unwrap_or_default();
+    (id, metadata.leader(&slot.topic_partition).map(|leader| leader.broker))
+}
+
+/// When the runtime goes away in the middle, nobody is left waiting.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,384 @@
+//! The whole producer against the dev broker, under faults.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::client::cluster::To;
+use crate::client::lane::Lane;
+use crate::client::{Client, ClientConfig, ErrorCode, ErrorKind};
+use crate::devbroker::{self, DevBroker, Fault, Matching};
+use crate::protocol::batch::batches;
+use crate::protocol::messages::{FetchPartition, FetchRequest, FetchTopic};
+use crate::protocol::types::{BrokerId, Str, TopicPartition};
+
+const PRODUCE: i16 = 0;
+const INIT_PRODUCER_ID: i16 = 22;
+const PARTITIONS: i32 = 6;
+const GRACE: Duration = Duration::from_secs(20);
+
+struct World {
+    broker: DevBroker,
+    client: Client,
+    topic: Topic,
+}
+
+impl World {
+    async fn new() -> Self {
+        let config = devbroker::Config { default_partitions: PARTITIONS, ..devbroker::Config::with_brokers(3) };
+        let broker = DevBroker::start(config).await.unwrap();
+        let config = ClientConfig {
+            bootstrap_servers: vec![broker.bootstrap_servers()],
+            allow_auto_create_topics: true,
+            reconnect_backoff: Duration::from_millis(1),
+            reconnect_backoff_max: Duration::from_millis(5),
+            ..Default::default()
+        };
+        let client = Client::connect(config).await.unwrap();
+        Self { broker, client, topic: Topic::from("orders") }
+    }
+
+    fn on_produce(&self, times: u64, fault: Fault) {
+        self.broker.faults().inject(Matching::api(PRODUCE), times, fault);
+    }
+
+    /// Enqueues numbered records, each key's in order.
+    async fn enqueue(&self, producer: &Producer, numbers: std::ops::Range<u32>) -> Vec<Receipt> {
+        let mut receipts = Vec::new();
+        for number in numbers {
+            let (key, value) = ((number % 17).to_string(), number.to_string());
+            let record =
+                ProducerRecord { key: Some(key.as_bytes()), ..ProducerRecord::new(&self.topic, value.as_bytes()) };
+            receipts.push(producer.enqueue(record).await.unwrap());
+        }
+        receipts
+    }
+
+    /// Every record of every partition: offset and number.
+    async fn read(&self) -> BTreeMap<i32, Vec<(i64, u32)>> {
+        let mut read = BTreeMap::new();
+        let known = self.client.cluster().metadata();
+        for of in known.partitions_of(&self.topic) {
+            let partition = of.partition;
+            let topic = FetchTopic {
+                topic: Str::from(&self.topic),
+                topic_id: known.topic_id(&self.topic).unwrap_or_default(),
+                partitions: vec![FetchPartition { partition, partition_max_bytes: i32::MAX, ..Default::default() }],
+            };
+            let request = FetchRequest { topics: vec![topic], ..Default::default() };
+            let leader =
+                self.client.cluster().refresh(crate::client::Topics::Followed).await.unwrap().leader(&of).unwrap();
+            let answer =
+                self.client.cluster().call(To::Broker(leader.broker), Lane::Fetch, request, GRACE).await.unwrap();
+            let data = answer.body.responses.into_iter().next().unwrap().partitions.into_iter().next().unwrap();
+            assert_eq!(data.error_code, 0);
+            read.insert(partition, numbers(data.records.unwrap_or_default()));
+        }
+        read
+    }
+}
+
+fn numbers(records: bytes::Bytes) -> Vec<(i64, u32)> {
+    let mut numbers = Vec::new();
+    for batch in batches(records) {
+        for record in batch.unwrap().records(1 << 20).unwrap().iter() {
+            let record = record.unwrap();
+            let value = std::str::from_utf8(record.value.unwrap()).unwrap().trim_start_matches('x');
+            numbers.push((record.offset, value.parse().unwrap()));
+        }
+    }
+    numbers
+}
+
+/// Small batches and short waits, so that much happens in little time.
+fn brisk() -> ProducerConfig {
+    ProducerConfig {
+        batch_bytes: 400,
+        linger: Duration::from_millis(1),
+        retry_backoff: Duration::from_millis(1),
+        retry_backoff_max: Duration::from_millis(5),
+        ..Default::default()
+    }
+}
+
+/// All receipts say "written", at places where those very records are, once each, and in order for each key.
+async fn check_written(world: &World, receipts: Vec<Receipt>) {
+    let mut places = Vec::new();
+    for receipt in receipts {
+        places.push(receipt.await.unwrap());
+    }
+    let read = world.read().await;
+    let total: usize = read.values().map(Vec::len).sum();
+    assert_eq!(total, places.len(), "each record once");
+    for (number, written) in places.into_iter().enumerate() {
+        let place = (written.offset.unwrap(), number as u32);
+        assert!(read[&written.partition].contains(&place), "{place:?} in {}", written.partition);
+    }
+    for records in read.values() {
+        for key in 0..17 {
+            let of_key: Vec<_> =
+                records.iter().map(|(_, number)| *number).filter(|number| number % 17 == key).collect();
+            assert!(of_key.is_sorted(), "{of_key:?}");
+        }
+    }
+}
+
+async fn check_faults(faults: &[(u64, Fault)], config: ProducerConfig) {
+    let world = World::new().await;
+    let producer = world.client.producer(config);
+    let mut receipts = world.enqueue(&producer, 0..300).await;
+    for (times, fault) in faults {
+        world.on_produce(*times, fault.clone());
+    }
+    receipts.extend(world.enqueue(&producer, 300..1500).await);
+    producer.flush().await;
+    assert_eq!(world.broker.faults().waiting(), 0, "{faults:?} were met");
+    producer.close(GRACE).await.unwrap();
+    check_written(&world, receipts).await;
+}
+
+#[tokio::test]
+async fn faults_on_the_way_neither_lose_nor_repeat_nor_reorder() {
+    let error = Fault::Error;
+    let cases: &[&[(u64, Fault)]] = &[
+        &[],
+        &[(3, Fault::Disconnect)],
+        &[(3, Fault::DisconnectAfter)],
+        &[(2, Fault::Truncate(20)), (2, Fault::Split(3))],
+        &[(4, error(ErrorCode::NOT_LEADER_OR_FOLLOWER))],
+        &[(4, error(ErrorCode::NOT_ENOUGH_REPLICAS))],
+        &[(1, error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER))],
+        &[(1, error(ErrorCode::UNKNOWN_PRODUCER_ID))],
+        &[
+            (2, Fault::DisconnectAfter),
+            (1, error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)),
+            (2, Fault::DisconnectAfter),
+        ],
+    ];
+    for faults in cases {
+        check_faults(faults, brisk()).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_the_topic_is_taken_apart() {
+    for compression in Compression::ALL {
+        let world = World::new().await;
+        world.on_produce(3, Fault::Error(ErrorCode::MESSAGE_TOO_LARGE));
+        let config = ProducerConfig { linger: Duration::from_secs(60), compression, ..Default::default() };
+        let producer = world.client.producer(config);
+        let mut receipts = Vec::new();
+        for number in 0..40 {
+            let value = number.to_string();
+            let record = ProducerRecord::new(&world.topic, value.as_bytes());
+            receipts.push(producer.enqueue(ProducerRecord { partition: Some(3), ..record }).await.unwrap());
+        }
+        producer.flush().await;
+        assert_eq!(producer.stats().splits, 3);
+        check_written(&world, receipts).await;
+    }
+}
+
+#[tokio::test]
+async fn every_codec_survives_lost_answers() {
+    for compression in Compression::ALL {
+        check_faults(&[(2, Fault::DisconnectAfter)], ProducerConfig { compression, ..brisk() }).await;
+    }
+}
+
+#[tokio::test]
+async fn leaders_may_move_while_records_are_under_way() {
+    let world = World::new().await;
+    let producer = world.client.producer(brisk());
+    let mut receipts = world.enqueue(&producer, 0..100).await;
+    for round in 0..10u32 {
+        for partition in 0..PARTITIONS {
+            let broker: BrokerId = 1 + (partition + round as i32) % 3;
+            world.broker.move_leader(&TopicPartition::new(world.topic.clone(), partition), broker).unwrap();
+        }
+        receipts.extend(world.enqueue(&producer, 100 + round * 100..200 + round * 100).await);
+    }
+    producer.close(GRACE).await.unwrap();
+    check_written(&world, receipts).await;
+}
+
+#[tokio::test]
+async fn weaker_guarantees_still_deliver_on_a_good_day() {
+    for (acks, has_offsets) in [(Acks::None, false), (Acks::Leader, true), (Acks::All, true)] {
+        let world = World::new().await;
+        let producer = world.client.producer(ProducerConfig { acks, idempotent: false, ..brisk() });
+        for receipt in world.enqueue(&producer, 0..100).await {
+            assert_eq!(receipt.await.unwrap().offset.is_some(), has_offsets);
+        }
+        producer.close(GRACE).await.unwrap();
+        assert_eq!(world.broker.faults().count(INIT_PRODUCER_ID), 0);
+        assert_eq!(world.read().await.values().map(Vec::len).sum::<usize>(), 100);
+    }
+}
+
+#[tokio::test]
+async fn one_request_carries_all_partitions_of_a_broker() {
+    let world = World::new().await;
+    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..Default::default() });
+    let receipts = world.enqueue(&producer, 0..500).await;
+    producer.flush().await;
+    // One broker at a time proves itself; nothing else is needed.
+    assert_eq!(world.broker.faults().count(PRODUCE), 3);
+    check_written(&world, receipts).await;
+}
+
+#[tokio::test]
+async fn records_outlive_their_producer_and_receipts() {
+    let world = World::new().await;
+    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() });
+    let mut receipts = world.enqueue(&producer, 0..40).await;
+    drop(producer);
+    let last = receipts.pop().unwrap();
+    drop(receipts);
+    last.await.unwrap();
+    let another = world.client.producer(brisk());
+    another.flush().await;
+    let read = world.read().await;
+    assert!(read.values().map(Vec::len).sum::<usize>() >= 1);
+}
+
+/// A producer whose every Produce request fails.
+async fn cut_off(config: ProducerConfig) -> (World, Producer, Vec<Receipt>) {
+    let world = World::new().await;
+    world.on_produce(u64::MAX, Fault::Disconnect);
+    let producer = world.client.producer(config);
+    let receipts = world.enqueue(&producer, 0..50).await;
+    (world, producer, receipts)
+}
+
+#[tokio::test]
+async fn after_the_delivery_timeout_a_record_fails_with_its_reason() {
+    let (_world, producer, receipts) =
+        cut_off(ProducerConfig { delivery_timeout: Duration::from_millis(300), ..brisk() }).await;
+    for receipt in receipts {
+        let error = receipt.await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::REQUEST_TIMED_OUT));
+        assert!(error.to_string().contains("not delivered within 300ms"), "{error}");
+        assert_eq!(error.topic_partition.map(|of| of.topic.to_string()).as_deref(), Some("orders"));
+    }
+    assert_eq!((producer.stats().records_failed, producer.stats().buffered_bytes), (50, 0));
+}
+
+#[tokio::test]
+async fn closing_fails_what_the_grace_was_too_short_for() {
+    let (world, producer, receipts) = cut_off(brisk()).await;
+    let error = producer.close(Duration::from_millis(50)).await.unwrap_err();
+    assert!(error.to_string().contains("50 records"), "{error}");
+    for receipt in receipts {
+        assert!(receipt.await.unwrap_err().is_closed());
+    }
+    assert!(producer.enqueue(ProducerRecord::new(&world.topic, b"late")).await.unwrap_err().is_closed());
+    producer.flush().await;
+    producer.close(GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_runtime_that_ends_leaves_nobody_waiting() {
+    let (started, receipt) = std::sync::mpsc::channel();
+    let inner = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    inner.spawn(async move {
+        let (world, producer, mut receipts) = cut_off(brisk()).await;
+        started.send(receipts.pop().unwrap()).unwrap();
+        producer.flush().await;
+        drop(world);
+    });
+    let receipt = tokio::task::spawn_blocking(move || receipt.recv()).await.unwrap().unwrap();
+    inner.shutdown_background();
+    assert!(receipt.await.unwrap_err().is_closed());
+}
+
+#[tokio::test]
+async fn a_full_buffer_holds_callers_back_in_line() {
+    let config = ProducerConfig { buffer_bytes: 1000, linger: Duration::from_secs(60), ..brisk() };
+    let world = World::new().await;
+    world.on_produce(u64::MAX, Fault::Disconnect);
+    let producer = world.client.producer(config);
+    drop(producer.enqueue(ProducerRecord::new(&world.topic, b"0")).await.unwrap());
+    let record = ProducerRecord::new(&world.topic, &[b'x'; 100]);
+    let mut accepted = 1;
+    while let Some(receipt) = producer.try_enqueue(record).unwrap() {
+        drop(receipt);
+        accepted += 1;
+    }
+    let mut waiting = Box::pin(producer.enqueue(record));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(waiting);
+    assert!(producer.try_enqueue(record).unwrap().is_none());
+    let error = producer.close(Duration::from_millis(10)).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("before {accepted} records")), "{error}");
+    assert_eq!(producer.stats().buffered_bytes, 0);
+}
+
+#[tokio::test]
+async fn memory_that_comes_back_lets_the_waiting_go_on() {
+    let world = World::new().await;
+    let producer =
+        world.client.producer(ProducerConfig { buffer_bytes: 1000, linger: Duration::from_secs(60), ..brisk() });
+    let receipts = world.enqueue(&producer, 0..500).await;
+    producer.close(GRACE).await.unwrap();
+    check_written(&world, receipts).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_enqueued_says_why() {
+    let world = World::new().await;
+    let config = ProducerConfig { max_request_bytes: 5000, max_block: Duration::from_millis(100), ..brisk() };
+    let producer = world.client.producer(config);
+    producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
+    let large = producer.enqueue(ProducerRecord::new(&world.topic, &[b'x'; 6000])).await.unwrap_err();
+    assert!(matches!(large.kind, ErrorKind::TooLarge { limit: 5000, .. }), "{large}");
+    for partition in [-1, PARTITIONS] {
+        let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"1") };
+        let error = producer.enqueue(record).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::UnknownPartition), "{error}");
+    }
+    let bad = Topic::from("not a name");
+    let error = producer.enqueue(ProducerRecord::new(&bad, b"1")).await.unwrap_err();
+    assert!(error.code().is_some(), "{error}");
+    producer.send(ProducerRecord::new(&world.topic, b"2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_waited_for_and_then_refused() {
+    let config = devbroker::Config { auto_create_topics: false, ..Default::default() };
+    let broker = DevBroker::start(config).await.unwrap();
+    let config = ClientConfig { bootstrap_servers: vec![broker.bootstrap_servers()], ..Default::default() };
+    let client = Client::connect(config).await.unwrap();
+    let producer = client.producer(ProducerConfig { max_block: Duration::from_millis(50), ..brisk() });
+    let nowhere = Topic::from("nowhere");
+    assert!(producer.try_enqueue(ProducerRecord::new(&nowhere, b"1")).unwrap().is_none());
+    let error = producer.enqueue(ProducerRecord::new(&nowhere, b"1")).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refused_batch_fails_alone_and_a_fenced_producer_for_good() {
+    let world = World::new().await;
+    let producer = world.client.producer(brisk());
+    let send = |value| producer.send(ProducerRecord::new(&world.topic, value));
+    send(b"1").await.unwrap();
+    world.on_produce(1, Fault::Error(ErrorCode::INVALID_RECORD));
+    assert_eq!(send(b"2").await.unwrap_err().code(), Some(ErrorCode::INVALID_RECORD));
+    send(b"3").await.unwrap();
+    world.on_produce(1, Fault::Error(ErrorCode::PRODUCER_FENCED));
+    for value in [b"4", b"5"] {
+        assert_eq!(send(value).await.unwrap_err().code(), Some(ErrorCode::PRODUCER_FENCED));
+    }
+    let written: usize = world.read().await.values().map(Vec::len).sum();
+    assert_eq!(written, 2);
+}
+
+#[tokio::test]
+async fn without_the_right_to_a_producer_id_records_fail_with_that() {
+    let world = World::new().await;
+    let fault = Fault::Error(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+    world.broker.faults().inject(Matching::api(INIT_PRODUCER_ID), 1, fault);
+    let producer = world.client.producer(brisk());
+    let error = producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap_err();
+    assert!(error.to_string().contains("`idempotent`"), "{error}");
+}
