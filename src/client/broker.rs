@@ -57,6 +57,10 @@ impl Dialer {
         match made {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) if matches!(error.kind, ErrorKind::Connect(_) | ErrorKind::Closed) => Err(error),
+            // The usual reason, and the broker cannot say so itself.
+            Ok(Err(error)) if error.is_transport() => {
+                Err(refused(Attempt::new(address, format!("{error}; is this listener one for our TLS settings?"))))
+            }
             Ok(Err(error)) => Err(refused(Attempt::new(address, error))),
             Err(_) => Err(refused(Attempt::new(address, format!("no answer within {:?}", self.limit)))),
         }

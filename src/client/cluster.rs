@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::seq::SliceRandom;
 use tokio::sync::{Notify, watch};
@@ -43,12 +44,12 @@ use crate::protocol::types::{BrokerId, Str, Topic, TopicPartition};
 /// Another bootstrap server is tried beside a silent one after this long (KIP-1102 and RFC 8305 in spirit).
 const STAGGER: Duration = Duration::from_millis(250);
 /// Coordinators that are remembered; past that all are forgotten, so that callers who name groups at will cost nothing.
-const COORDINATORS_MAX: usize = 10_000;
+const COORDINATORS_MAX: usize = 100_000;
 /// What nobody has asked about for this many refresh periods is forgotten.
 const PERIODS_KEPT: u32 = 3;
 
 /// Who is to be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum To<'a> {
     Broker(BrokerId),
     /// Whoever is likeliest to answer.
@@ -270,13 +271,49 @@ impl Cluster {
         if let Some(known) = self.shared.coordinators().get(group) {
             return Ok(*known);
         }
-        let found = self.retry(deadline, |left| self.find_coordinator(group, left)).await?;
-        let mut coordinators = self.shared.coordinators();
-        if coordinators.len() >= COORDINATORS_MAX {
-            coordinators.clear();
+        self.retry(deadline, |left| async move {
+            let found = self.find_coordinators(vec![group.to_owned()], left).await?;
+            found.into_iter().next().map_or_else(|| Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into()), |it| it.1)
+        })
+        .await
+    }
+
+    /// The brokers that keep groups, each or the reason why it is not known: one try, and one request for all that are
+    /// not known yet (KIP-699), or one for each of older brokers.
+    pub async fn coordinators(
+        &self,
+        groups: Vec<String>,
+        deadline: Duration,
+    ) -> Vec<(String, Result<BrokerId, Error>)> {
+        let (mut known, mut unknown) = (Vec::with_capacity(groups.len()), Vec::new());
+        {
+            let coordinators = self.shared.coordinators();
+            for group in groups {
+                match coordinators.get(&group).copied() {
+                    Some(coordinator) => known.push((group, Ok(coordinator))),
+                    None => unknown.push(group),
+                }
+            }
         }
-        coordinators.insert(group.to_owned(), found);
-        Ok(found)
+        if unknown.is_empty() {
+            return known;
+        }
+        match self.find_coordinators(unknown.clone(), deadline).await {
+            Ok(found) => known.extend(found),
+            Err(error) => known.extend(unknown.into_iter().map(|group| (group, Err(error.clone())))),
+        }
+        known
+    }
+
+    /// Takes note of who keeps groups, when that was learned otherwise: whoever lists a group keeps it.
+    pub fn learn_coordinators(&self, kept: impl IntoIterator<Item = (String, BrokerId)>) {
+        let mut coordinators = self.shared.coordinators();
+        for (group, coordinator) in kept {
+            if coordinators.len() >= COORDINATORS_MAX {
+                coordinators.clear();
+            }
+            coordinators.insert(group, coordinator);
+        }
     }
 
     /// The next call to this group asks who keeps it.
@@ -284,22 +321,42 @@ impl Cluster {
         self.shared.coordinators().remove(group);
     }
 
-    async fn find_coordinator(&self, group: &str, deadline: Duration) -> Result<BrokerId, Error> {
-        let key = Str::from(group);
-        let make = Box::new(move |version| match version {
-            ..=3 => FindCoordinatorRequest { key, ..Default::default() }.into(),
-            _ => FindCoordinatorRequest { coordinator_keys: vec![key], ..Default::default() }.into(),
-        });
-        let ask = Ask::InVersion(FindCoordinatorRequest::KEY, make);
+    async fn find_coordinators(
+        &self,
+        groups: Vec<String>,
+        deadline: Duration,
+    ) -> Result<Vec<(String, Result<BrokerId, Error>)>, Error> {
         let any = self.any()?;
-        let answer = self.ask_broker::<FindCoordinatorRequest>(any, Lane::General, ask, deadline).await;
-        let answer = answer.inspect_err(|error| self.note(To::Any, error))?;
-        let found =
-            found_coordinator(answer.body).map_err(|error| self.placed(any, error.of(FindCoordinatorRequest::NAME)))?;
-        if self.metadata().broker(found).is_none() {
+        let batched = self.version::<FindCoordinatorRequest>(any, Lane::General).await? >= 4;
+        let chunks: Vec<_> = groups.chunks(if batched { groups.len().max(1) } else { 1 }).collect();
+        let asked = chunks.iter().map(|chunk| self.ask_coordinators(any, chunk, deadline));
+        let mut found = HashMap::with_capacity(groups.len());
+        for answer in join_all(asked).await {
+            found.extend(answer?);
+        }
+        self.learn_coordinators(found.iter().filter_map(|(group, it)| Some((group.clone(), *it.as_ref().ok()?))));
+        let known = self.metadata();
+        if found.values().flatten().any(|it| known.broker(*it).is_none()) {
             self.refresh(Topics::Followed).await?;
         }
-        Ok(found)
+        let silent = || Err(Error::from(ErrorCode::COORDINATOR_NOT_AVAILABLE).of(FindCoordinatorRequest::NAME));
+        Ok(groups.into_iter().map(|group| found.remove_entry(&group).unwrap_or_else(|| (group, silent()))).collect())
+    }
+
+    async fn ask_coordinators(
+        &self,
+        any: BrokerId,
+        groups: &[String],
+        deadline: Duration,
+    ) -> Result<Vec<(String, Result<BrokerId, Error>)>, Error> {
+        let keys: Vec<Str> = groups.iter().map(|group| group.as_str().into()).collect();
+        let make = Box::new(move |version| find_coordinators_request(keys, version).into());
+        let ask = Ask::InVersion(FindCoordinatorRequest::KEY, make);
+        let answer = self.ask_broker::<FindCoordinatorRequest>(any, Lane::General, ask, deadline).await;
+        let answer = answer.inspect_err(|error| self.note(To::Any, error))?.body;
+        let placed = |error: Error| self.placed(any, error.of(FindCoordinatorRequest::NAME));
+        let found = found_coordinators(answer, groups).into_iter();
+        Ok(found.map(|(group, it)| (group, it.map_err(placed))).collect())
     }
 
     /// Tries until it succeeds, fails for good, or `deadline` is over; then it is the last failure that is told. The
@@ -606,21 +663,36 @@ fn metadata_request(topics: Vec<Str>, all: bool, create: bool, version: i16) -> 
     }
 }
 
-fn found_coordinator(answer: FindCoordinatorResponse) -> Result<BrokerId, Error> {
-    let (code, message, broker) = match answer.coordinators.into_iter().next() {
-        Some(it) => (it.error_code, it.error_message, it.node_id),
-        None => (answer.error_code, answer.error_message, answer.node_id),
-    };
-    match ErrorCode(code).ok() {
-        Ok(()) => Ok(broker),
-        Err(code) => Err(Error::broker_says(code, message.as_deref())),
+/// Up to version 3, a request is about one key.
+fn find_coordinators_request(mut keys: Vec<Str>, version: i16) -> FindCoordinatorRequest {
+    match version {
+        ..=3 => FindCoordinatorRequest { key: keys.pop().unwrap_or_default(), ..Default::default() },
+        _ => FindCoordinatorRequest { coordinator_keys: keys, ..Default::default() },
     }
 }
 
-fn leaderless(known: &Metadata, of: &TopicPartition) -> Error {
+fn found_coordinators(answer: FindCoordinatorResponse, groups: &[String]) -> Vec<(String, Result<BrokerId, Error>)> {
+    let outcome = |broker: BrokerId, code: i16, words: Option<&str>| match ErrorCode(code).ok() {
+        Ok(()) => Ok(broker),
+        Err(code) => Err(Error::broker_says(code, words)),
+    };
+    match (answer.coordinators.is_empty(), groups) {
+        (true, [group]) => {
+            let found = outcome(answer.node_id, answer.error_code, answer.error_message.as_deref());
+            vec![(group.clone(), found)]
+        }
+        _ => {
+            let each = answer.coordinators.iter();
+            each.map(|it| (it.key.to_string(), outcome(it.node_id, it.error_code, it.error_message.as_deref())))
+                .collect()
+        }
+    }
+}
+
+pub(super) fn leaderless(known: &Metadata, of: &TopicPartition) -> Error {
     let said = known.partition(of).map(|it| it.error).or_else(|| known.topic(&of.topic).map(|it| it.error));
     let kind = match said {
-        Some(Some(code)) => ErrorKind::Broker(code, None),
+        Some(Some(code)) if code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ErrorKind::Broker(code, None),
         Some(None) if known.partition(of).is_some() => ErrorKind::NoLeader,
         _ => ErrorKind::UnknownPartition,
     };

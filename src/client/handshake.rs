@@ -13,7 +13,7 @@ use super::error::Error;
 use crate::protocol::api::{Api, Body, Request, Response, api, offered};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, EndTxnRequest, ProduceRequest, TxnOffsetCommitRequest,
+    ApiVersionsRequest, ApiVersionsResponse, EndTxnRequest, OffsetFetchRequest, ProduceRequest, TxnOffsetCommitRequest,
 };
 
 /// What a broker offers.
@@ -49,6 +49,8 @@ impl Capabilities {
             known.cap(TxnOffsetCommitRequest::KEY, 4);
             known.cap(EndTxnRequest::KEY, 4);
         }
+        // Later versions name topics by their ids alone: of topics that are gone, nobody could say what was committed.
+        known.cap(OffsetFetchRequest::KEY, 9);
         known
     }
 

@@ -46,7 +46,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use admin::Admin;
+pub use admin::{
+    Admin, ClusterDescription, Committed, CommittedOffsets, ConfigEntry, ConfigResource, ConfigSource,
+    GroupDescription, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, NewTopic, OffsetSpec,
+};
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
 pub use error::{Error, ErrorKind};

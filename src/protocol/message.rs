@@ -282,7 +282,7 @@ impl Value for Uuid {
 }
 
 /// UTF-8 text that shares the frame's memory.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Str(Bytes);
 
 impl Str {
@@ -324,6 +324,13 @@ impl std::ops::Deref for Str {
     type Target = str;
     fn deref(&self) -> &str {
         self.as_str()
+    }
+}
+
+/// As `str` hashes, so that a map is found in by either; bytes hash otherwise.
+impl std::hash::Hash for Str {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 

@@ -1,0 +1,380 @@
+//! Groups: which there are, what they are about, and what they have committed, with one request to each broker that
+//! keeps some of them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::{Admin, Round, all_failed, by, passes, unanswered};
+use crate::client::cluster::{To, Topics};
+use crate::client::error::Error;
+use crate::client::lane::Lane;
+use crate::protocol::api::Body;
+use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::message::{DecodeError, Reader, Value};
+use crate::protocol::messages::{
+    ConsumerGroupDescribeMember, ConsumerGroupDescribeRequest, DescribeGroupsRequest, DescribedConsumerGroup,
+    DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListedGroup, OffsetFetchRequest, OffsetFetchRequestGroup,
+    OffsetFetchResponse, OffsetFetchResponseGroup,
+};
+use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicPartition};
+
+/// The most groups in one request.
+pub const GROUPS_MAX: usize = 2_000;
+
+/// The groups of a cluster, as far as its brokers have answered.
+#[derive(Debug, Clone, Default)]
+pub struct GroupListings {
+    pub groups: Vec<GroupListing>,
+    /// One for each broker that did not answer; the groups that it keeps are not in `groups`.
+    pub failures: Vec<Error>,
+}
+
+/// A group, by the broker that keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    pub group_id: String,
+    /// `consumer` for groups of consumers; `None` for one that only ever committed offsets.
+    pub protocol_type: Option<String>,
+    /// `None` from brokers before Kafka 2.6.
+    pub state: Option<String>,
+    /// `classic`, `consumer`, `share` or `streams`; `None` from brokers before Kafka 3.7.
+    pub group_type: Option<String>,
+    pub coordinator: BrokerId,
+}
+
+/// A group and its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    pub group_id: String,
+    pub state: String,
+    /// Whether it speaks the new consumer protocol (KIP-848).
+    pub is_consumer_protocol: bool,
+    pub protocol_type: Option<String>,
+    pub assignor: Option<String>,
+    pub coordinator: BrokerId,
+    pub members: Vec<GroupMember>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    pub member_id: String,
+    /// The user's own name for it (KIP-345).
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub assignment: Vec<TopicPartition>,
+}
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset the group will read; `None` if it has committed none, or `error` says why it is not known.
+    pub offset: Option<Offset>,
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The committer's own words.
+    pub metadata: Option<String>,
+    pub error: Option<ErrorCode>,
+}
+
+/// All that a group has committed.
+pub type CommittedOffsets = HashMap<TopicPartition, Committed>;
+
+impl Admin {
+    /// All groups, asked of all brokers at the same time. Fails only when none of them answers.
+    pub async fn list_groups(&self) -> Result<GroupListings, Error> {
+        // A broker that has joined since keeps groups, too.
+        let known = self.cluster.refresh(Topics::Followed).await?;
+        let brokers = known.brokers.keys().copied().collect();
+        let answers = self.in_rounds(brokers, passes, |open, round| {
+            join_all(open.into_iter().map(move |broker| async move { (broker, self.groups_of(broker, round).await) }))
+        });
+        let mut listed = GroupListings::default();
+        for (broker, answer) in answers.await {
+            match answer {
+                Ok(groups) => listed.groups.extend(groups.into_iter().map(|it| listing(it, broker))),
+                Err(error) => listed.failures.push(error),
+            }
+        }
+        if listed.failures.len() == known.brokers.len()
+            && let Some(error) = listed.failures.pop()
+        {
+            return Err(error);
+        }
+        // Whoever lists a group coordinates it: nobody needs to ask for that.
+        self.cluster.learn_coordinators(listed.groups.iter().map(|it| (it.group_id.clone(), it.coordinator)));
+        Ok(listed)
+    }
+
+    async fn groups_of(&self, broker: BrokerId, round: Round) -> Result<Vec<ListedGroup>, Error> {
+        let request = ListGroupsRequest::default();
+        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?;
+        let code = ErrorCode(answer.body.error_code).ok();
+        code.map_err(|code| Error::from(code).of(ListGroupsRequest::NAME).by(Some(broker), None))?;
+        Ok(answer.body.groups)
+    }
+
+    /// What groups have committed, each or the reason why not. One request to each coordinator, of at most
+    /// [`GROUPS_MAX`] groups, all at the same time; brokers before OffsetFetch version 8 are asked once for each group.
+    /// A group that does not exist has committed nothing.
+    pub async fn committed_offsets(
+        &self,
+        groups: &[String],
+    ) -> Result<HashMap<String, Result<CommittedOffsets, Error>>, Error> {
+        let answers = self.of_coordinators(groups, |coordinator, chunk, round| async move {
+            let asked = self.ask_committed(coordinator, &chunk, round).await;
+            asked.unwrap_or_else(|error| all_failed(chunk, &error))
+        });
+        Ok(answers.await.into_iter().collect())
+    }
+
+    async fn ask_committed(
+        &self,
+        coordinator: BrokerId,
+        groups: &[String],
+        round: Round,
+    ) -> Result<Vec<(String, Result<CommittedOffsets, Error>)>, Error> {
+        if self.cluster.version::<OffsetFetchRequest>(coordinator, Lane::General).await? < 8 {
+            let one = |group: &String| {
+                let group = group.clone();
+                async move { (group.clone(), self.ask_committed_of_one(coordinator, &group, round).await) }
+            };
+            return Ok(join_all(groups.iter().map(one)).await);
+        }
+        let group = |group: &String| OffsetFetchRequestGroup {
+            group_id: group.as_str().into(),
+            topics: None,
+            ..Default::default()
+        };
+        let request = OffsetFetchRequest { groups: groups.iter().map(group).collect(), ..Default::default() };
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
+        let mut said: HashMap<Str, _> = answer.body.groups.into_iter().map(|it| (it.group_id.clone(), it)).collect();
+        let mut outcome = |group: &String| match said.remove(group.as_str()) {
+            Some(it) => committed(it).map_err(|code| fetch_error(code, coordinator)),
+            None => Err(unanswered(group).of(OffsetFetchRequest::NAME)),
+        };
+        Ok(groups.iter().map(|group| (group.clone(), outcome(group))).collect())
+    }
+
+    async fn ask_committed_of_one(
+        &self,
+        coordinator: BrokerId,
+        group: &str,
+        round: Round,
+    ) -> Result<CommittedOffsets, Error> {
+        let request = OffsetFetchRequest { group_id: group.into(), topics: None, ..Default::default() };
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
+        committed_of_one(answer.body).map_err(|code| fetch_error(code, coordinator))
+    }
+
+    /// Groups and their members, each or the reason why not.
+    pub async fn describe_groups(
+        &self,
+        groups: &[String],
+    ) -> Result<HashMap<String, Result<GroupDescription, Error>>, Error> {
+        let answers = self.of_coordinators(groups, |coordinator, chunk, round| async move {
+            let asked = self.ask_descriptions(coordinator, &chunk, round).await;
+            asked.unwrap_or_else(|error| all_failed(chunk, &error))
+        });
+        Ok(answers.await.into_iter().collect())
+    }
+
+    /// Both kinds of group have a request of their own, and neither knows of the other's: what is no classic group is
+    /// asked for again as one of the new protocol.
+    async fn ask_descriptions(
+        &self,
+        coordinator: BrokerId,
+        groups: &[String],
+        round: Round,
+    ) -> Result<Vec<(String, Result<GroupDescription, Error>)>, Error> {
+        let to = To::Broker(coordinator);
+        let names = |of: &[String]| of.iter().map(|it| it.as_str().into()).collect();
+        let request = DescribeGroupsRequest { groups: names(groups), ..Default::default() };
+        let answer = self.cluster.call(to, Lane::General, request, round.left).await?.body;
+        let mut said: HashMap<String, _> = HashMap::new();
+        for it in answer.groups {
+            said.insert(it.group_id.to_string(), classic(it, coordinator));
+        }
+        let missing: Vec<String> = groups.iter().filter(|it| is_missing(said.get(*it))).cloned().collect();
+        let offered = self.cluster.capabilities(coordinator, Lane::General).await?;
+        if !missing.is_empty() && offered.version::<ConsumerGroupDescribeRequest>().is_some() {
+            let request = ConsumerGroupDescribeRequest { group_ids: names(&missing), ..Default::default() };
+            let answer = self.cluster.call(to, Lane::General, request, round.left).await?.body;
+            for it in answer.groups {
+                said.insert(it.group_id.to_string(), of_the_new_protocol(it, coordinator));
+            }
+        }
+        let mut outcome = |group: &String| match said.remove(group) {
+            Some(outcome) if is_missing(Some(&outcome)) => Err(describe_error(ErrorCode::GROUP_ID_NOT_FOUND, None)),
+            Some(outcome) => outcome,
+            None => Err(unanswered(group).of(DescribeGroupsRequest::NAME)),
+        };
+        Ok(groups.iter().map(|group| (group.clone(), outcome(group))).collect())
+    }
+
+    /// Asks the coordinators of groups in rounds. What fails in a way that says that the coordinator is another one by
+    /// now has it looked for anew.
+    async fn of_coordinators<V, F, A>(&self, groups: &[String], ask: F) -> Vec<(String, Result<V, Error>)>
+    where
+        F: Fn(BrokerId, Vec<String>, Round) -> A,
+        A: Future<Output = Vec<(String, Result<V, Error>)>>,
+    {
+        let ask = &ask;
+        self.in_rounds(groups.to_vec(), passes, |open, round| async move {
+            let mut answers = Vec::with_capacity(open.len());
+            let mut found = Vec::with_capacity(open.len());
+            for (group, coordinator) in self.cluster.coordinators(open, round.left).await {
+                match coordinator {
+                    Ok(coordinator) => found.push((coordinator, group)),
+                    Err(error) => answers.push((group, Err(error))),
+                }
+            }
+            let by_coordinator = by(found);
+            let chunks = by_coordinator.iter().flat_map(|(id, of)| of.chunks(GROUPS_MAX).map(|chunk| (*id, chunk)));
+            let asked = chunks.map(|(coordinator, chunk)| ask(coordinator, chunk.to_vec(), round));
+            answers.extend(join_all(asked).await.into_iter().flatten());
+            for (group, answer) in &answers {
+                if answer.as_ref().is_err_and(|error| error.is_transport() || error.class() == Class::FindCoordinator) {
+                    self.cluster.forget_coordinator(group);
+                }
+            }
+            answers
+        })
+        .await
+    }
+}
+
+fn listing(it: ListedGroup, coordinator: BrokerId) -> GroupListing {
+    GroupListing {
+        group_id: it.group_id.to_string(),
+        protocol_type: said_text(&it.protocol_type),
+        state: said_text(&it.group_state),
+        group_type: said_text(&it.group_type),
+        coordinator,
+    }
+}
+
+fn said_text(text: &str) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn fetch_error(code: ErrorCode, coordinator: BrokerId) -> Error {
+    Error::from(code).of(OffsetFetchRequest::NAME).by(Some(coordinator), None)
+}
+
+fn describe_error(code: ErrorCode, words: Option<&str>) -> Error {
+    Error::broker_says(code, words).of(DescribeGroupsRequest::NAME)
+}
+
+fn one_committed(offset: Offset, leader_epoch: i32, metadata: Option<Str>, error_code: i16) -> Committed {
+    let error = Some(ErrorCode(error_code)).filter(|code| !code.is_ok());
+    Committed {
+        offset: Some(offset).filter(|offset| *offset >= 0 && error.is_none()),
+        leader_epoch: Some(leader_epoch).filter(|epoch| *epoch >= 0),
+        metadata: metadata.as_deref().and_then(said_text),
+        error,
+    }
+}
+
+fn committed(it: OffsetFetchResponseGroup) -> Result<CommittedOffsets, ErrorCode> {
+    ErrorCode(it.error_code).ok()?;
+    let mut offsets = HashMap::new();
+    for topic in it.topics {
+        let name = Topic::from(&topic.name);
+        offsets.extend(topic.partitions.into_iter().map(|it| {
+            let of = TopicPartition { topic: name.clone(), partition: it.partition_index };
+            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata, it.error_code))
+        }));
+    }
+    Ok(offsets)
+}
+
+fn committed_of_one(it: OffsetFetchResponse) -> Result<CommittedOffsets, ErrorCode> {
+    ErrorCode(it.error_code).ok()?;
+    let mut offsets = HashMap::new();
+    for topic in it.topics {
+        let name = Topic::from(&topic.name);
+        offsets.extend(topic.partitions.into_iter().map(|it| {
+            let of = TopicPartition { topic: name.clone(), partition: it.partition_index };
+            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata, it.error_code))
+        }));
+    }
+    Ok(offsets)
+}
+
+/// Before version 6, a group that does not exist is one in state Dead (KIP-1043).
+fn is_missing(said: Option<&Result<GroupDescription, Error>>) -> bool {
+    match said {
+        Some(Ok(group)) => group.state == "Dead",
+        Some(Err(error)) => error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND),
+        None => true,
+    }
+}
+
+fn classic(it: DescribedGroup, coordinator: BrokerId) -> Result<GroupDescription, Error> {
+    let code = ErrorCode(it.error_code).ok();
+    code.map_err(|code| describe_error(code, it.error_message.as_deref()))?;
+    Ok(GroupDescription {
+        group_id: it.group_id.to_string(),
+        state: it.group_state.to_string(),
+        is_consumer_protocol: false,
+        protocol_type: said_text(&it.protocol_type),
+        assignor: said_text(&it.protocol_data),
+        coordinator,
+        members: it.members.into_iter().map(classic_member).collect(),
+    })
+}
+
+fn of_the_new_protocol(it: DescribedConsumerGroup, coordinator: BrokerId) -> Result<GroupDescription, Error> {
+    let code = ErrorCode(it.error_code).ok();
+    code.map_err(|code| Error::broker_says(code, it.error_message.as_deref()).of(ConsumerGroupDescribeRequest::NAME))?;
+    Ok(GroupDescription {
+        group_id: it.group_id.to_string(),
+        state: it.group_state.to_string(),
+        is_consumer_protocol: true,
+        protocol_type: Some("consumer".to_owned()),
+        assignor: said_text(&it.assignor_name),
+        coordinator,
+        members: it.members.into_iter().map(member_of_the_new_protocol).collect(),
+    })
+}
+
+fn classic_member(it: DescribedGroupMember) -> GroupMember {
+    GroupMember {
+        member_id: it.member_id.to_string(),
+        instance_id: it.group_instance_id.map(|id| id.to_string()),
+        client_id: it.client_id.to_string(),
+        client_host: it.client_host.to_string(),
+        // Members of other kinds of group, such as Connect's workers, keep something else here.
+        assignment: assigned(it.member_assignment).unwrap_or_default(),
+    }
+}
+
+fn member_of_the_new_protocol(it: ConsumerGroupDescribeMember) -> GroupMember {
+    let assigned = it.assignment.topic_partitions.into_iter().flat_map(|topic| {
+        let name = Topic::from(&topic.topic_name);
+        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+    });
+    GroupMember {
+        member_id: it.member_id.to_string(),
+        instance_id: it.instance_id.map(|id| id.to_string()),
+        client_id: it.client_id.to_string(),
+        client_host: it.client_host.to_string(),
+        assignment: assigned.collect(),
+    }
+}
+
+/// A ConsumerProtocolAssignment, of whatever version: each begins like the first.
+fn assigned(bytes: Bytes) -> Result<Vec<TopicPartition>, DecodeError> {
+    let mut reader = Reader::new(bytes, 0, false);
+    let mut assigned = Vec::new();
+    i16::get(&mut reader)?;
+    for _ in 0..i32::get(&mut reader)? {
+        let topic = Topic::from(&Str::get(&mut reader)?);
+        let partitions = Vec::<i32>::get(&mut reader)?;
+        assigned.extend(partitions.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }));
+    }
+    Ok(assigned)
+}

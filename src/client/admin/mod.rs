@@ -1,0 +1,127 @@
+//! Questions about a cluster, and changes to it.
+//!
+//! Every question about many things is asked of as few brokers as can answer it: the offsets of partitions with one
+//! request to each leader ([`offsets`]), what groups have committed with one request to each coordinator ([`groups`]).
+//! What fails, fails for the thing it concerns; an `Err` for the whole is for when nothing could be asked at all.
+//!
+//! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
+//! that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause, against what
+//! is known of the cluster by then; after [`ROUNDS_MAX`] rounds, or when the request timeout is over, the last reason is
+//! the answer.
+
+mod cluster;
+mod configs;
+mod groups;
+mod offsets;
+mod topics;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::time::Duration;
+
+pub use cluster::ClusterDescription;
+pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
+pub use groups::{Committed, CommittedOffsets, GroupDescription, GroupListing, GroupListings, GroupMember};
+pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
+use tokio::time::{Instant, sleep_until};
+pub use topics::NewTopic;
+
+use super::cluster::Cluster;
+use super::error::{Error, ErrorKind};
+use crate::protocol::error::ErrorCode;
+
+/// With the default back-off, a leader has most of a second to be elected.
+pub const ROUNDS_MAX: u32 = 4;
+
+/// A handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    cluster: Cluster,
+}
+
+/// One round: its number from 1 on, and the time that is left.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    number: u32,
+    left: Duration,
+}
+
+impl Round {
+    /// Whether what is known of the cluster has already been found wanting.
+    fn is_again(self) -> bool {
+        self.number > 1
+    }
+}
+
+impl Admin {
+    pub(super) fn new(cluster: Cluster) -> Self {
+        Self { cluster }
+    }
+
+    /// Asks in rounds until each of `keys` has its answer, or a failure that does not pass; answers come in the order of
+    /// `keys`.
+    async fn in_rounds<K, V, F, A>(
+        &self,
+        keys: Vec<K>,
+        passes: fn(&Error) -> bool,
+        mut ask: F,
+    ) -> Vec<(K, Result<V, Error>)>
+    where
+        K: Clone + Eq + Hash,
+        F: FnMut(Vec<K>, Round) -> A,
+        A: Future<Output = Vec<(K, Result<V, Error>)>>,
+    {
+        let until = Instant::now() + self.cluster.config().request_timeout;
+        let mut settled = HashMap::with_capacity(keys.len());
+        let mut open = keys.clone();
+        for number in 1..=ROUNDS_MAX {
+            let left = until.saturating_duration_since(Instant::now());
+            let again = Instant::now() + self.cluster.retry_backoff().wait(number);
+            let last = number == ROUNDS_MAX || again >= until;
+            let mut next = Vec::new();
+            for (key, answer) in ask(std::mem::take(&mut open), Round { number, left }).await {
+                if answer.as_ref().is_err_and(|error| passes(error) && !last) {
+                    next.push(key.clone());
+                }
+                settled.insert(key, answer);
+            }
+            open = next;
+            if open.is_empty() {
+                break;
+            }
+            sleep_until(again).await;
+        }
+        keys.into_iter().filter_map(|key| settled.remove_entry(&key)).collect()
+    }
+}
+
+/// For questions that find out themselves whom to ask: a partition that is unknown to what was learned just now is not
+/// waited for.
+fn passes(error: &Error) -> bool {
+    error.is_retriable() && !matches!(error.kind, ErrorKind::UnknownPartition)
+}
+
+/// For questions about names: whoever answers knows all there are.
+fn passes_but_unknown(error: &Error) -> bool {
+    error.is_retriable() && error.code() != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// The same failure for each of many.
+fn all_failed<K, V>(keys: impl IntoIterator<Item = K>, error: &Error) -> Vec<(K, Result<V, Error>)> {
+    keys.into_iter().map(|key| (key, Err(error.clone()))).collect()
+}
+
+/// What belongs together, by who is to be asked.
+fn by<K: Eq + Hash, V>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
+    let mut groups: HashMap<K, Vec<V>> = HashMap::new();
+    for (key, value) in pairs {
+        groups.entry(key).or_default().push(value);
+    }
+    groups
+}
+
+/// The answer is silent about something that was asked.
+fn unanswered(what: &dyn std::fmt::Display) -> Error {
+    Error::protocol(std::io::Error::other(format!("the answer says nothing of {what}")))
+}

@@ -1,0 +1,187 @@
+//! Topics: making, removing, enlarging, describing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::{Admin, Round, all_failed, passes_but_unknown, unanswered};
+use crate::client::cluster::{To, Topics};
+use crate::client::error::{Error, ErrorKind};
+use crate::client::lane::Lane;
+use crate::client::metadata::TopicMetadata;
+use crate::protocol::api::Api;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::{
+    CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
+    DeleteTopicState, DeleteTopicsRequest,
+};
+use crate::protocol::types::{Str, Topic};
+
+/// A topic that is to be made; what is not said is the broker's choice (KIP-464, Kafka 2.4).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NewTopic {
+    pub name: Topic,
+    pub partitions: Option<i32>,
+    pub replication_factor: Option<i16>,
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    pub fn new(name: impl Into<Topic>) -> Self {
+        Self { name: name.into(), partitions: None, replication_factor: None, configs: BTreeMap::new() }
+    }
+
+    pub fn partitions(mut self, count: i32) -> Self {
+        self.partitions = Some(count);
+        self
+    }
+
+    pub fn replication_factor(mut self, replicas: i16) -> Self {
+        self.replication_factor = Some(replicas);
+        self
+    }
+
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.configs.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn on_the_wire(&self) -> CreatableTopic {
+        let config = |(name, value): (&String, &String)| CreatableTopicConfig {
+            name: name.as_str().into(),
+            value: Some(value.as_str().into()),
+        };
+        CreatableTopic {
+            name: Str::from(&self.name),
+            num_partitions: self.partitions.unwrap_or(-1),
+            replication_factor: self.replication_factor.unwrap_or(-1),
+            assignments: Vec::new(),
+            configs: self.configs.iter().map(config).collect(),
+        }
+    }
+}
+
+/// What became of each topic, by name: the broker's verdict in its words.
+type Verdicts = HashMap<Str, (i16, Option<Str>)>;
+
+impl Admin {
+    /// Makes topics. A topic that is there already fails with TOPIC_ALREADY_EXISTS; so may one that an earlier try of
+    /// the same call has made, when its answer was lost.
+    pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Vec<(Topic, Result<(), Error>)>, Error> {
+        let named: HashMap<Topic, &NewTopic> = topics.iter().map(|it| (it.name.clone(), it)).collect();
+        let named = &named;
+        let changed = self.change(topics.iter().map(|it| it.name.clone()), move |open, round| async move {
+            let request = CreateTopicsRequest {
+                topics: open.iter().filter_map(|name| Some(named.get(name)?.on_the_wire())).collect(),
+                timeout_ms: milliseconds(round.left),
+                ..Default::default()
+            };
+            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?;
+            let topics = answer.body.topics.into_iter();
+            Ok(topics.map(|it| (it.name, (it.error_code, it.error_message))).collect())
+        });
+        Ok(of_api::<CreateTopicsRequest>(changed.await))
+    }
+
+    /// Removes topics and all that is in them. Brokers finish it after they have answered.
+    pub async fn delete_topics(&self, topics: &[Topic]) -> Result<Vec<(Topic, Result<(), Error>)>, Error> {
+        let changed = self.change(topics.iter().cloned(), |open, round| async move {
+            let names: Vec<Str> = open.iter().map(Str::from).collect();
+            let make = move |version| delete_request(names, version, round.left);
+            let answer = self.cluster.call_with(To::Controller, Lane::General, make, round.left).await?;
+            let topics = answer.body.responses.into_iter();
+            Ok(topics.filter_map(|it| Some((it.name?, (it.error_code, it.error_message)))).collect())
+        });
+        Ok(of_api::<DeleteTopicsRequest>(changed.await))
+    }
+
+    /// Raises topics to a number of partitions. Keys are then found elsewhere than before.
+    pub async fn create_partitions(&self, topics: &[(Topic, i32)]) -> Result<Vec<(Topic, Result<(), Error>)>, Error> {
+        let counts: HashMap<Topic, i32> = topics.iter().cloned().collect();
+        let counts = &counts;
+        let changed = self.change(topics.iter().map(|it| it.0.clone()), move |open, round| async move {
+            let topic = |name: &Topic| {
+                let count = *counts.get(name)?;
+                Some(CreatePartitionsTopic { name: Str::from(name), count, assignments: None })
+            };
+            let request = CreatePartitionsRequest {
+                topics: open.iter().filter_map(topic).collect(),
+                timeout_ms: milliseconds(round.left),
+                validate_only: false,
+            };
+            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?;
+            let topics = answer.body.results.into_iter();
+            Ok(topics.map(|it| (it.name, (it.error_code, it.error_message))).collect())
+        });
+        Ok(of_api::<CreatePartitionsRequest>(changed.await))
+    }
+
+    /// Topics and their partitions, each or the reason why not.
+    pub async fn describe_topics(&self, topics: &[Topic]) -> Result<Vec<(Topic, Result<TopicMetadata, Error>)>, Error> {
+        let known = self.cluster.refresh(Topics::Once(topics.to_vec())).await?;
+        let described = |name: &Topic| match known.topic(name) {
+            Some(topic) if !topic.partitions.is_empty() => Ok(topic.clone()),
+            Some(topic) => Err(topic.error.map_or_else(|| Error::new(ErrorKind::UnknownPartition), Error::from)),
+            None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into()),
+        };
+        Ok(topics.iter().map(|name| (name.clone(), described(name))).collect())
+    }
+
+    /// Every topic that we may see, by name.
+    pub async fn list_topics(&self) -> Result<BTreeMap<Topic, TopicMetadata>, Error> {
+        let known = self.cluster.refresh(Topics::All).await?;
+        Ok(known.topics().map(|(name, topic)| (name.clone(), topic.clone())).collect())
+    }
+
+    /// Asks the controller in rounds; a further round first learns who that is.
+    async fn change<F, A>(&self, topics: impl Iterator<Item = Topic>, ask: F) -> Vec<(Topic, Result<(), Error>)>
+    where
+        F: Fn(Vec<Topic>, Round) -> A,
+        A: Future<Output = Result<Verdicts, Error>>,
+    {
+        let ask = &ask;
+        let changed = self.in_rounds(topics.collect(), passes_but_unknown, |open, round| async move {
+            if round.is_again()
+                && let Err(error) = self.cluster.refresh(Topics::Followed).await
+            {
+                return all_failed(open, &error);
+            }
+            match ask(open.clone(), round).await {
+                Ok(verdicts) => open.into_iter().map(|topic| verdict(&verdicts, topic)).collect(),
+                Err(error) => all_failed(open, &error),
+            }
+        });
+        let changed = changed.await;
+        self.cluster.request_metadata();
+        changed
+    }
+}
+
+fn verdict(verdicts: &Verdicts, topic: Topic) -> (Topic, Result<(), Error>) {
+    let outcome = match verdicts.get(&Str::from(&topic)) {
+        Some((0, _)) => Ok(()),
+        Some((code, words)) => Err(Error::broker_says(ErrorCode(*code), words.as_deref())),
+        None => Err(unanswered(&topic)),
+    };
+    (topic, outcome)
+}
+
+fn of_api<R: Api>(changed: Vec<(Topic, Result<(), Error>)>) -> Vec<(Topic, Result<(), Error>)> {
+    let named = |(topic, outcome): (Topic, Result<(), Error>)| (topic, outcome.map_err(|error| error.of(R::NAME)));
+    changed.into_iter().map(named).collect()
+}
+
+fn delete_request(names: Vec<Str>, version: i16, left: Duration) -> DeleteTopicsRequest {
+    let timeout_ms = milliseconds(left);
+    match version {
+        ..=5 => DeleteTopicsRequest { topic_names: names, timeout_ms, ..Default::default() },
+        _ => {
+            let topic = |name| DeleteTopicState { name: Some(name), ..Default::default() };
+            DeleteTopicsRequest { topics: names.into_iter().map(topic).collect(), timeout_ms, ..Default::default() }
+        }
+    }
+}
+
+/// What the controller may take, as requests say it.
+fn milliseconds(left: Duration) -> i32 {
+    i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
+}
