@@ -1,4 +1,5 @@
-//! The dev broker alone: `devbroker [ADDRESS [DATA_DIR [never|always|MILLISECONDS]]]`, until Ctrl-C.
+//! The dev broker alone, until Ctrl-C: `devbroker [ADDRESS,... [DATA_DIR [never|always|MILLISECONDS]]]`, one virtual
+//! broker an address, with ids from 1.
 
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use highwater::devbroker::{BrokerConfig, Config, DevBroker, Fsync};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut config = Config::default();
-    if let Some(address) = arguments.next() {
-        config.brokers = vec![BrokerConfig::new(1, address.parse()?)];
+    if let Some(addresses) = arguments.next() {
+        let broker = |(id, address): (i32, &str)| address.parse().map(|address| BrokerConfig::new(id, address));
+        config.brokers = (1..).zip(addresses.split(',')).map(broker).collect::<Result<_, _>>()?;
     }
     config.data_dir = arguments.next().map(Into::into);
     match arguments.next().as_deref() {

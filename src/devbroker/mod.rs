@@ -2,11 +2,11 @@
 //!
 //! # Nouns
 //!
-//! - A **virtual broker** ([`BrokerConfig`]) is a listener with a broker id. All of them share one [`State`](state::State);
+//! - A **virtual broker** ([`BrokerConfig`]) is a listener with a broker id. All of them share one `State`;
 //!   what tells them apart is who leads which partition. Replicas exist in name only.
-//! - A **[log](log)** is what a partition has written: in memory, or in segment files under a data directory.
-//! - The **[journal](journal)** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets.
-//! - **[Faults](faults::Faults)** are directions from outside, for tests: answer with an error, delay, hang up, move a leader;
+//! - A **log** is what a partition has written: in memory, or in segment files under a data directory.
+//! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets.
+//! - **[`Faults`]** are directions from outside, for tests: answer with an error, delay, hang up, move a leader;
 //!   and a count of every request that came over the wire.
 //!
 //! # How a request flows

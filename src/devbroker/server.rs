@@ -27,7 +27,7 @@ use crate::protocol::api::{Request, RequestHeader, Response, api, decode_request
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
 
 /// How much room a read makes at a time: memory follows what arrives, not what a length says.
-const READ_STEP: usize = 64 << 10;
+const READ_STEP: usize = 16 << 10;
 const API_VERSIONS: i16 = 18;
 
 /// A running dev broker. Dropping it ends it at once; [`DevBroker::stop`] ends it in order.

@@ -6,9 +6,9 @@
 //!   (a request, a timer, an outside direction) and a handler runs inside that lock: it never waits, never touches a
 //!   socket, never asks for the time. What is heavy and needs no state (checking a record set) runs before the lock, in
 //!   [`prepare`]; reading records for a Fetch runs after it.
-//! - **Time.** [`Call::now`] is the moment of the call; [`State::timers`] hands a [`Timer`] back at its moment. A new kind
-//!   of event is a new variant of `Timer` and one line in [`State::on_timer`].
-//! - **Answering.** `response.into()` answers at once. A request that must wait calls [`Reply::park`], keeps the `Reply`
+//! - **Time.** [`Call::now`] is the moment of the call; [`State::timers`] hands a [`Timer`](super::state::Timer) back at its moment. A new kind
+//!   of event is a new variant of `Timer` and one line in [`State::on_time`].
+//! - **Answering.** `response.into()` answers at once. A request that must wait calls [`Reply::park`](super::reply::Reply::park), keeps the `Reply`
 //!   where the event that ends the wait will find it (a member's JoinGroup in its group), schedules a timer for the case
 //!   that no event comes, and returns the `Answer` it got. Later anyone who has `&mut State` calls
 //!   `reply.send(Response::from(..))`. A dropped `Reply` closes the connection; sending to one

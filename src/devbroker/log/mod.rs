@@ -1,6 +1,6 @@
 //! The append-only log of one partition: segments in memory, or in files under `topics/<topic>-<partition>/`.
 //!
-//! What must stay true, and [`Log::check`] asserts in tests: log start ≤ last stable offset ≤ high watermark ≤ log end;
+//! What must stay true, and `check` asserts in tests: log start ≤ last stable offset ≤ high watermark ≤ log end;
 //! segments lie back to back; leader epochs and their start offsets grow together.
 //!
 //! The high watermark is what readers may see. It follows the end at once, but where every append must be synced first
