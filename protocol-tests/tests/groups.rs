@@ -430,8 +430,7 @@ fn compare(golden: &str, said: &str, who: &str) {
 
 #[tokio::test]
 async fn the_embedded_broker_answers_as_kafka_does() -> Outcome<()> {
-    let groups = GroupConfig { initial_rebalance_delay: std::time::Duration::ZERO, ..GroupConfig::default() };
-    let broker = DevBroker::start(Config { groups, ..Config::default() }).await?;
+    let broker = DevBroker::start(Config { groups: quick(), ..Config::default() }).await?;
     let said = play(&broker.bootstrap_servers(), "embedded").await?;
     compare(&std::fs::read_to_string(GOLDEN)?, &said, "the embedded broker");
     broker.stop().await?;
@@ -447,5 +446,83 @@ async fn kafka_answers_as_it_did() -> Outcome<()> {
         std::fs::write(GOLDEN, &said)?;
     }
     compare(&std::fs::read_to_string(GOLDEN)?, &said, &address);
+    Ok(())
+}
+
+fn quick() -> GroupConfig {
+    GroupConfig { initial_rebalance_delay: std::time::Duration::ZERO, ..GroupConfig::default() }
+}
+
+/// Of three brokers one keeps a group, all agree which, and the others say that it is not them.
+#[tokio::test]
+async fn a_group_is_kept_by_the_broker_that_its_name_says() -> Outcome<()> {
+    let broker = DevBroker::start(Config { groups: quick(), ..Config::with_brokers(3) }).await?;
+    let mut scripts = Vec::new();
+    for address in broker.bootstrap_servers().split(',') {
+        scripts.push(Script::begin(address, "three").await?);
+    }
+    let place = create_topic(&mut scripts[0]).await?;
+    // `"a".hashCode()` is 97, and 97 % 3 is 1: the second broker.
+    let (group, keeper) = (Str::from("a"), 1);
+    for (at, script) in scripts.iter_mut().enumerate() {
+        let request =
+            FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..FindCoordinatorRequest::default() };
+        assert_eq!(script.ask(6, request).await?.coordinators[0].node_id, 2);
+        let wrong = if at == keeper { 0 } else { 16 };
+        let committed = script.ask(9, commit(&group, 9, &place, 7, "")).await?;
+        assert_eq!(committed.topics[0].partitions[0].error_code, wrong);
+        let fetched = script.ask(9, fetch(&group, 9, &place, Some(&[0]))).await?;
+        assert_eq!(fetched.groups[0].error_code, wrong);
+        assert_eq!(script.ask(7, fetch(&group, 7, &place, Some(&[0]))).await?.error_code, wrong);
+        assert_eq!(script.ask(6, describe(&group, 6)).await?.groups[0].error_code, wrong);
+        let listed = script.ask(5, ListGroupsRequest::default()).await?.groups.len();
+        assert_eq!(listed, usize::from(at == keeper));
+        let nobody = Str::from("nobody");
+        let unknown = if at == keeper { 25 } else { 16 };
+        assert_eq!(script.ask(9, join(&group, "nobody")).await?.error_code, unknown);
+        assert_eq!(script.ask(5, sync(&group, &nobody, 1, 5)).await?.error_code, unknown);
+        assert_eq!(script.ask(4, heartbeat(&group, &nobody, 1)).await?.error_code, unknown);
+        assert_eq!(script.ask(2, leave(&group, 2, "nobody", None)).await?.error_code, unknown);
+    }
+    for (at, script) in scripts.iter_mut().enumerate() {
+        let deleted = script.ask(2, DeleteGroupsRequest { groups_names: vec![group.clone()] }).await?;
+        let expected = [16, 0, 16][at];
+        assert_eq!(deleted.results[0].error_code, expected);
+    }
+    broker.stop().await?;
+    Ok(())
+}
+
+/// On a data directory, what was committed is there in the next life; who was a member is not.
+#[tokio::test]
+async fn offsets_outlive_the_broker_and_members_do_not() -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let config = || Config { groups: quick(), data_dir: Some(directory.path().to_owned()), ..Config::default() };
+    let broker = DevBroker::start(config()).await?;
+    let mut script = Script::begin(&broker.bootstrap_servers(), "lives").await?;
+    let place = create_topic(&mut script).await?;
+    let group = script.name("group");
+    let member = script.ask(3, join(&group, "")).await?.member_id;
+    script.ask(5, sync(&group, &member, 1, 5)).await?;
+    let by_member = |offset| OffsetCommitRequest {
+        generation_id_or_member_epoch: 1,
+        member_id: member.clone(),
+        ..commit(&group, 9, &place, offset, "why")
+    };
+    assert_eq!(script.ask(9, by_member(7)).await?.topics[0].partitions[0].error_code, 0);
+    broker.stop().await?;
+
+    let broker = DevBroker::start(config()).await?;
+    let mut script = Script::begin(&broker.bootstrap_servers(), "lives").await?;
+    assert_eq!(script.ask(9, by_member(8)).await?.topics[0].partitions[0].error_code, 25);
+    let described = script.ask(6, describe(&group, 6)).await?.groups.remove(0);
+    assert_eq!((described.group_state.as_str(), described.protocol_type.as_str()), ("Empty", "consumer"));
+    let fetched = script.ask(10, fetch(&group, 10, &place, None)).await?.groups.remove(0);
+    let kept = &fetched.topics[0].partitions[0];
+    assert_eq!((fetched.topics[0].topic_id, kept.committed_offset, kept.committed_leader_epoch), (place.id, 7, 3));
+    assert_eq!(kept.metadata.as_deref(), Some("why"));
+    let again = script.ask(3, join(&group, "")).await?;
+    assert_eq!((again.error_code, again.generation_id), (0, 2));
+    broker.stop().await?;
     Ok(())
 }
