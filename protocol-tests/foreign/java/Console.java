@@ -77,10 +77,10 @@ final class Console {
     private Console() {}
 
     static Output run(String tool, String... arguments) throws Exception {
-        return run("", tool, arguments);
+        return type("", tool, arguments);
     }
 
-    static Output run(String input, String tool, String... arguments) throws Exception {
+    static Output type(String input, String tool, String... arguments) throws Exception {
         InputStream in = System.in;
         ByteArrayOutputStream written = new ByteArrayOutputStream(), complained = new ByteArrayOutputStream();
         int[] code = {-1};

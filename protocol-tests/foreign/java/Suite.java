@@ -56,7 +56,12 @@ final class Suite {
     }
 
     static <T> void equal(T got, T want, String what) {
-        if (!Objects.equals(got, want)) throw new AssertionError(what + ": got " + got + ", want " + want);
+        if (!Objects.equals(got, want)) throw new AssertionError(what + ": got " + excerpt(got) + ", want " + excerpt(want));
+    }
+
+    private static String excerpt(Object value) {
+        String text = String.valueOf(value);
+        return text.length() <= 600 ? text : text.substring(0, 600) + " ...";
     }
 
     static void holds(boolean condition, String what) {

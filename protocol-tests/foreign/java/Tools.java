@@ -46,7 +46,7 @@ public final class Tools {
     private Console.Output type(String input, String tool, String... arguments) throws Exception {
         List<String> all = new ArrayList<>(List.of("--bootstrap-server", suite.bootstrap));
         all.addAll(Arrays.asList(arguments));
-        return Console.run(input, tool, all.toArray(String[]::new));
+        return Console.type(input, tool, all.toArray(String[]::new));
     }
 
     private String topic(int partitions, String... more) throws Exception {

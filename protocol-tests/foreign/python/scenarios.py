@@ -16,7 +16,12 @@ def scenario(function):
 
 
 def equal(got, want, what):
-    assert got == want, f"{what}: got {got!r}, want {want!r}"
+    assert got == want, f"{what}: got {excerpt(got)}, want {excerpt(want)}"
+
+
+def excerpt(value):
+    text = repr(value)
+    return text if len(text) <= 600 else f"{text[:600]} ..."
 
 
 def refused(name, request, *arguments):
