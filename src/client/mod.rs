@@ -57,9 +57,13 @@ pub use lane::Lane;
 pub use layer::observe::ApiStats;
 pub use layer::reconnect::Backoff;
 pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
-pub use producer::{Producer, ProducerConfig, ProducerRecord};
+pub use producer::{
+    Acks, Compression, Producer, ProducerConfig, ProducerRecord, ProducerStats, Receipt, RecordMetadata,
+};
 
+pub use crate::protocol::batch::Record;
 pub use crate::protocol::error::{Class, ErrorCode};
+pub use crate::protocol::murmur::partition_for_key;
 pub use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicId, TopicPartition};
 
 /// How to reach a cluster, and how patiently.

@@ -1,0 +1,163 @@
+//! The lag as JSON: `GET /api/consumer/lag` and `GET /api/lag`, with `?group=` for one group.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Rounds;
+use super::estimate::TimeLag;
+use super::round::{Round, Row};
+
+/// The routes over the last round.
+pub fn router(rounds: Rounds) -> Router {
+    Router::new().route("/api/consumer/lag", get(lag)).route("/api/lag", get(lag)).with_state(rounds)
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    group: Option<String>,
+}
+
+/// Offsets and records are numbers, times are seconds; what is not known is left out, and `unknown` says why.
+#[derive(Debug, Serialize, PartialEq)]
+struct Answer {
+    age_seconds: f64,
+    skew_seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<String>,
+    groups: BTreeMap<String, Group>,
+}
+
+#[derive(Debug, Default, Serialize, PartialEq)]
+struct Group {
+    /// Over the partitions where it is known.
+    lag_records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds_max: Option<f64>,
+    topics: BTreeMap<String, BTreeMap<i32, Partition>>,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+struct Partition {
+    committed_offset: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_lost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<Seconds>,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+struct Seconds {
+    method: &'static str,
+    low: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high: Option<f64>,
+}
+
+async fn lag(State(rounds): State<Rounds>, Query(asked): Query<Asked>) -> Response {
+    let Some(round) = rounds.latest() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no round has been finished yet\n").into_response();
+    };
+    let answer = answer(&round, asked.group.as_deref(), Timestamp::now().as_millisecond());
+    match asked.group {
+        Some(group) if answer.groups.is_empty() => {
+            (StatusCode::NOT_FOUND, format!("no group {group:?} has committed offsets\n")).into_response()
+        }
+        _ => Json(answer).into_response(),
+    }
+}
+
+fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for row in round.rows.iter().filter(|row| only.is_none_or(|group| group == row.group)) {
+        let group = groups.entry(row.group.clone()).or_default();
+        let partition = partition(row);
+        group.lag_records += partition.lag_records.unwrap_or(0);
+        let seconds = partition.lag_seconds.as_ref().and_then(|seconds| seconds.value);
+        group.lag_seconds_max = group.lag_seconds_max.into_iter().chain(seconds).reduce(f64::max);
+        let topic = group.topics.entry(row.topic_partition.topic.to_string()).or_default();
+        topic.insert(row.topic_partition.partition, partition);
+    }
+    Answer {
+        age_seconds: seconds(now_ms - round.finished_ms),
+        skew_seconds: seconds(round.skew_ms),
+        failures: round.failures.clone(),
+        groups,
+    }
+}
+
+fn partition(row: &Row) -> Partition {
+    Partition {
+        committed_offset: row.committed,
+        end_offset: row.end_offset,
+        lag_records: row.records.ok(),
+        unknown: row.records.err().map(super::Reason::name),
+        records_lost: row.records_lost().filter(|lost| *lost > 0),
+        lag_seconds: row.time.map(time),
+    }
+}
+
+fn time(lag: TimeLag) -> Seconds {
+    Seconds {
+        method: lag.method.name(),
+        low: seconds(lag.low_ms),
+        value: lag.value_ms.map(seconds),
+        high: lag.high_ms.map(seconds),
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::estimate::Method;
+    use super::super::round::Reason;
+    use super::*;
+    use crate::client::TopicPartition;
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let row = |group: &str, partition, end_offset, records, time| Row {
+            group: group.to_owned(),
+            topic_partition: TopicPartition::new("t", partition),
+            committed: 5,
+            log_start_offset: None,
+            end_offset,
+            records,
+            time,
+        };
+        let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
+        let rows = vec![
+            row("g", 0, Some(8), Ok(3), Some(sampled)),
+            row("g", 1, None, Err(Reason::EndUnknown), None),
+            row("h", 0, Some(5), Ok(0), None),
+        ];
+        let round = Round { finished_ms: 1_000, rows, ..Round::default() };
+        let json = serde_json::to_value(answer(&round, Some("g"), 1_250)).unwrap();
+        let want = serde_json::json!({
+            "age_seconds": 0.25, "skew_seconds": 0.0,
+            "groups": { "g": { "lag_records": 3, "lag_seconds_max": 1.5, "topics": { "t": {
+                "0": { "committed_offset": 5, "end_offset": 8, "lag_records": 3,
+                       "lag_seconds": { "method": "sampled", "low": 0.1, "value": 1.5, "high": 2.0 } },
+                "1": { "committed_offset": 5, "unknown": "end_unknown" } } } } }
+        });
+        assert_eq!(json, want);
+        assert_eq!(answer(&round, None, 1_250).groups.len(), 2);
+    }
+}
