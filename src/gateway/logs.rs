@@ -49,7 +49,8 @@ async fn send(gateway: &Gateway, events: Vec<Event>) -> Vec<Outcome> {
     let mut sent = Vec::with_capacity(events.len());
     for event in events {
         gateway.sources.saw(&event.source);
-        let record = ProducerRecord { key: Some(event.source.as_bytes()), ..ProducerRecord::new(&gateway.topic, &event.value) };
+        let record =
+            ProducerRecord { key: Some(event.source.as_bytes()), ..ProducerRecord::new(&gateway.topic, &event.value) };
         sent.push((event.id, gateway.producer.enqueue(record).await));
     }
     let mut outcomes = Vec::with_capacity(sent.len());
