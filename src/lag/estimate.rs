@@ -69,7 +69,14 @@ mod tests {
     use super::*;
 
     fn ring(samples: &[(i64, i64, Offset)]) -> VecDeque<Sample> {
-        samples.iter().map(|(asked_ms, answered_ms, end_offset)| Sample { asked_ms: *asked_ms, answered_ms: *answered_ms, end_offset: *end_offset }).collect()
+        samples
+            .iter()
+            .map(|(asked_ms, answered_ms, end_offset)| Sample {
+                asked_ms: *asked_ms,
+                answered_ms: *answered_ms,
+                end_offset: *end_offset,
+            })
+            .collect()
     }
 
     #[test]

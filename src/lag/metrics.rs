@@ -58,8 +58,18 @@ pub fn exposition(round: &Round, now_ms: i64, out: &mut String) {
     });
     unknown(out, round);
     gauge(out, "highwater_lag_groups", "Groups in the last round.", round.groups as f64);
-    gauge(out, "highwater_lag_round_age_seconds", "Since the last round.", (now_ms - round.finished_ms) as f64 / 1000.0);
-    gauge(out, "highwater_lag_skew_seconds", "Between reading the commits and the ends.", round.skew_ms as f64 / 1000.0);
+    gauge(
+        out,
+        "highwater_lag_round_age_seconds",
+        "Since the last round.",
+        (now_ms - round.finished_ms) as f64 / 1000.0,
+    );
+    gauge(
+        out,
+        "highwater_lag_skew_seconds",
+        "Between reading the commits and the ends.",
+        round.skew_ms as f64 / 1000.0,
+    );
     gauge(out, "highwater_lag_history_samples", "Samples of end offsets in memory.", round.history_samples as f64);
     family(out, "highwater_lag_rewound_total", "Times a partition's end offset went back.", "counter");
     line(out, format_args!("highwater_lag_rewound_total {}", round.rewound));
@@ -81,7 +91,10 @@ fn rows(out: &mut String, name: &str, help: &str, round: &Round, value: impl Fn(
         if let Some(value) = value(row) {
             let (group, topic) = (Escaped(&row.group), Escaped(&row.topic_partition.topic));
             let partition = row.topic_partition.partition;
-            line(out, format_args!(r#"{name}{{consumergroup="{group}",topic="{topic}",partition="{partition}"}} {value}"#));
+            line(
+                out,
+                format_args!(r#"{name}{{consumergroup="{group}",topic="{topic}",partition="{partition}"}} {value}"#),
+            );
         }
     }
 }
@@ -94,7 +107,12 @@ fn sums(out: &mut String, round: &Round) {
             *sums.entry((&row.group, &row.topic_partition.topic)).or_default() += records;
         }
     }
-    family(out, "kafka_consumergroup_lag_sum", "Lag of a group on a topic, over the partitions where it is known.", "gauge");
+    family(
+        out,
+        "kafka_consumergroup_lag_sum",
+        "Lag of a group on a topic, over the partitions where it is known.",
+        "gauge",
+    );
     for ((group, topic), sum) in sums {
         let (group, topic) = (Escaped(group), Escaped(topic));
         line(out, format_args!(r#"kafka_consumergroup_lag_sum{{consumergroup="{group}",topic="{topic}"}} {sum}"#));

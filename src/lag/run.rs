@@ -102,7 +102,8 @@ impl Monitor<'_> {
         self.history.keep(|partition| read.contains(partition));
         self.restored.retain(|partition| read.contains(partition));
         let Some(store) = &mut self.store else { return };
-        let unknown: Vec<_> = sweep.ends.keys().filter(|partition| !self.restored.contains(*partition)).cloned().collect();
+        let unknown: Vec<_> =
+            sweep.ends.keys().filter(|partition| !self.restored.contains(*partition)).cloned().collect();
         let kept = match store.read(&unknown).await {
             Ok(kept) => kept,
             Err(error) => return self.without_store(&error.to_string()),
