@@ -210,7 +210,7 @@ impl Cluster {
         request: R,
         deadline: Duration,
     ) -> Result<Versioned<R::Response>, Error> {
-        self.ask::<R>(to, lane, Ask::Request(request.into()), deadline).await
+        self.ask::<R>(to, lane, Ask::Request(Box::new(request.into())), deadline).await
     }
 
     /// Asks once, with a request that is made for the version in which it will be spoken.
@@ -355,7 +355,7 @@ impl Cluster {
         let answer = self.ask_broker::<FindCoordinatorRequest>(any, Lane::General, ask, deadline).await;
         let answer = answer.inspect_err(|error| self.note(To::Any, error))?.body;
         let placed = |error: Error| self.placed(any, error.of(FindCoordinatorRequest::NAME));
-        let found = found_coordinators(answer, groups).into_iter();
+        let found = found_coordinators(&answer, groups).into_iter();
         Ok(found.map(|(group, it)| (group, it.map_err(placed))).collect())
     }
 
@@ -671,7 +671,7 @@ fn find_coordinators_request(mut keys: Vec<Str>, version: i16) -> FindCoordinato
     }
 }
 
-fn found_coordinators(answer: FindCoordinatorResponse, groups: &[String]) -> Vec<(String, Result<BrokerId, Error>)> {
+fn found_coordinators(answer: &FindCoordinatorResponse, groups: &[String]) -> Vec<(String, Result<BrokerId, Error>)> {
     let outcome = |broker: BrokerId, code: i16, words: Option<&str>| match ErrorCode(code).ok() {
         Ok(()) => Ok(broker),
         Err(code) => Err(Error::broker_says(code, words)),

@@ -140,7 +140,7 @@ async fn exchange(wire: &Wire, pending: Pending, capabilities: &Arc<Capabilities
         return;
     }
     let request = match call.ask {
-        Ask::Request(request) => Ok(request),
+        Ask::Request(request) => Ok(*request),
         Ask::InVersion(key, make) => capabilities.version_of(key).map(make).ok_or(Ok(ErrorKind::Unsupported)),
         Ask::Capabilities => Err(Err(Answer::Capabilities(Arc::clone(capabilities)))),
     };

@@ -60,7 +60,7 @@ pub struct Call {
 pub enum Ask {
     /// Nothing: a connection, and what the broker on it offers.
     Capabilities,
-    Request(Request),
+    Request(Box<Request>),
     /// A request that differs by version, made when the connection is known.
     InVersion(i16, Box<dyn FnOnce(i16) -> Request + Send>),
 }

@@ -227,3 +227,97 @@ fn merged_partition(same: Option<&TopicMetadata>, said: MetadataResponsePartitio
 fn said_error(code: i16) -> Option<ErrorCode> {
     Some(ErrorCode(code)).filter(|code| !code.is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::fake::{cluster, topic};
+
+    const KEEP: Duration = Duration::from_secs(900);
+
+    fn learned(known: &Metadata, topics: Vec<MetadataResponseTopic>) -> Metadata {
+        known.merged(cluster(&[1, 2, 3], topics), false, Instant::now(), KEEP)
+    }
+
+    fn with_id(topic: MetadataResponseTopic, id: u8) -> MetadataResponseTopic {
+        MetadataResponseTopic { topic_id: crate::protocol::types::Uuid([id; 16]), ..topic }
+    }
+
+    fn led(known: &Metadata, topic: &str) -> Vec<Option<(BrokerId, Option<LeaderEpoch>)>> {
+        let name = Topic::from(topic);
+        known.partitions_of(&name).map(|of| known.leader(&of).map(|it| (it.broker, it.epoch))).collect()
+    }
+
+    #[test]
+    fn a_leader_never_goes_back_to_an_older_epoch_of_the_same_topic() {
+        let check = |first, second, leader: Option<(BrokerId, Option<LeaderEpoch>)>| {
+            let known = learned(&learned(&Metadata::default(), vec![first]), vec![second]);
+            assert_eq!(led(&known, "t"), [leader]);
+        };
+        let t = |leader, epoch| topic("t", &[(leader, epoch)]);
+        check(t(1, 5), t(2, 6), Some((2, Some(6))));
+        check(t(1, 5), t(2, 5), Some((2, Some(5))));
+        check(t(1, 5), t(2, 4), Some((1, Some(5))));
+        // The old leader is gone, and there is no new one yet.
+        check(t(1, 5), t(-1, 6), None);
+        // An older broker says no epochs: what it says is all there is.
+        check(t(1, 5), t(2, -1), Some((2, None)));
+        // Deleted and made again: its epochs begin anew (KIP-516).
+        check(with_id(t(1, 5), 1), with_id(t(2, 0), 2), Some((2, Some(0))));
+        check(with_id(t(1, 5), 1), with_id(t(2, 0), 1), Some((1, Some(5))));
+    }
+
+    #[test]
+    fn what_is_said_of_some_topics_leaves_the_others_until_they_are_old() {
+        let now = Instant::now();
+        let known = Metadata::default().merged(cluster(&[1], vec![topic("a", &[(1, 0)])]), true, now, KEEP);
+        let names = |known: &Metadata| {
+            let mut names: Vec<_> = known.topics().map(|(name, _)| name.to_string()).collect();
+            names.sort();
+            names
+        };
+        let both = known.merged(cluster(&[1], vec![topic("b", &[(1, 0)])]), false, now + KEEP / 2, KEEP);
+        assert_eq!(names(&both), ["a", "b"]);
+        let aged = both.merged(cluster(&[1], vec![]), false, now + KEEP, KEEP);
+        assert_eq!(names(&aged), ["b"]);
+        let all = both.merged(cluster(&[1], vec![topic("c", &[(1, 0)])]), true, now, KEEP);
+        assert_eq!(names(&all), ["c"]);
+    }
+
+    #[test]
+    fn a_topic_in_trouble_keeps_what_was_known_and_one_that_is_gone_does_not() {
+        let said = |code: ErrorCode| MetadataResponseTopic { error_code: code.0, ..topic("t", &[]) };
+        let known = learned(&Metadata::default(), vec![with_id(topic("t", &[(1, 5)]), 1)]);
+        let troubled = learned(&known, vec![said(ErrorCode::LEADER_NOT_AVAILABLE)]);
+        assert_eq!(led(&troubled, "t"), [Some((1, Some(5)))]);
+        assert_eq!(troubled.topic("t").and_then(|it| it.error), Some(ErrorCode::LEADER_NOT_AVAILABLE));
+        let gone = learned(&known, vec![said(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)]);
+        assert_eq!((gone.partition_count("t"), gone.topic_id("t")), (None, None));
+        assert_eq!(gone.topic("t").and_then(|it| it.error), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        // Nobody asks any more: not even the error is kept.
+        assert!(learned(&gone, vec![]).topic("t").is_none());
+    }
+
+    #[test]
+    fn topics_are_found_by_id_and_partitions_by_number() {
+        let mut shuffled = with_id(topic("t", &[(1, 0), (2, 0), (3, 0)]), 7);
+        shuffled.partitions.reverse();
+        let known = learned(&Metadata::default(), vec![shuffled]);
+        let id = crate::protocol::types::Uuid([7; 16]);
+        assert_eq!((known.topic_id("t"), known.topic_name(&id)), (Some(id), Some(&Topic::from("t"))));
+        assert_eq!(led(&known, "t"), [Some((1, Some(0))), Some((2, Some(0))), Some((3, Some(0)))]);
+        assert_eq!(known.partition_count("t"), Some(3));
+        assert!(known.partition(&TopicPartition::new("t", 3)).is_none());
+    }
+
+    #[test]
+    fn a_leader_that_another_answer_names_is_news_only_if_it_is_newer_and_reachable() {
+        let known = learned(&Metadata::default(), vec![topic("t", &[(1, 5)])]);
+        let of = TopicPartition::new("t", 0);
+        let hint = |broker, epoch| known.with_leader(&of, Leader { broker, epoch }).map(|next| led(&next, "t"));
+        assert_eq!(hint(2, Some(6)), Some(vec![Some((2, Some(6)))]));
+        assert_eq!(hint(2, Some(5)), None);
+        assert_eq!(hint(9, Some(6)), None);
+        assert_eq!(hint(2, None), None);
+    }
+}

@@ -36,11 +36,15 @@ pub mod connect;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+#[cfg(test)]
+mod fake;
 pub mod handshake;
 pub mod lane;
 pub mod layer;
 pub mod metadata;
 pub mod producer;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

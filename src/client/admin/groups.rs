@@ -12,7 +12,8 @@ use crate::client::error::Error;
 use crate::client::lane::Lane;
 use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
-use crate::protocol::message::{DecodeError, Reader, Value};
+use crate::protocol::group::{self, ConsumerProtocolAssignment};
+use crate::protocol::message::DecodeError;
 use crate::protocol::messages::{
     ConsumerGroupDescribeMember, ConsumerGroupDescribeRequest, DescribeGroupsRequest, DescribedConsumerGroup,
     DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListedGroup, OffsetFetchRequest, OffsetFetchRequestGroup,
@@ -94,7 +95,7 @@ impl Admin {
         let mut listed = GroupListings::default();
         for (broker, answer) in answers.await {
             match answer {
-                Ok(groups) => listed.groups.extend(groups.into_iter().map(|it| listing(it, broker))),
+                Ok(groups) => listed.groups.extend(groups.into_iter().map(|it| listing(&it, broker))),
                 Err(error) => listed.failures.push(error),
             }
         }
@@ -246,7 +247,7 @@ impl Admin {
     }
 }
 
-fn listing(it: ListedGroup, coordinator: BrokerId) -> GroupListing {
+fn listing(it: &ListedGroup, coordinator: BrokerId) -> GroupListing {
     GroupListing {
         group_id: it.group_id.to_string(),
         protocol_type: said_text(&it.protocol_type),
@@ -268,12 +269,12 @@ fn describe_error(code: ErrorCode, words: Option<&str>) -> Error {
     Error::broker_says(code, words).of(DescribeGroupsRequest::NAME)
 }
 
-fn one_committed(offset: Offset, leader_epoch: i32, metadata: Option<Str>, error_code: i16) -> Committed {
+fn one_committed(offset: Offset, leader_epoch: i32, metadata: Option<&Str>, error_code: i16) -> Committed {
     let error = Some(ErrorCode(error_code)).filter(|code| !code.is_ok());
     Committed {
         offset: Some(offset).filter(|offset| *offset >= 0 && error.is_none()),
         leader_epoch: Some(leader_epoch).filter(|epoch| *epoch >= 0),
-        metadata: metadata.as_deref().and_then(said_text),
+        metadata: metadata.and_then(|text| said_text(text)),
         error,
     }
 }
@@ -285,7 +286,7 @@ fn committed(it: OffsetFetchResponseGroup) -> Result<CommittedOffsets, ErrorCode
         let name = Topic::from(&topic.name);
         offsets.extend(topic.partitions.into_iter().map(|it| {
             let of = TopicPartition { topic: name.clone(), partition: it.partition_index };
-            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata, it.error_code))
+            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata.as_ref(), it.error_code))
         }));
     }
     Ok(offsets)
@@ -298,7 +299,7 @@ fn committed_of_one(it: OffsetFetchResponse) -> Result<CommittedOffsets, ErrorCo
         let name = Topic::from(&topic.name);
         offsets.extend(topic.partitions.into_iter().map(|it| {
             let of = TopicPartition { topic: name.clone(), partition: it.partition_index };
-            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata, it.error_code))
+            (of, one_committed(it.committed_offset, it.committed_leader_epoch, it.metadata.as_ref(), it.error_code))
         }));
     }
     Ok(offsets)
@@ -366,15 +367,11 @@ fn member_of_the_new_protocol(it: ConsumerGroupDescribeMember) -> GroupMember {
     }
 }
 
-/// A ConsumerProtocolAssignment, of whatever version: each begins like the first.
 fn assigned(bytes: Bytes) -> Result<Vec<TopicPartition>, DecodeError> {
-    let mut reader = Reader::new(bytes, 0, false);
-    let mut assigned = Vec::new();
-    i16::get(&mut reader)?;
-    for _ in 0..i32::get(&mut reader)? {
-        let topic = Topic::from(&Str::get(&mut reader)?);
-        let partitions = Vec::<i32>::get(&mut reader)?;
-        assigned.extend(partitions.into_iter().map(|partition| TopicPartition { topic: topic.clone(), partition }));
-    }
-    Ok(assigned)
+    let said: ConsumerProtocolAssignment = group::decode(bytes)?;
+    let partitions = said.assigned_partitions.into_iter().flat_map(|it| {
+        let topic = Topic::from(&it.topic);
+        it.partitions.into_iter().map(move |partition| TopicPartition { topic: topic.clone(), partition })
+    });
+    Ok(partitions.collect())
 }

@@ -131,3 +131,24 @@ impl Service<Call> for Reconnect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_the_most_and_is_spread_by_a_fifth() {
+        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+        let check = |failures, random, milliseconds| {
+            assert_eq!(backoff.after(failures, random).as_millis(), milliseconds, "{failures} {random}");
+        };
+        check(1, 0.5, 100);
+        check(2, 0.5, 200);
+        check(4, 0.5, 800);
+        check(5, 0.5, 1000);
+        check(u32::MAX, 0.5, 1000);
+        check(1, 0.0, 80);
+        check(1, 1.0, 120);
+        check(9, 7.0, 1200);
+    }
+}

@@ -1,0 +1,497 @@
+//! The room as a whole, over brokers in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::fake::*;
+use super::lane::{Ask, BrokerLane};
+use super::*;
+use crate::protocol::api::Request;
+use crate::protocol::messages::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Outcome = Result<(), Error>;
+
+fn lane(net: &Arc<Net>, port: u16, lane: Lane) -> BrokerLane {
+    let dialer = broker::Dialer {
+        dial: net.dial(),
+        client_id: "test".into(),
+        limit: 10 * SECOND,
+        backoff: Backoff { first: Duration::from_millis(50), most: SECOND },
+        counters: Arc::default(),
+        closed: tokio_util::sync::CancellationToken::new(),
+    };
+    dialer.lane(error::BrokerAt { id: Some(i32::from(port)), address: Some(at(port)) }, at(port), lane)
+}
+
+fn heartbeat(generation_id: i32) -> Ask {
+    let group_id = "g".into();
+    Ask::Request(Box::new(HeartbeatRequest { group_id, generation_id, ..Default::default() }.into()))
+}
+
+async fn beat(lane: &BrokerLane, n: i32, deadline: Duration) -> Result<i32, Error> {
+    Ok(lane.call::<HeartbeatRequest>(heartbeat(n), deadline).await?.body.throttle_time_ms)
+}
+
+/// Answers a heartbeat with its generation, as the error code: what a lane brings back is not its business.
+fn echo(request: &Request) -> Option<Reply> {
+    match request {
+        Request::Heartbeat(it) => {
+            let error_code = i16::try_from(it.generation_id).unwrap_or(-1);
+            Some(Reply::Say(HeartbeatResponse { error_code, ..Default::default() }.into()))
+        }
+        _ => None,
+    }
+}
+
+async fn echoed(lane: &BrokerLane, n: i32) -> Result<i16, Error> {
+    Ok(lane.call::<HeartbeatRequest>(heartbeat(n), 10 * SECOND).await?.body.error_code)
+}
+
+mod lanes {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_find_their_callers_over_one_connection() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, echo);
+        let lane = lane(&net, 1, Lane::General);
+        let said = join_all((0..100).map(|n| echoed(&lane, n))).await;
+        assert_eq!(said.into_iter().collect::<Result<Vec<_>, _>>()?, (0..100).collect::<Vec<_>>());
+        assert_eq!(net.dials(1), 1);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_reach_the_wire_in_the_order_of_their_calls() {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (net, sees) = (Arc::new(Net::default()), Arc::clone(&seen));
+        net.listen(1, move |request| {
+            if let Request::Heartbeat(it) = request {
+                sees.lock().unwrap().push(it.generation_id);
+            }
+            echo(request)
+        });
+        let lane = lane(&net, 1, Lane::Produce);
+        join_all((0..50).map(|n| echoed(&lane, n))).await;
+        assert_eq!(*seen.lock().unwrap(), (0..50).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_away_leaves_the_connection_whole() -> Outcome {
+        // One byte at a time: the frame is half-written when its caller goes.
+        let net = Arc::new(Net::narrow(1));
+        net.listen(1, echo);
+        let lane = lane(&net, 1, Lane::General);
+        echoed(&lane, 1).await?;
+        for polls in 1..40 {
+            let mut dropped = Box::pin(echoed(&lane, 2));
+            for _ in 0..polls {
+                if futures::poll!(&mut dropped).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(echoed(&lane, 3).await?, 3);
+        assert_eq!(net.dials(1), 1);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_outlives_its_deadline_ends_the_connection_for_all() -> Outcome {
+        let net = Arc::new(Net::default());
+        let silent = Arc::new(AtomicBool::new(true));
+        let silence = Arc::clone(&silent);
+        net.listen(1, move |request| match request {
+            Request::Heartbeat(_) if silence.load(Ordering::SeqCst) => Some(Reply::Nothing),
+            _ => echo(request),
+        });
+        let lane = lane(&net, 1, Lane::General);
+        let begun = Instant::now();
+        let (late, behind) = tokio::join!(beat(&lane, 1, 2 * SECOND), beat(&lane, 2, 60 * SECOND));
+        assert_eq!(begun.elapsed(), 2 * SECOND);
+        let late = late.unwrap_err();
+        assert!(late.is_timeout() && late.is_retriable());
+        assert_eq!(late.to_string(), "Heartbeat to broker 1 (broker:1): no answer within 2s");
+        let behind = behind.unwrap_err().to_string();
+        assert_eq!(behind, "Heartbeat to broker 1 (broker:1): connection lost: Heartbeat had no answer within 2s");
+        silent.store(false, Ordering::SeqCst);
+        assert_eq!(echoed(&lane, 3).await?, 3);
+        assert_eq!(net.dials(1), 2);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_reads_nothing_holds_nobody_past_the_deadline() {
+        let net = Arc::new(Net::narrow(64));
+        net.listen(1, |request| match request {
+            Request::Heartbeat(_) => Some(Reply::SayAfter(3600 * SECOND, HeartbeatResponse::default().into())),
+            _ => None,
+        });
+        let lane = lane(&net, 1, Lane::General);
+        let begun = Instant::now();
+        let all = join_all((0..200).map(|n| beat(&lane, n, SECOND))).await;
+        assert!(all.iter().all(Result::is_err));
+        assert_eq!(begun.elapsed(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn impatient_callers_do_not_put_more_on_the_wire() {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| matches!(request, Request::Heartbeat(_)).then_some(Reply::Nothing));
+        let lane = lane(&net, 1, Lane::Produce);
+        for n in 0..30 {
+            let call = Box::pin(beat(&lane, n, 3600 * SECOND));
+            let _ = tokio::time::timeout(Duration::from_millis(5), call).await;
+        }
+        assert_eq!(net.asked(Some(1), "Heartbeat"), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_is_not_there_is_said_at_once_and_tried_no_more_often_than_the_back_off_allows() {
+        let net = Arc::new(Net::default());
+        let lane = lane(&net, 1, Lane::General);
+        let begun = Instant::now();
+        let error = echoed(&lane, 1).await.unwrap_err();
+        assert_eq!(error.to_string(), "Heartbeat to broker 1 (broker:1): cannot connect: broker:1: refused");
+        assert!(error.is_retriable());
+        for _ in 0..1000 {
+            assert!(echoed(&lane, 1).await.is_err());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(begun.elapsed(), 10 * SECOND);
+        // 50 ms doubled to a second, each a fifth more or less.
+        assert!((8..=24).contains(&net.dials(1)), "{} dials in 10 s", net.dials(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_lost_while_idle_is_made_anew_without_an_error() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, echo);
+        let lane = lane(&net, 1, Lane::General);
+        echoed(&lane, 1).await?;
+        tokio::time::advance(600 * SECOND).await;
+        net.kill(1);
+        net.listen(1, echo);
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(echoed(&lane, 2).await?, 2);
+        assert_eq!(net.dials(1), 2);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_do_not_last_are_backed_off() {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| matches!(request, Request::Heartbeat(_)).then_some(Reply::HangUp));
+        let lane = lane(&net, 1, Lane::General);
+        for _ in 0..1000 {
+            assert!(echoed(&lane, 1).await.unwrap_err().is_transport());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert!(net.dials(1) <= 26, "{} dials in 10 s", net.dials(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_is_quiet_for_as_long_as_its_broker_asks() -> Outcome {
+        let net = Arc::new(Net::default());
+        let first = AtomicBool::new(true);
+        net.listen(1, move |request| match request {
+            Request::Heartbeat(_) => {
+                let throttle_time_ms = if first.swap(false, Ordering::SeqCst) { 5000 } else { 0 };
+                Some(Reply::Say(HeartbeatResponse { throttle_time_ms, ..Default::default() }.into()))
+            }
+            _ => None,
+        });
+        let lane = lane(&net, 1, Lane::General);
+        let begun = Instant::now();
+        assert_eq!(beat(&lane, 1, SECOND).await?, 5000);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        beat(&lane, 2, 10 * SECOND).await?;
+        assert_eq!(begun.elapsed(), 5 * SECOND);
+        beat(&lane, 3, 10 * SECOND).await?;
+        assert_eq!(begun.elapsed(), 5 * SECOND);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_broker_is_asked_again_in_the_version_it_names() -> Outcome {
+        let net = Arc::new(Net::default());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let asks = Arc::clone(&asked);
+        net.listen(1, move |request| match request {
+            Request::ApiVersions(_) => {
+                let known = |api_key, max_version| ApiVersion { api_key, min_version: 0, max_version };
+                let api_keys = vec![known(18, 2), known(12, 1), known(9, 9)];
+                let answer = ApiVersionsResponse { api_keys, ..Default::default() };
+                Some(match asks.fetch_add(1, Ordering::SeqCst) {
+                    0 => Reply::SayIn(0, ApiVersionsResponse { error_code: 35, ..answer }.into()),
+                    _ => Reply::Say(answer.into()),
+                })
+            }
+            _ => echo(request),
+        });
+        let lane = lane(&net, 1, Lane::General);
+        assert_eq!(echoed(&lane, 7).await?, 7);
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        let known = lane.capabilities(SECOND).await?;
+        assert_eq!(known.version::<HeartbeatRequest>(), Some(1));
+        assert_eq!(known.version::<ProduceRequest>(), None);
+        let unsupported =
+            lane.call::<JoinGroupRequest>(Ask::InVersion(11, Box::new(|_| JoinGroupRequest::default().into())), SECOND);
+        assert!(matches!(unsupported.await.unwrap_err().kind, ErrorKind::Unsupported));
+        Ok(())
+    }
+}
+
+mod clusters {
+    use super::*;
+
+    fn knows(ports: &'static [u16]) -> impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static {
+        move |request| match request {
+            Request::Metadata(_) => {
+                Some(Reply::Say(cluster(ports, vec![topic("t", &[(i32::from(ports[0]), 1)])]).into()))
+            }
+            _ => echo(request),
+        }
+    }
+
+    async fn connected(net: &Arc<Net>, ports: &[u16]) -> Result<Client, Error> {
+        Client::connect_over(config(ports), net.dial()).await
+    }
+
+    async fn any_beat(client: &Client) -> Result<i16, Error> {
+        let answer = client.cluster().call(To::Any, Lane::General, HeartbeatRequest::default(), SECOND).await?;
+        Ok(answer.body.error_code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_there_is_one_clear_line() {
+        let net = Arc::new(Net::default());
+        let error = connected(&net, &[1, 2]).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot connect: broker:"), "{error}");
+        assert!(error.contains("broker:1: refused") && error.contains("broker:2: refused"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connecting_is_over_within_the_connect_timeout() {
+        let net = Arc::new(Net::default());
+        net.listen(1, |_| Some(Reply::Nothing));
+        let begun = Instant::now();
+        let error = connected(&net, &[1]).await.unwrap_err().to_string();
+        assert_eq!((begun.elapsed(), error.as_str()), (10 * SECOND, "cannot connect: broker:1: no answer within 10s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_bootstrap_server_does_not_hold_up_the_others() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |_| Some(Reply::Nothing));
+        net.listen(2, knows(&[2]));
+        let begun = Instant::now();
+        connected(&net, &[1, 2]).await?;
+        assert!(begun.elapsed() <= Duration::from_millis(250));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_ask_meanwhile_share_the_next_request() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| match request {
+            Request::Metadata(_) => Some(Reply::SayAfter(SECOND, cluster(&[1], vec![]).into())),
+            _ => echo(request),
+        });
+        let client = connected(&net, &[1]).await?;
+        assert_eq!(net.asked(None, "Metadata"), 1);
+        let begun = Instant::now();
+        let all = join_all((0..50).map(|_| client.cluster().refresh(Topics::Followed))).await;
+        assert!(all.iter().all(Result::is_ok));
+        // The first goes at once; whoever asks while it is under way wants to know what is true after that.
+        assert_eq!((net.asked(None, "Metadata"), begun.elapsed()), (3, 2 * SECOND));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_is_learned_anew_every_so_often_and_when_asked() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, knows(&[1]));
+        let client = connected(&net, &[1]).await?;
+        tokio::time::sleep(301 * SECOND).await;
+        assert_eq!(net.asked(None, "Metadata"), 2);
+        for _ in 0..100 {
+            client.cluster().request_metadata();
+        }
+        tokio::time::sleep(SECOND).await;
+        assert!((3..=4).contains(&net.asked(None, "Metadata")));
+        drop(client);
+        tokio::time::sleep(3600 * SECOND).await;
+        assert!(net.asked(None, "Metadata") <= 4);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_came_back_elsewhere_is_found_through_the_bootstrap_servers() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, knows(&[11, 12]));
+        net.listen(11, knows(&[11, 12]));
+        net.listen(12, knows(&[11, 12]));
+        let client = connected(&net, &[1]).await?;
+        any_beat(&client).await?;
+        (net.kill(11), net.kill(12));
+        net.listen(1, knows(&[21]));
+        net.listen(21, knows(&[21]));
+        let again = client.cluster().retry(30 * SECOND, |_| any_beat(&client)).await;
+        assert!(again.is_ok(), "{again:?}");
+        assert_eq!(client.cluster().metadata().brokers.keys().copied().collect::<Vec<_>>(), [21]);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_three_that_is_gone_for_good_is_asked_last() -> Outcome {
+        let net = Arc::new(Net::default());
+        for port in [1, 2, 3] {
+            net.listen(port, knows(&[1, 2, 3]));
+        }
+        let client = connected(&net, &[1, 2, 3]).await?;
+        net.kill(3);
+        let mut failed = 0;
+        for _ in 0..100 {
+            failed += usize::from(any_beat(&client).await.is_err());
+            tokio::time::advance(SECOND).await;
+        }
+        assert!(failed <= 1, "{failed} of 100 went to the broker that is gone");
+        client.cluster().refresh(Topics::Followed).await?;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_coordinator_is_asked_for_once_until_it_fails() -> Outcome {
+        let net = Arc::new(Net::default());
+        let kept_by = Arc::new(AtomicUsize::new(1));
+        for port in [1, 2] {
+            let keeper = Arc::clone(&kept_by);
+            net.listen(port, move |request| match request {
+                Request::FindCoordinator(it) => {
+                    let node_id = i32::try_from(keeper.load(Ordering::SeqCst)).unwrap_or(-1);
+                    let each = it.coordinator_keys.iter().map(|key| Coordinator {
+                        key: key.clone(),
+                        node_id,
+                        ..Default::default()
+                    });
+                    let answer = FindCoordinatorResponse { coordinators: each.collect(), ..Default::default() };
+                    Some(Reply::Say(answer.into()))
+                }
+                _ => knows(&[1, 2])(request),
+            });
+        }
+        let client = connected(&net, &[1, 2]).await?;
+        let cluster = client.cluster();
+        let to = To::GroupCoordinator("g");
+        for n in 0..5 {
+            let request = HeartbeatRequest { generation_id: n, ..Default::default() };
+            cluster.call(to, Lane::Group, request, SECOND).await?;
+        }
+        assert_eq!((net.asked(None, "FindCoordinator"), net.asked(Some(1), "Heartbeat")), (1, 5));
+        net.kill(1);
+        kept_by.store(2, Ordering::SeqCst);
+        let beat = |_| cluster.call(to, Lane::Group, HeartbeatRequest::default(), SECOND);
+        cluster.retry(30 * SECOND, beat).await?;
+        assert_eq!(net.asked(Some(2), "Heartbeat"), 1);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_polls_of_one_consumer_hold_up_no_other() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| match request {
+            Request::Fetch(_) => Some(Reply::SayAfter(30 * SECOND, FetchResponse::default().into())),
+            _ => knows(&[1])(request),
+        });
+        let client = connected(&net, &[1]).await?;
+        let (one, other) = (client.cluster().with_own_lanes(), client.cluster().with_own_lanes());
+        let begun = Instant::now();
+        let fetch = |cluster: Cluster| async move {
+            cluster.call(To::Broker(1), Lane::Fetch, FetchRequest::default(), 60 * SECOND).await
+        };
+        let (a, b, c) = tokio::join!(fetch(one), fetch(other), any_beat(&client));
+        assert!(a.is_ok() && b.is_ok() && c.is_ok());
+        assert_eq!(begun.elapsed(), 30 * SECOND);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_tells_those_who_wait() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| match request {
+            Request::Heartbeat(_) => Some(Reply::Nothing),
+            _ => knows(&[1])(request),
+        });
+        let client = connected(&net, &[1]).await?;
+        let own = client.cluster().with_own_lanes();
+        let waits = own.call(To::Any, Lane::Group, HeartbeatRequest::default(), 60 * SECOND);
+        let closes = async {
+            tokio::time::sleep(SECOND).await;
+            client.close().await;
+        };
+        let (waited, ()) = tokio::join!(waits, closes);
+        assert!(waited.unwrap_err().is_closed());
+        assert!(any_beat(&client).await.unwrap_err().is_closed());
+        assert!(client.cluster().refresh(Topics::All).await.unwrap_err().is_closed());
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_moved_is_found_and_one_that_is_missing_is_said() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| match request {
+            Request::Metadata(_) => Some(Reply::Say(cluster(&[1], vec![topic("t", &[(1, 4), (-1, 5)])]).into())),
+            _ => None,
+        });
+        let client = connected(&net, &[1]).await?;
+        let of = |topic: &str, partition| TopicPartition::new(topic, partition);
+        let leader = client.cluster().leader(&of("t", 0)).await?;
+        assert_eq!((leader.broker, leader.epoch), (1, Some(4)));
+        let said = async |of| client.cluster().leader(&of).await.unwrap_err().to_string();
+        assert_eq!(said(of("t", 1)).await, "t-1: no leader at present");
+        assert_eq!(said(of("t", 2)).await, "t-2: no such topic or partition is known");
+        assert_eq!(client.partition_count(&Topic::from("t")).await?, Some(2));
+        assert_eq!(client.partition_count(&Topic::from("u")).await?, None);
+        Ok(())
+    }
+}
+
+#[test]
+fn mistakes_in_the_bootstrap_servers_are_all_named() {
+    let of = |servers: &[&str]| ClientConfig {
+        bootstrap_servers: servers.iter().map(|it| (*it).to_owned()).collect(),
+        ..Default::default()
+    };
+    assert_eq!(of(&["a:1, b:2", "[::1]:3"]).bootstrap().map(|it| it.len()).ok(), Some(3));
+    let said = |servers: &[&str]| of(servers).bootstrap().unwrap_err().to_string();
+    assert_eq!(said(&[]), "bootstrap servers: none given");
+    let both = said(&["a", "b:1", "c:x"]);
+    assert!(both.contains("`a`") && both.contains("`c:x`"), "{both}");
+}
+
+#[test]
+fn what_crosses_threads_may() {
+    fn send_and_sync<T: Send + Sync + Clone>() {}
+    fn send<T: Send>(_: &T) {}
+    send_and_sync::<Client>();
+    send_and_sync::<Admin>();
+    send_and_sync::<Error>();
+    let spawned = |client: Client| async move {
+        let _ = client.admin().list_groups().await;
+        let _ = client.admin().committed_offsets(&[]).await;
+        let _ = client.admin().describe_groups(&[]).await;
+        let _ = client.admin().create_topics(&[]).await;
+        let _ = client.admin().describe_configs(&[]).await;
+        client.admin().list_offsets(OffsetSpec::Latest, &[], IsolationLevel::default()).await
+    };
+    let check = |client: Client| send(&spawned(client));
+    let _: &dyn Fn(Client) = &check;
+}
