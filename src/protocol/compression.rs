@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -64,13 +65,26 @@ impl Compression {
         }
     }
 
-    /// Appends the packed form of `bytes`.
-    pub fn compress(self, bytes: &[u8], out: &mut BytesMut) -> Result<(), CompressionError> {
+    /// The levels there are, from fast to small; `None` for a codec that has none. Kafka's own ranges for gzip and zstd
+    /// (KIP-390); its lz4 levels are those of another encoder, and ours has one.
+    pub fn levels(self) -> Option<RangeInclusive<i32>> {
+        match self {
+            Self::Gzip => Some(1..=9),
+            Self::Zstd => Some(-131_072..=22),
+            Self::None | Self::Snappy | Self::Lz4 => None,
+        }
+    }
+
+    /// Appends the packed form of `bytes`. A level beyond the codec's range is taken as the nearest in it; `None` is the
+    /// codec's own default, 6 of gzip and 3 of zstd.
+    pub fn compress(self, bytes: &[u8], level: Option<i32>, out: &mut BytesMut) -> Result<(), CompressionError> {
         let broken = |error: &dyn fmt::Display| self.broken(error);
+        let level = level.zip(self.levels()).map(|(level, range)| level.clamp(*range.start(), *range.end()));
         match self {
             Self::None => out.put_slice(bytes),
             Self::Gzip => {
-                let mut encoder = GzEncoder::new(out.writer(), flate2::Compression::default());
+                let level = level.map_or(flate2::Compression::default(), |it| flate2::Compression::new(it as u32));
+                let mut encoder = GzEncoder::new(out.writer(), level);
                 encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(|error| broken(&error))?;
             }
             Self::Snappy => snappy::compress(bytes, out).map_err(|error| broken(&error))?,
@@ -81,7 +95,10 @@ impl Compression {
                 encoder.write_all(bytes).map_err(|error| broken(&error))?;
                 encoder.finish().map_err(|error| broken(&error))?;
             }
-            Self::Zstd => out.put_slice(&compress_slice_to_vec(bytes, CompressionLevel::Default)),
+            Self::Zstd => {
+                let level = level.map_or(CompressionLevel::Default, CompressionLevel::Level);
+                out.put_slice(&compress_slice_to_vec(bytes, level));
+            }
         }
         Ok(())
     }
@@ -194,7 +211,7 @@ mod tests {
 
     fn packed(codec: Compression, bytes: &[u8]) -> Bytes {
         let mut out = BytesMut::new();
-        codec.compress(bytes, &mut out).unwrap();
+        codec.compress(bytes, None, &mut out).unwrap();
         out.freeze()
     }
 
@@ -207,6 +224,25 @@ mod tests {
             }
             assert_eq!(codec.name().parse(), Ok(codec));
             assert_eq!(Compression::from_id(codec.id() as u8), Ok(codec));
+        }
+    }
+
+    #[test]
+    fn a_level_is_used_or_brought_into_range() {
+        let text: Vec<u8> = (0..2_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 20).to_be_bytes()).collect();
+        let size = |codec: Compression, level: i32| {
+            let mut out = BytesMut::new();
+            codec.compress(&text, Some(level), &mut out).unwrap();
+            assert_eq!(codec.decompress(&out.clone().freeze(), text.len()).unwrap(), text, "{codec} at {level}");
+            out.len()
+        };
+        for codec in Compression::ALL {
+            let Some(range) = codec.levels() else {
+                assert_eq!(size(codec, 1), size(codec, 9), "{codec}");
+                continue;
+            };
+            assert!(size(codec, *range.end()) < size(codec, *range.start().max(&-50)), "{codec}");
+            assert_eq!(size(codec, i32::MAX), size(codec, *range.end()), "{codec}");
         }
     }
 

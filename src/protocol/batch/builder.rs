@@ -18,6 +18,7 @@ pub struct BatchBuilder {
     /// Room for the header, then the records as they are on the wire before compression.
     bytes: BytesMut,
     compression: Compression,
+    level: Option<i32>,
     count: i32,
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
@@ -35,7 +36,13 @@ impl BatchBuilder {
     pub fn with_buffer(compression: Compression, mut buffer: BytesMut) -> Self {
         buffer.clear();
         buffer.put_bytes(0, HEADER_BYTES);
-        Self { bytes: buffer, compression, count: 0, base_timestamp_ms: 0, max_timestamp_ms: 0 }
+        Self { bytes: buffer, compression, level: None, count: 0, base_timestamp_ms: 0, max_timestamp_ms: 0 }
+    }
+
+    /// Packs at another level than the codec's own default; see [`Compression::levels`].
+    pub fn with_level(mut self, level: i32) -> Self {
+        self.level = Some(level);
+        self
     }
 
     /// Adds a record; on an error the batch is as it was.
@@ -46,13 +53,36 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) -> Result<(), BatchError> {
+        self.append(timestamp_ms, key, value, headers)
+    }
+
+    /// Adds a record whose header keys are taken as they come: one that was read and is passed on must not change, and
+    /// no broker checks that the keys are UTF-8.
+    pub fn push_raw(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+    ) -> Result<(), BatchError> {
+        self.append(timestamp_ms, key, value, headers)
+    }
+
+    fn append<K: AsRef<[u8]>>(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(K, Option<&[u8]>)],
+    ) -> Result<(), BatchError> {
         if self.count == 0 {
             (self.base_timestamp_ms, self.max_timestamp_ms) = (timestamp_ms, timestamp_ms);
         }
         let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp_ms);
+        let offset_delta = i64::from(self.count);
         let body = 1
             + varint::size(timestamp_delta)
-            + varint::size(i64::from(self.count))
+            + varint::size(offset_delta)
             + nullable_size(key)
             + nullable_size(value)
             + headers_size(headers);
@@ -61,12 +91,17 @@ impl BatchBuilder {
             return Err(BatchError::TooLarge { bytes });
         }
         self.bytes.reserve(bytes);
-        varint::put(&mut self.bytes, body as i64);
-        self.bytes.put_u8(0);
-        varint::put(&mut self.bytes, timestamp_delta);
-        varint::put(&mut self.bytes, i64::from(self.count));
-        put_nullable(&mut self.bytes, key);
-        put_nullable(&mut self.bytes, value);
+        // Every call that grows the buffer costs about as much as the copy itself: small fields go together.
+        let mut front = varint::Run::new();
+        front.put(body as i64);
+        front.put(0);
+        front.put(timestamp_delta);
+        front.put(offset_delta);
+        front.put(nullable_length(key));
+        self.bytes.put_slice(front.bytes());
+        self.bytes.put_slice(key.unwrap_or_default());
+        varint::put(&mut self.bytes, nullable_length(value));
+        self.bytes.put_slice(value.unwrap_or_default());
         put_headers(&mut self.bytes, headers);
         self.count += 1;
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
@@ -94,15 +129,20 @@ impl BatchBuilder {
         self.bytes.len()
     }
 
-    /// Compresses the records and writes the header; the producer's fields say "none" until they are stamped.
+    /// Compresses the records and writes the header; the producer's fields say "none" until they are stamped. Records
+    /// that do not become smaller, as those of a small batch often do not, are left as they are.
     pub fn finish(self) -> Result<Batch, BatchError> {
-        let Self { mut bytes, compression, count, base_timestamp_ms, max_timestamp_ms } = self;
+        let Self { mut bytes, mut compression, level, count, base_timestamp_ms, max_timestamp_ms } = self;
         if compression != Compression::None {
             let mut packed = BytesMut::with_capacity(HEADER_BYTES + bytes.len() / 2);
             packed.put_bytes(0, HEADER_BYTES);
-            let compressed = compression.compress(&bytes[HEADER_BYTES..], &mut packed);
+            let compressed = compression.compress(&bytes[HEADER_BYTES..], level, &mut packed);
             compressed.map_err(|source| BatchError::Compression { base_offset: 0, source })?;
-            bytes = packed;
+            if packed.len() < bytes.len() {
+                bytes = packed;
+            } else {
+                compression = Compression::None;
+            }
         }
         let length = bytes.len() - LENGTH_END;
         let mut head = &mut bytes[..HEADER_BYTES];
@@ -112,7 +152,7 @@ impl BatchBuilder {
         head.put_i32(-1);
         head.put_i8(2);
         head.put_u32(0);
-        head.put_i16(Attributes(i16::from(compression.id())).0);
+        head.put_i16(i16::from(compression.id()));
         head.put_i32(count.saturating_sub(1));
         head.put_i64(base_timestamp_ms);
         head.put_i64(max_timestamp_ms);
@@ -160,16 +200,31 @@ impl Batch {
     /// Sets who sends it. Bytes that an unanswered request still holds stay as they are; these become a copy.
     pub fn stamp(&mut self, stamp: Option<ProducerStamp>) {
         let none = ProducerStamp { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
-        let ProducerStamp { producer_id, producer_epoch, base_sequence } = stamp.unwrap_or(none);
+        self.set(stamp.unwrap_or(none), false);
+    }
+
+    /// Sets who sends it, as part of the transaction that this producer has begun.
+    pub fn stamp_transactional(&mut self, stamp: ProducerStamp) {
+        self.set(stamp, true);
+    }
+
+    fn set(&mut self, stamp: ProducerStamp, transactional: bool) {
         let mut bytes =
             std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let attributes = i16::from_be_bytes([bytes[21], bytes[22]]) & !Attributes::TRANSACTIONAL;
+        let transactional = if transactional { Attributes::TRANSACTIONAL } else { 0 };
+        (&mut bytes[21..23]).put_i16(attributes | transactional);
         let mut fields = &mut bytes[43..57];
-        fields.put_i64(producer_id);
-        fields.put_i16(producer_epoch);
-        fields.put_i32(base_sequence);
+        fields.put_i64(stamp.producer_id);
+        fields.put_i16(stamp.producer_epoch);
+        fields.put_i32(stamp.base_sequence);
         seal(&mut bytes);
         self.bytes = bytes.freeze();
     }
+}
+
+fn nullable_length(field: Option<&[u8]>) -> i64 {
+    field.map_or(-1, |bytes| bytes.len() as i64)
 }
 
 fn nullable_size(field: Option<&[u8]>) -> usize {
@@ -180,24 +235,19 @@ fn nullable_size(field: Option<&[u8]>) -> usize {
 }
 
 fn put_nullable(out: &mut BytesMut, field: Option<&[u8]>) {
-    match field {
-        Some(bytes) => {
-            varint::put(out, bytes.len() as i64);
-            out.put_slice(bytes);
-        }
-        None => varint::put(out, -1),
-    }
+    varint::put(out, nullable_length(field));
+    out.put_slice(field.unwrap_or_default());
 }
 
-fn headers_size(headers: &[(&str, Option<&[u8]>)]) -> usize {
-    let fields = headers.iter().map(|(key, value)| nullable_size(Some(key.as_bytes())) + nullable_size(*value));
+fn headers_size<K: AsRef<[u8]>>(headers: &[(K, Option<&[u8]>)]) -> usize {
+    let fields = headers.iter().map(|(key, value)| nullable_size(Some(key.as_ref())) + nullable_size(*value));
     varint::size(headers.len() as i64) + fields.sum::<usize>()
 }
 
-fn put_headers(out: &mut BytesMut, headers: &[(&str, Option<&[u8]>)]) {
+fn put_headers<K: AsRef<[u8]>>(out: &mut BytesMut, headers: &[(K, Option<&[u8]>)]) {
     varint::put(out, headers.len() as i64);
     for (key, value) in headers {
-        put_nullable(out, Some(key.as_bytes()));
+        put_nullable(out, Some(key.as_ref()));
         put_nullable(out, *value);
     }
 }

@@ -16,6 +16,7 @@
 //! offsets (compaction) and control batches. Message formats v0 and v1 are named and refused.
 
 mod builder;
+mod control;
 mod produced;
 mod reader;
 mod varint;
@@ -24,8 +25,9 @@ use super::types::Offset;
 
 pub use super::compression::{Compression, CompressionError};
 pub use builder::{Batch, BatchBuilder, ProducerStamp};
+pub use control::{ControlType, Marker};
 pub use produced::{Assignment, Produced, ProducedError, Seen, assign, produced};
-pub use reader::{Batches, ControlType, Headers, Record, RecordBatch, Records, RecordsIter, batches};
+pub use reader::{Batches, Headers, Record, RecordBatch, Records, RecordsIter, batches};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
@@ -47,6 +49,9 @@ pub enum BatchError {
     Record { base_offset: Offset, index: i32, fault: &'static str },
     #[error("batch at offset {base_offset}: {count} records in {bytes} bytes")]
     Count { base_offset: Offset, count: i32, bytes: usize },
+    /// Taken at its word, it would send a reader back to where it has been.
+    #[error("batch at offset {base_offset}: last offset delta {last_offset_delta} is negative")]
+    LastOffset { base_offset: Offset, last_offset_delta: i32 },
     #[error("batch at offset {base_offset}: {source}")]
     Compression { base_offset: Offset, source: CompressionError },
     #[error("a record of {bytes} bytes does not fit into a batch")]

@@ -30,6 +30,10 @@ impl Batches {
         if header.magic != 2 {
             return Err(BatchError::Magic { base_offset: header.base_offset, magic: header.magic });
         }
+        if header.last_offset_delta < 0 {
+            let Header { base_offset, last_offset_delta, .. } = header;
+            return Err(BatchError::LastOffset { base_offset, last_offset_delta });
+        }
         if self.rest.len() < size {
             return Ok(None);
         }
@@ -64,13 +68,6 @@ impl std::ops::Deref for RecordBatch {
     }
 }
 
-/// What a transaction marker says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ControlType {
-    Abort,
-    Commit,
-}
-
 impl RecordBatch {
     /// The batch as it is on the wire.
     pub fn bytes(&self) -> &Bytes {
@@ -99,21 +96,6 @@ impl RecordBatch {
             return Err(BatchError::Count { base_offset, count: self.count, bytes: bytes.len() });
         }
         Ok(Records { header: self.header, bytes })
-    }
-
-    /// What a control batch says; `None` for other batches and for control types that are not known.
-    pub fn control_type(&self) -> Option<ControlType> {
-        if !self.attributes.is_control() {
-            return None;
-        }
-        let records = self.records(self.bytes.len()).ok()?;
-        let key = records.iter().next()?.ok()?.key?;
-        // Version and type, 16 bits each (`ControlRecordType.java`).
-        match key.get(2..4)? {
-            [0, 0] => Some(ControlType::Abort),
-            [0, 1] => Some(ControlType::Commit),
-            _ => None,
-        }
     }
 }
 
@@ -172,7 +154,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Walks a batch's records; ends after the first that cannot be read.
+/// Walks a batch's records; ends after the first that cannot be read. Bytes after the last record are an error too, as
+/// they are to the Java client: a count that is too small would hide records.
 #[derive(Debug, Clone)]
 pub struct RecordsIter<'a> {
     header: Header,
@@ -211,13 +194,16 @@ impl<'a> Iterator for RecordsIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.index >= self.header.count {
-            return None;
-        }
         let (base_offset, index) = (self.header.base_offset, self.index);
+        if index >= self.header.count {
+            return match std::mem::take(&mut self.rest) {
+                [] => None,
+                _ => Some(Err(BatchError::Record { base_offset, index, fault: "the batch goes on after its last" })),
+            };
+        }
         self.index += 1;
         Some(self.read().map_err(|fault| {
-            self.index = self.header.count;
+            (self.index, self.rest) = (self.header.count, &[]);
             BatchError::Record { base_offset, index, fault }
         }))
     }

@@ -31,26 +31,46 @@ fn only(record_set: &Bytes) -> RecordBatch {
 
 #[test]
 fn what_is_written_is_read() {
+    let many = RECORDS.repeat(25);
     for compression in Compression::ALL {
-        let batch = only(batch(compression, &RECORDS).bytes());
+        let batch = only(batch(compression, &many).bytes());
         batch.verify_crc().unwrap();
-        assert_eq!((batch.count, batch.last_offset(), batch.next_offset(), batch.producer()), (4, 3, 4, None));
+        assert_eq!(batch.attributes.compression(), Ok(compression));
+        assert_eq!((batch.count, batch.last_offset(), batch.next_offset(), batch.producer()), (100, 99, 100, None));
         assert_eq!((batch.base_timestamp_ms, batch.max_timestamp_ms), (1_000, 1_000));
         let records = batch.records(1 << 20).unwrap();
         let records: Vec<_> = records.iter().map(|record| record.unwrap()).collect();
-        for (i, (record, (key, value, headers))) in records.iter().zip(RECORDS).enumerate() {
+        for (i, (record, (key, value, headers))) in records.iter().zip(&many).enumerate() {
             assert_eq!((record.offset, record.timestamp_ms), (i as i64, 1_000 - i as i64 * 7), "{compression}");
-            assert_eq!((record.key, record.value), (key, value), "{compression}");
+            assert_eq!((record.key, record.value), (*key, *value), "{compression}");
             let want: Vec<_> = headers.iter().map(|(key, value)| (key.as_bytes(), *value)).collect();
             assert_eq!(record.headers().collect::<Vec<_>>(), want, "{compression}");
         }
-        assert_eq!(records.len(), RECORDS.len());
+        assert_eq!(records.len(), many.len());
     }
 }
 
 #[test]
+fn what_does_not_become_smaller_is_not_packed() {
+    for compression in Compression::ALL {
+        assert_eq!(batch(compression, &RECORDS).bytes(), batch(Compression::None, &RECORDS).bytes(), "{compression}");
+    }
+}
+
+#[test]
+fn a_record_is_passed_on_as_it_came() {
+    let headers: [(&[u8], Option<&[u8]>); 2] = [(b"\xff\x00 not UTF-8", Some(b"1")), (b"", None)];
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push_raw(7, Some(b"k"), None, &headers).unwrap();
+    let records = only(builder.finish().unwrap().bytes()).records(0).unwrap();
+    let record = records.iter().next().unwrap().unwrap();
+    assert_eq!((record.timestamp_ms, record.key, record.value), (7, Some(&b"k"[..]), None));
+    assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+}
+
+#[test]
 fn a_stamp_changes_the_numbers_and_keeps_the_records() {
-    let mut batch = batch(Compression::Lz4, &RECORDS);
+    let mut batch = batch(Compression::Lz4, &RECORDS.repeat(25));
     let stamp = ProducerStamp { producer_id: 4_000_000_001, producer_epoch: 3, base_sequence: 17 };
     let sent = batch.bytes().clone();
     batch.stamp(Some(stamp));
@@ -58,6 +78,14 @@ fn a_stamp_changes_the_numbers_and_keeps_the_records() {
     before.verify_crc().unwrap();
     after.verify_crc().unwrap();
     assert_eq!((before.producer(), after.producer()), (None, Some(stamp)));
+    assert!(!after.attributes.is_transactional());
+    batch.stamp_transactional(stamp);
+    let within = only(batch.bytes());
+    within.verify_crc().unwrap();
+    assert_eq!((within.producer(), within.attributes.is_transactional()), (Some(stamp), true));
+    assert_eq!(within.attributes.compression(), after.attributes.compression());
+    batch.stamp(None);
+    assert_eq!(batch.bytes(), &sent);
     assert_eq!(before.bytes()[HEADER_BYTES..], after.bytes()[HEADER_BYTES..]);
 }
 
@@ -84,7 +112,7 @@ fn a_record_set_may_end_in_a_batch_that_was_cut_off() {
     let two = Bytes::from([&one[..], &one[..]].concat());
     for end in 0..=two.len() {
         let mut walk = batches(two.slice(..end));
-        let whole = walk.by_ref().map(|batch| batch.unwrap()).count();
+        let whole = walk.by_ref().inspect(|batch| assert!(batch.is_ok())).count();
         assert_eq!((whole, walk.rest().len()), (end / one.len(), end % one.len()));
     }
 }
@@ -120,6 +148,8 @@ fn faults_are_named() {
     );
     check(&resealed(22, 5), "batch at offset 0: compression type 5 does not exist");
     check(&resealed(57, 0x7f), "batch at offset 0: 2130706436 records in 53 bytes");
+    check(&resealed(23, 0x80), "batch at offset 0: last offset delta -2147483645 is negative");
+    check(&resealed(60, 3), "batch at offset 0: record 3: the batch goes on after its last");
     check(&resealed(60, 5), "batch at offset 0: record 4: cut off");
     check(&resealed(61, 1), "batch at offset 0: record 0: negative length");
     check(&resealed(61, 0x7e), "batch at offset 0: record 0: longer than its batch");
@@ -138,7 +168,7 @@ fn crc_with(batch: &[u8], at: usize, byte: u8) -> u32 {
 
 #[test]
 fn a_leader_refuses_what_is_wrong() {
-    let good = batch(Compression::Zstd, &RECORDS[..2]).bytes().clone();
+    let good = batch(Compression::None, &RECORDS[..2]).bytes().clone();
     let check = |record_set: Bytes, want: Result<i32, &str>| {
         let got = produced(record_set, 1 << 20).map(|produced| produced.batch.count);
         assert_eq!(got.map_err(|error| error.to_string()), want.map_err(str::to_owned));
@@ -172,18 +202,45 @@ fn a_leader_sees_what_a_topic_may_object_to() {
 
 #[test]
 fn any_bytes_are_read_or_refused() {
-    let good = batch(Compression::None, &RECORDS).bytes().clone();
-    proptest::proptest!(|(at in 0..good.len(), byte: u8, seal: bool)| {
-        let mut bytes = good.to_vec();
+    let good = Compression::ALL.map(|codec| batch(codec, &RECORDS.repeat(25)).bytes().clone());
+    proptest::proptest!(|(codec in 0..good.len(), at: proptest::sample::Index, byte: u8, seal: bool)| {
+        let mut bytes = good[codec].to_vec();
+        let at = at.index(bytes.len());
         bytes[at] = byte;
         if seal && at >= 21 {
             builder::seal(&mut bytes);
         }
         for batch in batches(Bytes::from(bytes)).flatten() {
             if let Ok(records) = batch.records(1 << 16) {
-                let _ = records.iter().map(|record| record.map(|r| r.headers().count())).count();
+                let bytes = records.bytes().len();
+                records.iter().flatten().for_each(|record| assert!(record.headers().count() <= bytes));
             }
-            let _ = batch.control_type();
+            let _ = batch.marker();
         }
+    });
+}
+
+#[test]
+fn any_records_come_back() {
+    use proptest::prelude::*;
+    type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+    let field = || prop::option::of(prop::collection::vec(any::<u8>(), 0..200));
+    let header = (prop::collection::vec(any::<u8>(), 0..70), field());
+    let record = (any::<i64>(), field(), field(), prop::collection::vec(header, 0..4));
+    proptest!(|(codec in 0..Compression::ALL.len(), records in prop::collection::vec(record, 1..40))| {
+        let records: Vec<Owned> = records;
+        let mut builder = BatchBuilder::new(Compression::ALL[codec]);
+        for (timestamp_ms, key, value, headers) in &records {
+            let headers: Vec<_> = headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
+            builder.push_raw(*timestamp_ms, key.as_deref(), value.as_deref(), &headers).unwrap();
+        }
+        let read = only(builder.finish().unwrap().bytes()).records(1 << 20).unwrap();
+        let owned = |record: Record<'_>| -> Owned {
+            let headers = record.headers().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+            let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+            (record.timestamp_ms, key, value, headers.collect())
+        };
+        let read: Vec<Owned> = read.iter().map(|record| owned(record.unwrap())).collect();
+        prop_assert_eq!(read, records);
     });
 }

@@ -3,21 +3,51 @@
 use bytes::{BufMut, BytesMut};
 
 /// The longest: ten bytes for 64 bits.
-const BYTES_MAX: u32 = 10;
+const BYTES_MAX: usize = 10;
 
 pub(super) fn put(out: &mut BytesMut, value: i64) {
-    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    while zigzag >= 0x80 {
-        out.put_u8(zigzag as u8 | 0x80);
-        zigzag >>= 7;
+    let mut run = Run::new();
+    run.put(value);
+    out.put_slice(run.bytes());
+}
+
+/// A few of them in a row, to be copied at once: there is room for two of any size and two of 32 bits.
+pub(super) struct Run {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl Run {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { bytes: [0; 32], len: 0 }
     }
-    out.put_u8(zigzag as u8);
+
+    #[inline]
+    pub(super) fn put(&mut self, value: i64) {
+        let mut zigzag = zigzag(value);
+        while zigzag >= 0x80 {
+            self.bytes[self.len] = zigzag as u8 | 0x80;
+            self.len += 1;
+            zigzag >>= 7;
+        }
+        self.bytes[self.len] = zigzag as u8;
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// How many bytes `put` writes.
 pub(super) const fn size(value: i64) -> usize {
-    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    (70 - (zigzag | 1).leading_zeros() as usize) / 7
+    (70 - (zigzag(value) | 1).leading_zeros() as usize) / 7
 }
 
 /// Takes one off the front; `None` when the bytes end within it or it never ends.
@@ -36,7 +66,7 @@ fn take_long(bytes: &mut &[u8]) -> Option<i64> {
     for i in 0..BYTES_MAX {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
-        zigzag |= u64::from(byte & 0x7f).checked_shl(7 * i)?;
+        zigzag |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
         if *byte < 0x80 {
             return Some(unzigzag(zigzag));
         }
