@@ -56,6 +56,9 @@ pub use admin::{
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
+pub use consumer::{
+    Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, OffsetReset,
+};
 pub use error::{Error, ErrorKind};
 pub use lane::Lane;
 pub use layer::observe::ApiStats;
@@ -167,6 +170,11 @@ impl Client {
 
     pub fn admin(&self) -> Admin {
         Admin::new(self.cluster.clone())
+    }
+
+    /// A member of a group, which begins to join at once.
+    pub fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, Error> {
+        Consumer::start(&self.cluster, config)
     }
 
     /// How many partitions a topic has; `None` if there is no such topic.

@@ -138,6 +138,8 @@ struct Balance<'a> {
     /// Who may read a topic.
     readers: BTreeMap<&'a Topic, Vec<usize>>,
     parts: Vec<BTreeSet<TopicPartition>>,
+    /// What somebody owns by right.
+    owned: BTreeSet<TopicPartition>,
 }
 
 impl<'a> Balance<'a> {
@@ -147,11 +149,12 @@ impl<'a> Balance<'a> {
             .keys()
             .map(|topic| (topic, (0..members.len()).filter(|m| members[*m].topics.contains(topic)).collect()))
             .collect();
-        let mut balance = Self { counts, readers, parts: vec![BTreeSet::new(); members.len()] };
+        let mut balance = Self { counts, readers, parts: vec![BTreeSet::new(); members.len()], owned: BTreeSet::new() };
         for (partition, owner) in owners(members) {
             let exists = balance.counts.get(&partition.topic).is_some_and(|n| (0..*n).contains(&partition.partition));
             if exists && balance.may_read(owner, &partition.topic) {
                 balance.parts[owner].insert(partition.clone());
+                balance.owned.insert(partition.clone());
             }
         }
         balance
@@ -163,18 +166,20 @@ impl<'a> Balance<'a> {
 
     fn solve(mut self) -> Vec<Vec<TopicPartition>> {
         self.hand_out();
-        while self.improve() {}
+        // What nobody owns is moved about first: where that is enough, no owner has to give anything up. So the second
+        // of two rebalances hands out what the first has freed, and moves nothing more.
+        while self.improve(false) {}
+        while self.improve(true) {}
         self.parts.into_iter().map(|part| part.into_iter().collect()).collect()
     }
 
     /// What nobody owns goes to the least loaded of those who may have it; topics with the fewest readers first.
     fn hand_out(&mut self) {
-        let taken: BTreeSet<TopicPartition> = self.parts.iter().flatten().cloned().collect();
         let mut topics: Vec<(&Topic, i32)> = self.counts.iter().map(|(topic, count)| (topic, *count)).collect();
         topics.sort_by_key(|(topic, _)| self.readers.get(topic).map_or(0, Vec::len));
         for (topic, count) in topics {
             let Some(readers) = self.readers.get(topic).filter(|readers| !readers.is_empty()) else { continue };
-            for partition in partitions(topic, count).filter(|partition| !taken.contains(partition)) {
+            for partition in partitions(topic, count).filter(|partition| !self.owned.contains(partition)) {
                 if let Some(member) = readers.iter().min_by_key(|member| self.parts[**member].len()) {
                     self.parts[*member].insert(partition);
                 }
@@ -183,8 +188,8 @@ impl<'a> Balance<'a> {
     }
 
     /// Takes one partition from a member that has at least two more than another, if need be by way of others that
-    /// take one and give one. False once no such chain is left: the loads are as even as they can be.
-    fn improve(&mut self) -> bool {
+    /// take one and give one; only with `owned` if it is of those that somebody owns. False once no such chain is left: the loads are as even as they can be.
+    fn improve(&mut self, owned: bool) -> bool {
         let mut by_load: Vec<usize> = (0..self.parts.len()).collect();
         by_load.sort_by_key(|member| std::cmp::Reverse(self.parts[*member].len()));
         let lowest = by_load.last().map_or(0, |member| self.parts[*member].len());
@@ -192,7 +197,7 @@ impl<'a> Balance<'a> {
             if self.parts[from].len() < lowest + 2 {
                 return false;
             }
-            if let Some(chain) = self.chain(from) {
+            if let Some(chain) = self.chain(from, owned) {
                 for (giver, taker, partition) in chain {
                     self.parts[giver].remove(&partition);
                     self.parts[taker].insert(partition);
@@ -204,12 +209,12 @@ impl<'a> Balance<'a> {
     }
 
     /// The shortest chain of moves from a member to one with at least two fewer.
-    fn chain(&self, from: usize) -> Option<Vec<(usize, usize, TopicPartition)>> {
+    fn chain(&self, from: usize, owned: bool) -> Option<Vec<(usize, usize, TopicPartition)>> {
         let mut reached_by: Vec<Option<(usize, &TopicPartition)>> = vec![None; self.parts.len()];
         let mut queue = VecDeque::from([from]);
         while let Some(giver) = queue.pop_front() {
             let mut seen = None;
-            for partition in &self.parts[giver] {
+            for partition in self.parts[giver].iter().filter(|partition| owned || !self.owned.contains(*partition)) {
                 // All partitions of a topic have the same readers; the set is sorted by topic.
                 if seen.replace(&partition.topic) == Some(&partition.topic) {
                     continue;

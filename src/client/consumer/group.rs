@@ -213,7 +213,7 @@ impl Group {
             Event::Wanted if self.state == State::Away => self.join("the application wants records"),
             Event::Joined(answer) if self.state == (State::Joining { at: None }) => self.joined(answer, now),
             Event::Synced(answer) if self.state == State::Syncing => self.synced(answer, now),
-            Event::Beaten { generation, result } => self.beaten(generation, result, now),
+            Event::Beaten { generation, result } => self.beaten(generation, &result, now),
             Event::CommitRefused { generation, code } if self.is_current(generation) => self.refused(code, now),
             Event::Released => self.released(),
             Event::Changed(reason) => self.changed(reason),
@@ -300,7 +300,7 @@ impl Group {
         actions
     }
 
-    fn beaten(&mut self, generation: i32, result: Result<(), Fault>, now: Instant) -> Vec<Action> {
+    fn beaten(&mut self, generation: i32, result: &Result<(), Fault>, now: Instant) -> Vec<Action> {
         self.beating = false;
         if !self.is_current(generation) {
             return Vec::new();
@@ -311,7 +311,7 @@ impl Group {
                 self.failures = 0;
                 Vec::new()
             }
-            Err(Fault::Refused(code)) => self.refused(code, now),
+            Err(Fault::Refused(code)) => self.refused(*code, now),
             Err(_) => self.look_for_coordinator(now),
         }
     }

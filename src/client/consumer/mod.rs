@@ -1,5 +1,241 @@
-//! Reading as a member of a group. The pure hearts stand; the handle and its tasks join them.
+//! Reading as a member of a group.
+//!
+//! # Nouns
+//!
+//! - A [`Consumer`] is the handle of one member. [`Consumer::next`] gives a [`Delivery`]: consecutive records of one
+//!   partition, borrowed from the bytes that came from the broker.
+//! - The **group** ([`group`]) is the membership as a state machine; [`membership`] is the task that carries it out.
+//! - A **tenure** ([`tenure`]) is one partition for as long as this member holds it.
+//! - **Progress** ([`progress`]) says what of it is finished, and so what may be committed.
+//! - A **cursor** ([`cursor`]) is where the fetcher is in one partition; the **fetcher** ([`fetcher`]) brings it to the
+//!   **reader** ([`reader`]) of the broker that leads the partition.
+//!
+//! # How a record flows
+//!
+//! A reader asks its broker for all its partitions at once → [`scan`] checks the batches, and leaves out what is not to
+//! be read → one bounded channel → [`Consumer::next`] enters the run into the partition's progress and gives it out →
+//! the application finishes it → the mark moves → [`membership`] commits it: every second, when the partition is revoked,
+//! and at the end.
+//!
+//! # What must stay true
+//!
+//! - Only finished records are committed, never past one that is not finished, never beyond what was given out.
+//! - What is revoked is first finished (for a while), then committed, and only then given up; what is lost is dropped.
+//!   Nothing of either is given out any more from the moment it is known.
+//! - However slow the application, the coordinator hears from this member, until `max_poll_interval` says that it is too
+//!   slow.
+//! - What was fetched and is not finished stays within `memory_bytes`; a partition that is stuck does not stop the others.
+//! - A partition's records are given out in order, wherever its leader goes.
+//! - Bytes that cannot be read are an error that names topic, partition and offset. Nothing is passed over unless the
+//!   application says so.
+//!
+//! # When a queue is full
+//!
+//! The records' channel and the memory: readers stop asking. What the fetcher is told: it holds several rebalances, and
+//! more of them than that is logged as the error that it is.
+//!
+//! # Absent on purpose
+//!
+//! A background that processes records, callbacks on rebalances, offsets outside a group, pattern subscriptions, and
+//! reading from followers (KIP-392).
 
 pub mod assignor;
+pub mod config;
+mod cursor;
+mod delivery;
+mod fetcher;
 pub mod group;
+mod membership;
+mod memory;
+mod placing;
+mod poll;
 pub mod progress;
+mod reader;
+pub mod scan;
+pub mod session;
+mod tenure;
+mod wire;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use assignor::Assignor;
+pub use config::{ConsumerConfig, OffsetReset};
+pub use delivery::{Delivery, DeliveryRecords};
+
+use self::membership::{Command, Held, Membership, Parts};
+use self::memory::Memory;
+use self::poll::PollClock;
+use self::reader::{Item, Shared};
+use super::cluster::Cluster;
+use super::error::{Error, ErrorKind};
+use crate::protocol::api::Body;
+use crate::protocol::messages::FetchRequest;
+use crate::protocol::types::{Offset, TopicPartition};
+
+/// Runs of records that wait for the application. Their bytes are bounded by the memory.
+const ITEMS_MAX: usize = 64;
+/// What the membership may have told the fetcher before it gets round to it: some rebalances.
+const FETCHER_REQUESTS_MAX: usize = 64;
+
+/// One member of a group. Dropped without [`Consumer::close`], it leaves the group all the same, a little later.
+#[derive(Debug)]
+pub struct Consumer {
+    items: mpsc::Receiver<Item>,
+    commands: mpsc::Sender<Command>,
+    fetcher: mpsc::Sender<fetcher::Request>,
+    clock: Arc<PollClock>,
+    held: Held,
+    memory: Arc<Memory>,
+    /// Batches that could not be read, until the application decides.
+    broken: HashMap<TopicPartition, Range<Offset>>,
+    membership: Option<JoinHandle<()>>,
+}
+
+/// A partition that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    pub topic_partition: TopicPartition,
+    /// Everything below is finished; `None` until it is known where to begin.
+    pub finished: Option<Offset>,
+    /// The end of what was given out.
+    pub delivered: Option<Offset>,
+}
+
+/// What a consumer holds at present.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsumerStats {
+    /// Bytes that were fetched, or are being, and are not finished.
+    pub memory_used: usize,
+    pub memory_limit: usize,
+    pub partitions: usize,
+    /// Deliveries that are given out and not finished.
+    pub outstanding: usize,
+}
+
+impl Consumer {
+    /// Joins the group; what it comes to shows in what [`Consumer::next`] gives.
+    pub(super) fn start(cluster: &Cluster, config: ConsumerConfig) -> Result<Self, Error> {
+        config.validate()?;
+        // Connections of its own: its long polls and joins hold up nobody else's.
+        let (cluster, config) = (cluster.with_own_lanes(), Arc::new(config));
+        let (item_sender, items) = mpsc::channel(ITEMS_MAX);
+        let (commands, command_receiver) = mpsc::channel(1);
+        let (fetcher, requests) = mpsc::channel(FETCHER_REQUESTS_MAX);
+        let (memory, clock, held) = (Memory::new(config.memory_bytes), Arc::new(PollClock::new()), Held::default());
+        let shared = Arc::new(Shared {
+            cluster: cluster.clone(),
+            config: Arc::clone(&config),
+            memory: Arc::clone(&memory),
+            items: item_sender.clone(),
+            readers: AtomicUsize::new(0),
+        });
+        let fetching = tokio::spawn(fetcher::Fetcher::new(shared, requests).run());
+        let membership = Membership::new(Parts {
+            cluster,
+            config,
+            held: Arc::clone(&held),
+            memory: Arc::clone(&memory),
+            clock: Arc::clone(&clock),
+            commands: command_receiver,
+            fetcher: fetcher.clone(),
+            items: item_sender,
+        });
+        let membership = tokio::spawn(async move {
+            membership.run().await;
+            fetching.abort();
+        });
+        let (broken, membership) = (HashMap::new(), Some(membership));
+        Ok(Self { items, commands, fetcher, clock, held, memory, broken, membership })
+    }
+
+    /// The next records of any partition, or what is wrong with one. `None` once the consumer is closed, or its group has
+    /// refused it for good, which is said by the error before.
+    ///
+    /// Cancel safe: what is not given out now is given out by the next call. An application that does not call this for
+    /// `max_poll_interval` leaves its group until it does.
+    ///
+    /// An error concerns its partition, and is told again as long as it lasts; the others go on. After
+    /// [`ErrorKind::Corrupt`] the partition stands still until [`Consumer::skip_broken`].
+    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        let _waiting = self.clock.wait();
+        loop {
+            match self.items.recv().await? {
+                Item::Fetched(fetched) => {
+                    if let Some(delivery) = fetched.deliver() {
+                        return Some(Ok(delivery));
+                    }
+                }
+                Item::Failed(error) => return Some(Err(error)),
+                Item::Broken { of, broken } => {
+                    let kind = ErrorKind::Corrupt { offset: broken.offsets.start, cause: Arc::new(broken.error) };
+                    self.broken.insert(of.clone(), broken.offsets);
+                    return Some(Err(Error::new(kind).of(FetchRequest::NAME).at(of)));
+                }
+            }
+        }
+    }
+
+    /// Goes on after a batch that could not be read, and says which offsets are passed over by that; `None` if no such
+    /// batch of the partition was told of.
+    pub async fn skip_broken(&mut self, of: &TopicPartition) -> Option<Range<Offset>> {
+        let offsets = self.broken.remove(of)?;
+        tracing::warn!(partition = %of, from = offsets.start, to = offsets.end, "a batch that cannot be read is passed over");
+        let request = fetcher::Request::Skip { of: of.clone(), past: offsets.end };
+        self.fetcher.send(request).await.ok().map(|()| offsets)
+    }
+
+    /// The partitions that are held at present.
+    pub fn assignment(&self) -> Vec<Assigned> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let assigned = held.iter().map(|(of, tenure)| {
+            let (finished, delivered) = tenure.position().unzip();
+            Assigned { topic_partition: of.clone(), finished: finished.map(|mark| mark.offset), delivered }
+        });
+        assigned.collect()
+    }
+
+    /// Commits what is finished, now.
+    pub async fn commit(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Commit(reply)).await.map_err(|_| Error::closed())?;
+        answer.await.map_err(|_| Error::closed())?
+    }
+
+    pub fn stats(&self) -> ConsumerStats {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        ConsumerStats {
+            memory_used: self.memory.used(),
+            memory_limit: self.memory.limit(),
+            partitions: held.len(),
+            outstanding: held.values().map(|tenure| tenure.outstanding()).sum(),
+        }
+    }
+
+    /// Gives out nothing more, waits for what is out, commits, and leaves the group, so that others take over at once.
+    /// When `grace` is over, the rest is left undone: its records are read again by others.
+    pub async fn close(&mut self, grace: Duration) -> Result<(), Error> {
+        // It does not accept a second command before the first, so the task is gone or listens.
+        let _ = self.commands.send(Command::Close).await;
+        let Some(membership) = &mut self.membership else { return Ok(()) };
+        let ended = timeout(grace, &mut *membership).await;
+        if ended.is_err() {
+            membership.abort();
+        }
+        self.membership = None;
+        self.items.close();
+        while self.items.try_recv().is_ok() {}
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(panicked)) => Err(Error::protocol(panicked)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout(grace))),
+        }
+    }
+}

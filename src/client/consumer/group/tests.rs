@@ -269,10 +269,13 @@ struct Coordinator {
     generation: i32,
     phase: Phase,
     /// What each member said it owns, once it has joined this rebalance.
-    members: BTreeMap<Str, Option<(BTreeSet<TopicPartition>, Option<i32>)>>,
+    members: BTreeMap<Str, Option<Claim>>,
     parts: BTreeMap<Str, Vec<TopicPartition>>,
     ids: u32,
 }
+
+/// What is owned, and since which generation.
+type Claim = (BTreeSet<TopicPartition>, Option<i32>);
 
 #[derive(Debug, Default, PartialEq)]
 enum Phase {

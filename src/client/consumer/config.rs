@@ -1,0 +1,151 @@
+//! How to consume. The defaults are the Java client's, but for the three that its users most often change: one rebalance
+//! moves only what must move (cooperative-sticky), heartbeats are frequent enough that a member that leaves is replaced
+//! within a second, and memory is bounded as a whole.
+
+use std::time::Duration;
+
+use super::assignor::Assignor;
+use crate::client::admin::IsolationLevel;
+use crate::client::error::Error;
+use crate::protocol::types::Topic;
+
+/// Where to begin in a partition of which the group has committed nothing, or whose committed offset is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OffsetReset {
+    /// At the first record there is.
+    Earliest,
+    /// After the last record there is.
+    #[default]
+    Latest,
+    /// Nowhere: it is an error, and the partition is not read.
+    None,
+}
+
+/// See the fields; [`Default`] is a good start, with `group_id` and `topics` filled in.
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    pub group_id: String,
+    /// A topic that does not exist is waited for.
+    pub topics: Vec<Topic>,
+    pub auto_offset_reset: OffsetReset,
+    pub isolation_level: IsolationLevel,
+    /// In order of preference. Members keep their partitions through a rebalance only if every assignor here is
+    /// cooperative; to change from one kind to the other without stopping the group, offer both for a while (KIP-429).
+    pub assignors: Vec<Assignor>,
+    /// Makes this a static member (KIP-345): it may be away for up to the session timeout without a rebalance, and does
+    /// not leave the group when it is closed.
+    pub instance_id: Option<String>,
+    /// A member that the coordinator has not heard of for so long is out of the group.
+    pub session_timeout: Duration,
+    pub heartbeat_interval: Duration,
+    /// An application that does not ask for records for so long leaves the group, until it asks again. It is also how
+    /// long the group waits for its members in a rebalance.
+    pub max_poll_interval: Duration,
+    /// How often finished offsets are committed, beside every revocation and the end.
+    pub commit_interval: Duration,
+    /// How long partitions that are revoked wait for what the application holds of them; at most half the session
+    /// timeout counts.
+    pub drain_timeout: Duration,
+    /// Brokers hold an answer back until they have `fetch_min_bytes`, or for so long.
+    pub fetch_max_wait: Duration,
+    pub fetch_min_bytes: usize,
+    /// For one answer of one broker.
+    pub fetch_max_bytes: usize,
+    /// For one partition in one answer. One batch is always given whole, however large.
+    pub partition_max_bytes: usize,
+    /// Everything that was fetched and is not finished yet, unpacked. When full, no more is asked for.
+    pub memory_bytes: usize,
+    /// Whether the checksum of each batch is verified.
+    pub check_crcs: bool,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            group_id: String::new(),
+            topics: Vec::new(),
+            auto_offset_reset: OffsetReset::default(),
+            isolation_level: IsolationLevel::default(),
+            assignors: vec![Assignor::CooperativeSticky],
+            instance_id: None,
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_millis(500),
+            max_poll_interval: Duration::from_secs(300),
+            commit_interval: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(20),
+            fetch_max_wait: Duration::from_millis(500),
+            fetch_min_bytes: 1,
+            fetch_max_bytes: 8 << 20,
+            partition_max_bytes: 1 << 20,
+            memory_bytes: 32 << 20,
+            check_crcs: true,
+        }
+    }
+}
+
+impl ConsumerConfig {
+    /// Every mistake at once.
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        let limits = [
+            ("session_timeout", self.session_timeout),
+            ("heartbeat_interval", self.heartbeat_interval),
+            ("max_poll_interval", self.max_poll_interval),
+            ("commit_interval", self.commit_interval),
+        ];
+        let mut wrong: Vec<String> = limits
+            .iter()
+            .filter(|(_, limit)| limit.is_zero() || limit.as_millis() > i32::MAX as u128)
+            .map(|(name, limit)| format!("{name} is {limit:?}"))
+            .collect();
+        let mut unless = |right: bool, what: &str| {
+            if !right {
+                wrong.push(what.to_owned());
+            }
+        };
+        unless(!self.group_id.is_empty(), "group_id is empty");
+        unless(!self.topics.is_empty(), "no topics");
+        unless(!self.assignors.is_empty(), "no assignors");
+        unless(self.heartbeat_interval < self.session_timeout, "heartbeat_interval is not below session_timeout");
+        unless(self.fetch_max_bytes > 0 && self.partition_max_bytes > 0, "nothing may be fetched");
+        unless(self.memory_bytes >= self.partition_max_bytes, "memory_bytes is below partition_max_bytes");
+        if wrong.is_empty() { Ok(()) } else { Err(Error::config(format!("consumer: {}", wrong.join("; ")))) }
+    }
+
+    /// Whether partitions are kept through a rebalance.
+    pub(super) fn is_cooperative(&self) -> bool {
+        self.assignors.iter().all(|assignor| assignor.is_cooperative())
+    }
+
+    pub(super) fn drain_limit(&self) -> Duration {
+        self.drain_timeout.min(self.session_timeout / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let check = |config: ConsumerConfig, expect: &str| {
+            let said = config.validate().err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said, expect);
+        };
+        let good = || ConsumerConfig { group_id: "g".into(), topics: vec!["t".into()], ..Default::default() };
+        check(good(), "");
+        check(ConsumerConfig::default(), "consumer: group_id is empty; no topics");
+        let short = ConsumerConfig { session_timeout: Duration::from_millis(500), memory_bytes: 1, ..good() };
+        check(
+            short,
+            "consumer: heartbeat_interval is not below session_timeout; memory_bytes is below partition_max_bytes",
+        );
+        check(ConsumerConfig { commit_interval: Duration::ZERO, ..good() }, "consumer: commit_interval is 0ns");
+    }
+
+    #[test]
+    fn partitions_are_kept_only_if_every_assignor_can() {
+        let with = |assignors: &[Assignor]| ConsumerConfig { assignors: assignors.to_vec(), ..Default::default() };
+        assert!(with(&[Assignor::CooperativeSticky]).is_cooperative());
+        assert!(!with(&[Assignor::CooperativeSticky, Assignor::Range]).is_cooperative());
+    }
+}

@@ -1,0 +1,85 @@
+//! Where the fetcher is in one partition. A cursor has one owner at a time: the fetcher while it is on its way, or the
+//! reader of the broker that leads the partition.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::progress::Mark;
+use super::session::Ask;
+use super::tenure::Tenure;
+use crate::client::metadata::Leader;
+use crate::protocol::types::{Offset, TopicId, TopicPartition};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cursor {
+    pub tenure: Arc<Tenure>,
+    /// The next offset to fetch, and the epoch of the record before it.
+    pub place: Place,
+    pub topic_id: Option<TopicId>,
+    /// Who was last known to lead the partition.
+    pub leader: Option<Leader>,
+    /// Not asked for before this time.
+    pub not_before: Option<Instant>,
+    /// The offset that is being asked for.
+    pub asked: Option<Offset>,
+    /// At a batch that cannot be read, until the application decides.
+    pub parked: bool,
+    /// Moves in a row that have come to nothing.
+    pub failures: u32,
+}
+
+/// Where to go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    At(Mark),
+    /// Nothing is committed.
+    Uncommitted,
+    /// The committed offset, or the one last read, is not there any more.
+    Gone(Offset),
+    /// The topic was deleted and made again: all there is is new.
+    NewTopic,
+}
+
+impl Cursor {
+    pub fn new(tenure: Arc<Tenure>, committed: Option<Mark>) -> Self {
+        Self {
+            tenure,
+            place: committed.map_or(Place::Uncommitted, Place::At),
+            topic_id: None,
+            leader: None,
+            not_before: None,
+            asked: None,
+            parked: false,
+            failures: 0,
+        }
+    }
+
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.tenure.topic_partition
+    }
+
+    pub fn position(&self) -> Option<Offset> {
+        match self.place {
+            Place::At(mark) => Some(mark.offset),
+            _ => None,
+        }
+    }
+
+    /// Goes on after a batch that cannot be read, if that is where it stands.
+    pub fn skip_to(&mut self, past: Offset) {
+        if self.parked && self.position().is_some_and(|position| position < past) {
+            self.parked = false;
+            self.place = Place::At(Mark { offset: past, leader_epoch: None });
+        }
+    }
+
+    /// What to ask the leader for; `None` if it is not to be asked now.
+    pub fn ask(&self, now: Instant, max_bytes: usize) -> Option<Ask> {
+        let waits = self.parked || self.not_before.is_some_and(|at| now < at) || !self.tenure.has_room();
+        let offset = self.position().filter(|_| !waits)?;
+        let leader_epoch = self.leader.and_then(|leader| leader.epoch);
+        Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes })
+    }
+}

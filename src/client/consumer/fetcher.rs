@@ -1,0 +1,132 @@
+//! Brings every partition that is held to the [`reader`](super::reader) of the broker that leads it, and there again when
+//! it has moved. The one owner of cursors that are on their way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::cursor::Cursor;
+use super::placing::{self, Placed};
+use super::progress::Mark;
+use super::reader::{Order, Reader, Shared};
+use super::tenure::Tenure;
+use crate::protocol::types::{BrokerId, Offset, TopicPartition};
+
+/// What the fetcher is told. What is revoked or lost it learns from the tenures.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Read these from what is committed.
+    Take(Vec<(Arc<Tenure>, Option<Mark>)>),
+    /// Go on after a broken batch.
+    Skip { of: TopicPartition, past: Offset },
+}
+
+pub(super) struct Fetcher {
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    back: mpsc::UnboundedSender<Cursor>,
+    returned: mpsc::UnboundedReceiver<Cursor>,
+    readers: HashMap<BrokerId, mpsc::UnboundedSender<Order>>,
+    /// Dropped, and so ended, with the fetcher.
+    tasks: JoinSet<()>,
+    placing: JoinSet<Vec<Placed>>,
+    /// Decisions to go on, for cursors that are on their way when they are made.
+    skips: HashMap<TopicPartition, Offset>,
+}
+
+impl Fetcher {
+    pub fn new(shared: Arc<Shared>, requests: mpsc::Receiver<Request>) -> Self {
+        let (back, returned) = mpsc::unbounded_channel();
+        Self {
+            shared,
+            requests,
+            back,
+            returned,
+            readers: HashMap::new(),
+            tasks: JoinSet::new(),
+            placing: JoinSet::new(),
+            skips: HashMap::new(),
+        }
+    }
+
+    /// Until the membership is over or the consumer is gone.
+    pub async fn run(mut self) {
+        let items = self.shared.items.clone();
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => self.obey(request),
+                    None => return,
+                },
+                Some(cursor) = self.returned.recv() => self.take_back(cursor),
+                Some(placed) = self.placing.join_next() => self.hand_over(placed.unwrap_or_default()),
+                Some(_) = self.tasks.join_next() => {}
+                () = items.closed() => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Take(tenures) => {
+                let cursors = tenures.into_iter().map(|(tenure, committed)| Cursor::new(tenure, committed));
+                let cursors: Vec<Cursor> = cursors.collect();
+                for cursor in &cursors {
+                    self.skips.remove(cursor.topic_partition());
+                }
+                self.place(cursors);
+            }
+            Request::Skip { of, past } => {
+                for reader in self.readers.values() {
+                    let _ = reader.send(Order::Skip { of: of.clone(), past });
+                }
+                self.skips.insert(of, past);
+            }
+        }
+    }
+
+    /// With all the others that come back for the same reason.
+    fn take_back(&mut self, cursor: Cursor) {
+        let mut cursors = vec![cursor];
+        while let Ok(cursor) = self.returned.try_recv() {
+            cursors.push(cursor);
+        }
+        self.place(cursors);
+    }
+
+    fn place(&mut self, cursors: Vec<Cursor>) {
+        let shared = Arc::clone(&self.shared);
+        self.placing.spawn(async move { placing::place(&shared, cursors).await });
+    }
+
+    fn hand_over(&mut self, placed: Vec<Placed>) {
+        let mut homeless = Vec::new();
+        for mut placed in placed {
+            if let Some(past) = self.skips.get(placed.cursor.topic_partition()) {
+                placed.cursor.skip_to(*past);
+            }
+            match placed.broker {
+                Some(broker) => self.send(broker, placed.cursor),
+                None => homeless.push(placed.cursor),
+            }
+        }
+        if !homeless.is_empty() {
+            self.place(homeless);
+        }
+    }
+
+    fn send(&mut self, broker: BrokerId, cursor: Cursor) {
+        let reader = self.readers.entry(broker).or_insert_with(|| {
+            let (orders, receiver) = mpsc::unbounded_channel();
+            self.tasks.spawn(Reader::new(broker, Arc::clone(&self.shared), receiver, self.back.clone()).run());
+            orders
+        });
+        if let Err(mpsc::error::SendError(Order::Take(cursor))) = reader.send(Order::Take(cursor)) {
+            // Its task has ended, by a panic: a new one takes over.
+            self.readers.remove(&broker);
+            self.place(vec![cursor]);
+        }
+    }
+}

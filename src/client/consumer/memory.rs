@@ -1,0 +1,153 @@
+//! The one bound on what a consumer holds: bytes that were fetched and are not finished.
+//!
+//! Readers take room *before* they ask a broker, so the bound holds for what is on its way as well. Two things may exceed
+//! it, each by what one answer holds: a batch that is larger than was asked for (brokers give the first one whole, so
+//! that nobody gets stuck, KIP-74), and compressed batches, whose size is only known once they are unpacked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+
+/// Bytes in use, of so many.
+#[derive(Debug)]
+pub struct Memory {
+    limit: usize,
+    used: AtomicUsize,
+    /// Partitions that are being read; each has an equal share.
+    partitions: AtomicUsize,
+    freed: watch::Sender<()>,
+}
+
+/// Some of the memory; given back when dropped.
+#[derive(Debug)]
+pub struct Grant {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Memory {
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            partitions: AtomicUsize::new(0),
+            freed: watch::Sender::new(()),
+        })
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Takes so many bytes, whether there is room or not.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Grant {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        Grant { memory: Arc::clone(self), bytes }
+    }
+
+    /// Takes up to `most`, if there is room for `least`.
+    pub fn try_take(self: &Arc<Self>, least: usize, most: usize) -> Option<Grant> {
+        let least = least.min(self.limit);
+        let mut bytes = 0;
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            bytes = self.limit.saturating_sub(used).min(most.max(least));
+            (bytes >= least).then_some(used + bytes)
+        });
+        taken.ok().map(|_| Grant { memory: Arc::clone(self), bytes })
+    }
+
+    /// Told whenever memory is given back.
+    pub fn freed(&self) -> watch::Receiver<()> {
+        self.freed.subscribe()
+    }
+
+    /// How much one partition may hold before it is asked for no more, so that one that is stuck leaves room for the
+    /// others.
+    pub fn share(&self) -> usize {
+        self.limit / 2 / self.partitions.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(super) fn add_partition(&self) {
+        self.partitions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_partition(&self) {
+        self.partitions.fetch_sub(1, Ordering::Relaxed);
+        self.freed.send_replace(());
+    }
+}
+
+impl Grant {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps no more than so many.
+    pub fn keep(&mut self, bytes: usize) {
+        drop(self.split(self.bytes.saturating_sub(bytes)));
+    }
+
+    /// A grant of its own for so many of these bytes; what is missing is taken, whether there is room or not.
+    pub fn split(&mut self, bytes: usize) -> Grant {
+        let mine = bytes.min(self.bytes);
+        let mut part = self.memory.take(bytes - mine);
+        self.bytes -= mine;
+        part.bytes += mine;
+        part
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.memory.freed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_taken_and_given_back() {
+        let memory = Memory::new(100);
+        let first = memory.try_take(10, 80).map(|grant| (grant.bytes(), grant));
+        assert_eq!(first.as_ref().map(|first| first.0), Some(80));
+        assert!(memory.try_take(30, 80).is_none(), "20 are left");
+        let rest = memory.try_take(10, 80).expect("some are left");
+        assert_eq!((rest.bytes(), memory.limit() - memory.used()), (20, 0));
+        let mut rest = rest;
+        let (part, more) = (rest.split(15), rest.split(15));
+        assert_eq!((part.bytes(), more.bytes(), rest.bytes(), memory.used()), (15, 15, 0, 110));
+        drop((part, rest));
+        let mut rest = more;
+        rest.keep(5);
+        drop(rest.split(0));
+        assert_eq!(memory.used(), 85);
+        let rest = memory.try_take(1, 100).map(|more| (more, rest)).expect("15 are left");
+        let beyond = memory.take(50);
+        assert_eq!(memory.used(), 150);
+        let freed = memory.freed();
+        drop((first, beyond));
+        assert_eq!((memory.limit() - memory.used(), freed.has_changed().ok()), (80, Some(true)));
+        assert_eq!(memory.try_take(1000, 2000).map(|grant| grant.bytes()), None, "waits for all of it");
+        drop(rest);
+        assert_eq!(memory.try_take(1000, 2000).map(|grant| grant.bytes()), Some(100), "never waits for more than all");
+    }
+
+    #[test]
+    fn partitions_share_half_of_it() {
+        let memory = Memory::new(1000);
+        assert_eq!(memory.share(), 500);
+        (0..4).for_each(|_| memory.add_partition());
+        assert_eq!(memory.share(), 125);
+        memory.remove_partition();
+        memory.remove_partition();
+        assert_eq!(memory.share(), 250);
+    }
+}

@@ -1,0 +1,223 @@
+//! Where a partition is to be read, and from what offset: one try for some cursors.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio::time::sleep;
+
+use super::config::OffsetReset;
+use super::cursor::{Cursor, Place};
+use super::delivery::Fetched;
+use super::progress::Mark;
+use super::reader::{Item, Shared};
+use super::scan::Chunk;
+use crate::client::admin::{Admin, OffsetSpec};
+use crate::client::cluster::{To, Topics};
+use crate::client::error::Error;
+use crate::client::lane::Lane;
+use crate::client::metadata::{Leader, Metadata};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::{
+    OffsetForLeaderEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use crate::protocol::types::{BrokerId, Offset, Topic, TopicPartition};
+
+/// A cursor, and the broker that it goes to; without one it is tried again.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub cursor: Cursor,
+    pub broker: Option<BrokerId>,
+}
+
+/// Finds leaders and offsets. Cursors of partitions that are no longer held, or that cannot be read by the rules that were
+/// given, are dropped.
+pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Placed> {
+    let known = learn(shared, &cursors).await;
+    cursors.retain(|cursor| !cursor.tenure.has_ended());
+    for cursor in &mut cursors {
+        notice_new_topic(cursor, &known);
+    }
+    let (led, mut waiting): (Vec<_>, Vec<_>) =
+        cursors.into_iter().partition(|cursor| known.leader(cursor.topic_partition()).is_some());
+    for cursor in &mut waiting {
+        cursor.failures += 1;
+    }
+    let mut placed: Vec<Placed> = waiting.into_iter().map(|cursor| Placed { cursor, broker: None }).collect();
+    let led = validate(shared, led, &known).await;
+    placed.extend(resolve(shared, led).await.into_iter().map(|(mut cursor, ready)| {
+        let leader = known.leader(cursor.topic_partition()).filter(|_| ready);
+        cursor.failures += u32::from(!ready);
+        cursor.leader = leader.or(cursor.leader);
+        Placed { cursor, broker: leader.map(|leader| leader.broker) }
+    }));
+    placed
+}
+
+/// What is known of the topics; after a failure it is learned anew, with a growing pause before it.
+async fn learn(shared: &Shared, cursors: &[Cursor]) -> std::sync::Arc<Metadata> {
+    let failures = cursors.iter().map(|cursor| cursor.failures).max().unwrap_or(0);
+    let known = shared.cluster.metadata();
+    let unknown = cursors.iter().any(|cursor| known.leader(cursor.topic_partition()).is_none());
+    if failures == 0 && !unknown {
+        return known;
+    }
+    if failures > 1 {
+        sleep(shared.cluster.retry_backoff().wait(failures - 1)).await;
+    }
+    let mut topics: Vec<Topic> = cursors.iter().map(|cursor| cursor.topic_partition().topic.clone()).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    match shared.cluster.refresh(Topics::Follow(topics)).await {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::debug!(%error, "the cluster cannot be learned anew at present");
+            shared.cluster.metadata()
+        }
+    }
+}
+
+/// A topic that was deleted and made again has another id (KIP-516), and offsets of the old one mean nothing.
+fn notice_new_topic(cursor: &mut Cursor, known: &Metadata) {
+    let of = cursor.topic_partition();
+    let Some(id) = known.topic_id(&of.topic) else { return };
+    if cursor.topic_id.is_some_and(|before| before != id) {
+        tracing::warn!(partition = %of, position = cursor.position(), "the topic was deleted and made again; reading it from its start");
+        cursor.place = Place::NewTopic;
+        cursor.leader = None;
+        cursor.parked = false;
+    }
+    cursor.topic_id = Some(id);
+}
+
+/// Gives cursors without an offset one. Says which may go to their leader.
+async fn resolve(shared: &Shared, cursors: Vec<Cursor>) -> Vec<(Cursor, bool)> {
+    let mut done = Vec::with_capacity(cursors.len());
+    let mut wanted: HashMap<OffsetReset, Vec<Cursor>> = HashMap::new();
+    for cursor in cursors {
+        match cursor.place {
+            Place::At(_) => done.push((cursor, true)),
+            Place::NewTopic => wanted.entry(OffsetReset::Earliest).or_default().push(cursor),
+            _ => wanted.entry(shared.config.auto_offset_reset).or_default().push(cursor),
+        }
+    }
+    for (reset, cursors) in wanted {
+        match reset {
+            OffsetReset::None => refuse(shared, cursors).await,
+            OffsetReset::Earliest => done.extend(reset_to(shared, cursors, OffsetSpec::Earliest).await),
+            OffsetReset::Latest => done.extend(reset_to(shared, cursors, OffsetSpec::Latest).await),
+        }
+    }
+    done
+}
+
+/// The rule is to begin nowhere.
+async fn refuse(shared: &Shared, cursors: Vec<Cursor>) {
+    for cursor in cursors {
+        let why = match cursor.place {
+            Place::Gone(offset) => format!("offset {offset} is not there any more"),
+            _ => "the group has committed no offset".to_owned(),
+        };
+        let what = format!("{why}, and auto_offset_reset is none; the partition is not read");
+        let error = Error::config(what).at(cursor.topic_partition().clone());
+        let _ = shared.items.send(Item::Failed(error)).await;
+    }
+}
+
+async fn reset_to(shared: &Shared, cursors: Vec<Cursor>, spec: OffsetSpec) -> Vec<(Cursor, bool)> {
+    let partitions: Vec<TopicPartition> = cursors.iter().map(|cursor| cursor.topic_partition().clone()).collect();
+    let admin = Admin::new(shared.cluster.clone());
+    let found = admin.list_offsets(spec, &partitions, shared.config.isolation_level).await;
+    let mut found = found.inspect_err(|error| tracing::debug!(%error, "offsets cannot be had")).unwrap_or_default();
+    let mut done = Vec::with_capacity(cursors.len());
+    for mut cursor in cursors {
+        let ready = match found.remove(cursor.topic_partition()) {
+            Some(Ok(listed)) => match listed.offset {
+                Some(offset) => begin(shared, &mut cursor, Mark { offset, leader_epoch: listed.leader_epoch }).await,
+                None => false,
+            },
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an offset cannot be had");
+                false
+            }
+            None => false,
+        };
+        done.push((cursor, ready));
+    }
+    done
+}
+
+/// Reads from here, and lets the progress know, so that the group is told even if no record ever comes.
+async fn begin(shared: &Shared, cursor: &mut Cursor, mark: Mark) -> bool {
+    if let Place::Gone(offset) = cursor.place {
+        let partition = cursor.topic_partition();
+        tracing::warn!(%partition, from = offset, to = mark.offset, "the offset is out of range; reset by auto_offset_reset");
+    }
+    cursor.place = Place::At(mark);
+    let weight = cursor.tenure.weigh(shared.memory.take(0));
+    let fetched = Fetched { chunk: Chunk::empty(mark.offset, mark), high_watermark: None, weight };
+    shared.items.send(Item::Fetched(fetched)).await.is_ok()
+}
+
+/// Whether the new leader's log agrees with what was read (KIP-320): after an unclean election it may have been cut, and
+/// other records may stand where ours stood. Cursors that cannot be told keep their place.
+async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> Vec<Cursor> {
+    let mut by_leader: BTreeMap<BrokerId, Vec<(Cursor, Leader, Mark)>> = BTreeMap::new();
+    let mut done = Vec::with_capacity(cursors.len());
+    for cursor in cursors {
+        let leader = known.leader(cursor.topic_partition());
+        match (leader, cursor.leader, cursor.place) {
+            (Some(now), Some(before), Place::At(mark)) if now.epoch > before.epoch && mark.leader_epoch.is_some() => {
+                by_leader.entry(now.broker).or_default().push((cursor, now, mark));
+            }
+            _ => done.push(cursor),
+        }
+    }
+    for (broker, cursors) in by_leader {
+        let ends = ask_ends(shared, broker, &cursors).await;
+        for (mut cursor, _, mark) in cursors {
+            if let Some(end) = ends.get(cursor.topic_partition()).copied().filter(|end| *end < mark.offset) {
+                let partition = cursor.topic_partition();
+                tracing::warn!(%partition, read = mark.offset, end, "the log was cut below what was read; reading again from its end");
+                let place = Mark { offset: end, leader_epoch: None };
+                begin(shared, &mut cursor, place).await;
+            }
+            done.push(cursor);
+        }
+    }
+    done
+}
+
+async fn ask_ends(
+    shared: &Shared,
+    broker: BrokerId,
+    cursors: &[(Cursor, Leader, Mark)],
+) -> HashMap<TopicPartition, Offset> {
+    let mut topics: BTreeMap<&Topic, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
+    for (cursor, leader, mark) in cursors {
+        let of = cursor.topic_partition();
+        topics.entry(&of.topic).or_default().push(OffsetForLeaderPartition {
+            partition: of.partition,
+            current_leader_epoch: leader.epoch.unwrap_or(-1),
+            leader_epoch: mark.leader_epoch.unwrap_or(-1),
+        });
+    }
+    let topics = topics.into_iter().map(|(topic, partitions)| OffsetForLeaderTopic { topic: topic.into(), partitions });
+    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.collect() };
+    let deadline = shared.cluster.config().request_timeout;
+    match shared.cluster.call(To::Broker(broker), Lane::General, request, deadline).await {
+        Ok(answer) => {
+            let topics = answer.body.topics.into_iter().map(|topic| (Topic::from(&topic.topic), topic.partitions));
+            let ends = topics.flat_map(|(topic, ends)| ends.into_iter().map(move |end| (topic.clone(), end)));
+            ends.filter_map(|(topic, end)| Some((TopicPartition::new(topic, end.partition), known_end(&end)?)))
+                .collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a new leader does not say where its epochs end");
+            HashMap::new()
+        }
+    }
+}
+
+/// The end of the epoch in the leader's log, if it knows one.
+fn known_end(end: &OffsetForLeaderEndOffset) -> Option<Offset> {
+    ErrorCode(end.error_code).is_ok().then_some(end.end_offset).filter(|offset| *offset >= 0)
+}

@@ -1,0 +1,412 @@
+//! What is asked of one broker: a task with one fetch in flight, over one session.
+//!
+//! While the records of one answer are checked and handed on, the next request is already on its way: where the next one
+//! begins is known from the batch headers alone. If a batch then proves to be broken, what the next answer says of that
+//! partition is dropped.
+//!
+//! A cursor that this broker can no longer serve goes back to the [`fetcher`](super::fetcher), after all that was read of
+//! it has been handed on; so a partition's records stay in order across brokers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::config::ConsumerConfig;
+use super::cursor::{Cursor, Place};
+use super::delivery::Fetched;
+use super::memory::{Grant, Memory};
+use super::progress::Mark;
+use super::scan::{self, Broken};
+use super::session::{Asks, Session};
+use super::tenure::Weight;
+use super::wire;
+use crate::client::cluster::{Cluster, To};
+use crate::client::error::{Error, ErrorKind};
+use crate::client::lane::Lane;
+use crate::client::metadata::Leader;
+use crate::protocol::api::{Body, Versioned};
+use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::messages::{AbortedTransaction, FetchRequest, FetchResponse, PartitionData};
+use crate::protocol::types::{BrokerId, Offset, TopicPartition};
+
+/// What the broker waits for data at most while a partition is left out for want of memory: it may come back any time.
+const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
+/// A partition is left alone for so long after a failure that is not its broker's.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The same after a failure that somebody has to put right, such as a missing permission.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// A share of the memory smaller than this is not worth a request of its own.
+const ASK_BYTES_MIN: usize = 16 << 10;
+/// A record set that is a smaller part of its frame than this is copied out, so that a partition that is slow does not
+/// keep the whole frame in memory.
+const FRAME_PART_MIN: usize = 8;
+
+/// What the application is told, in order.
+#[derive(Debug)]
+pub(super) enum Item {
+    Fetched(Fetched),
+    Failed(Error),
+    Broken { of: TopicPartition, broken: Broken },
+}
+
+/// What all readers of a consumer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub cluster: Cluster,
+    pub config: Arc<ConsumerConfig>,
+    pub memory: Arc<Memory>,
+    pub items: mpsc::Sender<Item>,
+    pub readers: AtomicUsize,
+}
+
+/// What a reader is told. The queue needs no bound of its own: a cursor is in one place at a time.
+#[derive(Debug)]
+pub(super) enum Order {
+    Take(Cursor),
+    /// The application has decided to go on after a broken batch.
+    Skip {
+        of: TopicPartition,
+        past: Offset,
+    },
+}
+
+pub(super) struct Reader {
+    broker: BrokerId,
+    shared: Arc<Shared>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// Cursors on their way to another broker.
+    back: mpsc::UnboundedSender<Cursor>,
+    cursors: BTreeMap<TopicPartition, Cursor>,
+    session: Session,
+    not_before: Option<Instant>,
+}
+
+/// A fetch on its way.
+struct Flight {
+    answer: AbortOnDropHandle<Result<Versioned<FetchResponse>, Error>>,
+    grant: Grant,
+}
+
+/// A record set that is still to be checked and handed on.
+struct Work {
+    of: TopicPartition,
+    start: Offset,
+    record_set: Bytes,
+    aborted: Vec<AbortedTransaction>,
+    high_watermark: Option<Offset>,
+    weight: Weight,
+}
+
+impl Reader {
+    pub fn new(
+        broker: BrokerId,
+        shared: Arc<Shared>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        back: mpsc::UnboundedSender<Cursor>,
+    ) -> Self {
+        shared.readers.fetch_add(1, Ordering::Relaxed);
+        Self { broker, shared, orders, back, cursors: BTreeMap::new(), session: Session::default(), not_before: None }
+    }
+
+    /// Until the fetcher or the consumer is gone.
+    pub async fn run(mut self) {
+        let (items, mut freed) = (self.shared.items.clone(), self.shared.memory.freed());
+        let mut flight = None;
+        loop {
+            freed.borrow_and_update();
+            while let Ok(order) = self.orders.try_recv() {
+                self.obey(order);
+            }
+            self.cursors.retain(|_, cursor| !cursor.tenure.has_ended());
+            if flight.is_none() {
+                flight = self.ask();
+            }
+            let wake = self.wakes_at();
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                answer = answer(&mut flight), if flight.is_some() => flight = self.answered(answer).await,
+                _ = freed.changed(), if flight.is_none() => {}
+                () = until(wake), if flight.is_none() => {}
+                () = items.closed() => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Take(cursor) => {
+                self.cursors.insert(cursor.topic_partition().clone(), cursor);
+            }
+            Order::Skip { of, past } => {
+                if let Some(cursor) = self.cursors.get_mut(&of) {
+                    cursor.skip_to(past);
+                }
+            }
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let waits = self.cursors.values().filter_map(|cursor| cursor.not_before).chain(self.not_before);
+        waits.filter(|at| *at > now).min()
+    }
+
+    /// Sends the next request, if there is anything to ask for, and memory for it.
+    fn ask(&mut self) -> Option<Flight> {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        let memory = &self.shared.memory;
+        let each = self.shared.config.partition_max_bytes.min((2 * memory.share()).max(ASK_BYTES_MIN));
+        let ask = |cursor: &Cursor| Some((cursor.topic_partition().clone(), cursor.ask(now, each)?));
+        let wanted: Asks = self.cursors.values().filter_map(ask).collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        // Every reader may have one request out and the records of another in hand, and none takes another's part.
+        let part = memory.limit() / (self.shared.readers.load(Ordering::Relaxed) + 1);
+        let most = self.shared.config.fetch_max_bytes.min(part).min(each * wanted.len());
+        let grant = memory.try_take(each.min(most), most)?;
+        for (of, cursor) in &mut self.cursors {
+            cursor.asked = wanted.get(of).map(|ask| ask.offset);
+        }
+        let request = self.request(&wanted, grant.bytes());
+        let (cluster, broker) = (self.shared.cluster.clone(), self.broker);
+        let deadline = self.shared.config.fetch_max_wait + cluster.config().request_timeout;
+        // In a task of its own, so that it is sent while this one works.
+        let call = async move { cluster.call(To::Broker(broker), Lane::Fetch, request, deadline).await };
+        Some(Flight { answer: AbortOnDropHandle::new(tokio::spawn(call)), grant })
+    }
+
+    fn request(&mut self, wanted: &Asks, max_bytes: usize) -> FetchRequest {
+        let config = &self.shared.config;
+        let full = self.cursors.values().any(|cursor| !cursor.tenure.has_room());
+        let wait = if full { config.fetch_max_wait.min(WAIT_WHILE_FULL) } else { config.fetch_max_wait };
+        let number = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+        let plan = self.session.plan(wanted);
+        let (topics, forgotten_topics_data) = wire::fetch(&plan);
+        FetchRequest {
+            max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: number(config.fetch_min_bytes),
+            max_bytes: number(max_bytes),
+            isolation_level: config.isolation_level.on_the_wire(),
+            session_id: plan.session_id,
+            session_epoch: plan.session_epoch,
+            topics,
+            forgotten_topics_data,
+            ..Default::default()
+        }
+    }
+
+    /// Takes an answer apart, sends the next request, and hands on what came.
+    async fn answered(&mut self, (answer, mut grant): (Result<FetchResponse, Error>, Grant)) -> Option<Flight> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.unanswered(&error);
+                return None;
+            }
+        };
+        if !self.session_answered(&answer) {
+            return None;
+        }
+        let total: usize = answer.responses.iter().flat_map(|topic| &topic.partitions).map(data_bytes).sum();
+        grant.keep(total);
+        let (work, leaving) = self.sort(answer, total, &mut grant);
+        drop(grant);
+        for (of, cursor) in &mut self.cursors {
+            if cursor.asked.is_some() && !leaving.contains(of) {
+                cursor.failures = 0;
+            }
+        }
+        let next = self.ask();
+        for work in work {
+            self.hand_on(work).await;
+        }
+        for of in leaving {
+            if let Some(cursor) = self.cursors.remove(&of) {
+                self.give_back(cursor);
+            }
+        }
+        next
+    }
+
+    /// The broker is gone, or the connection to it. Whoever leads now is found anew.
+    fn unanswered(&mut self, error: &Error) {
+        tracing::debug!(%error, "a fetch has failed");
+        self.session.unanswered();
+        for (_, cursor) in std::mem::take(&mut self.cursors) {
+            self.give_back(cursor);
+        }
+    }
+
+    fn give_back(&self, mut cursor: Cursor) {
+        cursor.failures += 1;
+        cursor.not_before = None;
+        // If the fetcher is gone, so is the consumer.
+        let _ = self.back.send(cursor);
+    }
+
+    /// Whether the answer is about partitions, rather than a refusal of the session.
+    fn session_answered(&mut self, answer: &FetchResponse) -> bool {
+        let code = ErrorCode(answer.error_code);
+        if code.is_ok() {
+            self.session.answered(answer.session_id);
+            return true;
+        }
+        let is_session = code.class() == Class::Retry;
+        self.session.refused();
+        if !is_session {
+            tracing::warn!(broker = self.broker, %code, "the broker refuses to be read from");
+            self.not_before = Some(Instant::now() + PAUSE);
+        }
+        false
+    }
+
+    /// What there is to hand on, and the cursors that must go elsewhere.
+    fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
+        let known = self.shared.cluster.metadata();
+        let (mut work, mut leaving) = (Vec::new(), Vec::new());
+        for topic in answer.responses {
+            let Some(name) = wire::named(&topic.topic, &topic.topic_id, &known) else { continue };
+            for data in topic.partitions {
+                let of = TopicPartition { topic: name.clone(), partition: data.partition_index };
+                let Some(cursor) = self.cursors.get_mut(&of) else { continue };
+                let Some(position) = cursor.asked.filter(|asked| Some(*asked) == cursor.position() && !cursor.parked)
+                else {
+                    continue;
+                };
+                let code = ErrorCode(data.error_code);
+                if code.is_ok() {
+                    work.extend(found(cursor, of, position, data, total, grant));
+                } else if refused(&self.shared, self.broker, cursor, code, &data) {
+                    leaving.push(of);
+                }
+            }
+        }
+        (work, leaving)
+    }
+
+    async fn hand_on(&mut self, work: Work) {
+        let Work { of, start, record_set, aborted, high_watermark, weight } = work;
+        let memory = &self.shared.memory;
+        let rules =
+            scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max: self.shared.memory.limit() };
+        let tenure = Arc::clone(weight.tenure());
+        let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
+        // What is unpacked counts from now on, not what came.
+        let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();
+        drop(weight);
+        for (chunk, weight) in chunks.into_iter().zip(weights) {
+            let fetched = Fetched { chunk, high_watermark, weight };
+            // If the application is gone, so is this reader at its next turn.
+            let _ = self.shared.items.send(Item::Fetched(fetched)).await;
+        }
+        if let Some(broken) = broken {
+            if let Some(cursor) = self.cursors.get_mut(&of) {
+                cursor.parked = true;
+                cursor.place = Place::At(Mark { offset: broken.offsets.start, leader_epoch: None });
+            }
+            let _ = self.shared.items.send(Item::Broken { of, broken }).await;
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn answer(flight: &mut Option<Flight>) -> (Result<FetchResponse, Error>, Grant) {
+    let Some(out) = flight else { return std::future::pending().await };
+    let answer = match (&mut out.answer).await {
+        Ok(answer) => answer.map(|answer| answer.body),
+        Err(error) => Err(Error::protocol(error)),
+    };
+    match flight.take() {
+        Some(flight) => (answer, flight.grant),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn data_bytes(data: &PartitionData) -> usize {
+    data.records.as_ref().map_or(0, Bytes::len)
+}
+
+/// Moves the cursor behind what was found.
+fn found(
+    cursor: &mut Cursor,
+    of: TopicPartition,
+    start: Offset,
+    data: PartitionData,
+    total: usize,
+    grant: &mut Grant,
+) -> Option<Work> {
+    let mut record_set = data.records.filter(|records| !records.is_empty())?;
+    if let Some(end) = scan::end(&record_set, start) {
+        cursor.place = Place::At(end);
+    }
+    if record_set.len() * FRAME_PART_MIN < total {
+        record_set = Bytes::copy_from_slice(&record_set);
+    }
+    let weight = cursor.tenure.weigh(grant.split(record_set.len()));
+    let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
+    let aborted = data.aborted_transactions.unwrap_or_default();
+    Some(Work { of, start, record_set, aborted, high_watermark, weight })
+}
+
+/// What a broker's verdict on one partition means for its cursor; true if it must go elsewhere.
+fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCode, data: &PartitionData) -> bool {
+    let of = cursor.topic_partition().clone();
+    tracing::debug!(partition = %of, broker, %code, position = cursor.position(), "a fetch is refused");
+    let now = Instant::now();
+    match code.class() {
+        _ if code == ErrorCode::OFFSET_OUT_OF_RANGE => {
+            cursor.place = Place::Gone(cursor.position().unwrap_or_default());
+            true
+        }
+        // The broker has not heard of the epoch yet; it will.
+        _ if code == ErrorCode::UNKNOWN_LEADER_EPOCH => {
+            cursor.not_before = Some(now + PAUSE);
+            false
+        }
+        Class::RefreshMetadata | Class::FindCoordinator | Class::Rejoin => {
+            let (leader, epoch) = (data.current_leader.leader_id, data.current_leader.leader_epoch);
+            if leader >= 0 && epoch >= 0 {
+                shared.cluster.learn_leader(&of, Leader { broker: leader, epoch: Some(epoch) });
+            }
+            // It leaves once all that was read of it is handed on; until then it is not asked for.
+            cursor.not_before = Some(now + LONG_PAUSE);
+            true
+        }
+        Class::Retry | Class::Ok => {
+            cursor.not_before = Some(now + PAUSE);
+            false
+        }
+        Class::Fatal => {
+            cursor.not_before = Some(now + LONG_PAUSE);
+            let error = Error::new(ErrorKind::Broker(code, None)).of(FetchRequest::NAME).by(Some(broker), None).at(of);
+            // A full queue has enough to say already; this is said again after the pause.
+            let _ = shared.items.try_send(Item::Failed(error));
+            false
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One partition for as long as this member holds it: from being assigned until it is revoked or lost. Membership, the
+//! fetcher and every delivery share it, and it is where they meet: what is handed out after the end is handed out by
+//! nobody, and what is finished after it still counts for the last commit.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::memory::{Grant, Memory};
+use super::progress::{Mark, Offsets, Progress, RunId};
+use crate::protocol::types::{Offset, TopicPartition};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tenure {
+    pub topic_partition: TopicPartition,
+    pub memory: Arc<Memory>,
+    ended: AtomicBool,
+    /// Bytes that were fetched and are not finished.
+    bytes: AtomicUsize,
+    held: Mutex<Held>,
+    /// Told when, after the end, nobody holds a delivery any more.
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// `None` until it is known where to begin.
+    progress: Option<Progress>,
+    committed: Option<Mark>,
+}
+
+impl Tenure {
+    pub fn new(topic_partition: TopicPartition, memory: Arc<Memory>) -> Arc<Self> {
+        memory.add_partition();
+        Arc::new(Self {
+            topic_partition,
+            memory,
+            ended: AtomicBool::new(false),
+            bytes: AtomicUsize::new(0),
+            held: Mutex::default(),
+            drained: Notify::new(),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is known what the group has committed, if anything.
+    pub fn begin(&self, committed: Option<Mark>) {
+        let mut held = self.held();
+        held.progress = committed.map(Progress::new);
+        held.committed = committed;
+    }
+
+    /// Nothing is handed out from now on.
+    pub fn end(&self) {
+        let _held = self.held();
+        self.ended.store(true, Ordering::Release);
+        self.drained.notify_one();
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Records from `start` to `end` go to the application; `None` after the end. Without records there is no run.
+    pub fn deliver(&self, start: Offset, end: Mark, records: usize) -> Option<RunId> {
+        let mut held = self.held();
+        if self.has_ended() {
+            return None;
+        }
+        let progress = held.progress.get_or_insert_with(|| Progress::new(Mark { offset: start, leader_epoch: None }));
+        if records == 0 {
+            progress.skip(start, end);
+            return None;
+        }
+        Some(progress.deliver(start, end))
+    }
+
+    pub fn finish(&self, run: RunId) {
+        self.close(|progress| progress.finish(run));
+    }
+
+    pub fn finish_record(&self, run: RunId, offset: Offset, offsets: impl FnOnce() -> Offsets) -> bool {
+        let mut all = false;
+        self.close(|progress| all = progress.finish_record(run, offset, offsets));
+        all
+    }
+
+    pub fn abandon(&self, run: RunId) {
+        self.close(|progress| progress.abandon(run));
+    }
+
+    fn close(&self, run: impl FnOnce(&mut Progress)) {
+        let mut held = self.held();
+        let Some(progress) = &mut held.progress else { return };
+        run(progress);
+        if progress.outstanding() == 0 && self.has_ended() {
+            self.drained.notify_one();
+        }
+    }
+
+    pub fn outstanding(&self) -> usize {
+        self.held().progress.as_ref().map_or(0, Progress::outstanding)
+    }
+
+    /// Waits, after the end, until nobody holds a delivery that could still be finished.
+    pub async fn drained(&self) {
+        while self.outstanding() > 0 {
+            self.drained.notified().await;
+        }
+    }
+
+    /// What is finished and not committed yet.
+    pub fn to_commit(&self) -> Option<Mark> {
+        let held = self.held();
+        let mark = held.progress.as_ref()?.mark();
+        (held.committed.map(|committed| committed.offset) != Some(mark.offset)).then_some(mark)
+    }
+
+    pub fn committed(&self, mark: Mark) {
+        self.held().committed = Some(mark);
+    }
+
+    /// What is finished, and the end of what was handed out; `None` until it is known where to begin.
+    pub fn position(&self) -> Option<(Mark, Offset)> {
+        let held = self.held();
+        held.progress.as_ref().map(|progress| (progress.mark(), progress.delivered()))
+    }
+
+    /// Whether more may be fetched: it holds nothing, or less than its share.
+    pub fn has_room(&self) -> bool {
+        let bytes = self.bytes.load(Ordering::Acquire);
+        bytes == 0 || bytes < self.memory.share()
+    }
+
+    /// Counts memory to this partition for as long as it is held.
+    pub fn weigh(self: &Arc<Self>, grant: Grant) -> Weight {
+        self.bytes.fetch_add(grant.bytes(), Ordering::AcqRel);
+        Weight { tenure: Arc::clone(self), grant }
+    }
+}
+
+/// Memory that a partition holds.
+#[derive(Debug)]
+pub struct Weight {
+    tenure: Arc<Tenure>,
+    /// Given back after the partition's own count: who waits for memory is told by it.
+    grant: Grant,
+}
+
+impl Weight {
+    pub fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.tenure.bytes.fetch_sub(self.grant.bytes(), Ordering::AcqRel);
+    }
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.memory.remove_partition();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn mark(offset: Offset) -> Mark {
+        Mark { offset, leader_epoch: None }
+    }
+
+    #[test]
+    fn what_is_committed_is_what_is_finished_and_new() {
+        let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
+        assert_eq!(tenure.to_commit(), None, "nothing is known yet");
+        tenure.begin(Some(mark(5)));
+        assert_eq!(tenure.to_commit(), None, "the group knows that already");
+        let run = tenure.deliver(5, mark(9), 4).expect("it is held");
+        assert_eq!(tenure.to_commit(), None);
+        tenure.finish(run);
+        assert_eq!(tenure.to_commit(), Some(mark(9)));
+        tenure.committed(mark(9));
+        assert_eq!(tenure.to_commit(), None);
+        assert_eq!(tenure.deliver(9, mark(12), 0), None, "no records, no run");
+        assert_eq!(tenure.to_commit(), Some(mark(12)));
+    }
+
+    #[test]
+    fn where_a_group_without_a_commit_begins_is_committed() {
+        let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
+        tenure.begin(None);
+        tenure.deliver(70, mark(70), 0);
+        assert_eq!(tenure.to_commit(), Some(mark(70)));
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_handed_out_and_what_is_out_is_waited_for() {
+        let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
+        tenure.begin(Some(mark(0)));
+        let (first, second) = (tenure.deliver(0, mark(5), 5), tenure.deliver(5, mark(9), 4));
+        tenure.end();
+        assert_eq!(tenure.deliver(9, mark(12), 3), None);
+        assert_eq!(tenure.drained().now_or_never(), None);
+        tenure.finish(first.expect("before the end"));
+        assert_eq!(tenure.drained().now_or_never(), None);
+        tenure.abandon(second.expect("before the end"));
+        assert_eq!(tenure.drained().now_or_never(), Some(()));
+        assert_eq!(tenure.to_commit(), Some(mark(5)));
+    }
+}

@@ -1,0 +1,294 @@
+//! What the group and fetch requests say, made from what the consumer knows, and back. Pure. Topics go by name and by id
+//! (KIP-516), for whichever of the two the version in use has a place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::assignor::{Assignment, Assignor, Member};
+use super::config::ConsumerConfig;
+use super::group::{Fault, Joined};
+use super::progress::Mark;
+use super::session::Plan;
+use crate::client::error::Error;
+use crate::client::metadata::Metadata;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::group::{
+    ConsumerProtocolAssignment, ConsumerProtocolPartitions, ConsumerProtocolSubscription, VERSION, decode, encode,
+};
+use crate::protocol::message::EncodeError;
+use crate::protocol::messages::*;
+use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
+
+/// What a member of a consumer group calls its kind of group.
+pub const PROTOCOL_TYPE: Str = Str::from_static("consumer");
+
+/// Commits, by partition.
+pub type Marks = BTreeMap<TopicPartition, Mark>;
+
+/// By topic, in order.
+fn by_topic<'a, V>(
+    partitions: impl IntoIterator<Item = (&'a TopicPartition, V)>,
+) -> BTreeMap<&'a Topic, Vec<(i32, V)>> {
+    let mut topics: BTreeMap<&Topic, Vec<(i32, V)>> = BTreeMap::new();
+    for (of, value) in partitions {
+        topics.entry(&of.topic).or_default().push((of.partition, value));
+    }
+    topics
+}
+
+fn protocol_partitions<'a>(
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+) -> Vec<ConsumerProtocolPartitions> {
+    let topics = by_topic(partitions.into_iter().map(|of| (of, ())));
+    let numbers = |all: Vec<(i32, ())>| all.into_iter().map(|(partition, ())| partition).collect();
+    topics
+        .into_iter()
+        .map(|(topic, all)| ConsumerProtocolPartitions { topic: topic.into(), partitions: numbers(all) })
+        .collect()
+}
+
+fn topic_partitions(all: &[ConsumerProtocolPartitions]) -> impl Iterator<Item = TopicPartition> {
+    all.iter().flat_map(|of| {
+        let topic = Topic::from(&of.topic);
+        of.partitions.iter().map(move |partition| TopicPartition { topic: topic.clone(), partition: *partition })
+    })
+}
+
+/// What this member joins with. Eager members have given everything up by then.
+pub fn join(
+    config: &ConsumerConfig,
+    member_id: Str,
+    generation: Option<i32>,
+    owned: &BTreeSet<TopicPartition>,
+    reason: &'static str,
+) -> Result<JoinGroupRequest, EncodeError> {
+    let protocol = |assignor: &Assignor| {
+        let subscription = ConsumerProtocolSubscription {
+            topics: config.topics.iter().map(Str::from).collect(),
+            user_data: assignor.user_data(generation),
+            owned_partitions: protocol_partitions(owned),
+            generation_id: generation.unwrap_or(-1),
+            rack_id: None,
+        };
+        let metadata = encode(&subscription, VERSION)?;
+        Ok(JoinGroupRequestProtocol { name: Str::from_static(assignor.name()), metadata })
+    };
+    Ok(JoinGroupRequest {
+        group_id: config.group_id.as_str().into(),
+        session_timeout_ms: config.session_timeout.as_millis() as i32,
+        rebalance_timeout_ms: config.max_poll_interval.as_millis() as i32,
+        member_id,
+        group_instance_id: config.instance_id.as_deref().map(Str::from),
+        protocol_type: PROTOCOL_TYPE,
+        protocols: config.assignors.iter().map(protocol).collect::<Result<_, _>>()?,
+        reason: Some(Str::from_static(reason)),
+    })
+}
+
+/// What the leader is told of everybody; empty for all others, and for a leader that is to leave things as they are
+/// (KIP-814).
+pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Vec<Member>), Fault> {
+    match ErrorCode(answer.error_code) {
+        ErrorCode::NONE => {}
+        ErrorCode::MEMBER_ID_REQUIRED => return Err(Fault::MemberIdRequired(answer.member_id)),
+        code => return Err(Fault::Refused(code)),
+    }
+    let name = answer.protocol_name.unwrap_or_default();
+    let assignor = Assignor::from_name(&name)
+        .ok_or_else(|| Fault::Broken(format!("the group has chosen the assignor `{name}`, which was not offered")))?;
+    let is_leader = answer.leader == answer.member_id && !answer.skip_assignment;
+    let members = answer.members.into_iter().filter(|_| is_leader).map(|member| described(member, assignor));
+    let members = members.collect::<Result<_, _>>()?;
+    Ok((Joined { member_id: answer.member_id, generation: answer.generation_id, assignor }, members))
+}
+
+fn described(member: JoinGroupResponseMember, assignor: Assignor) -> Result<Member, Fault> {
+    let subscription: ConsumerProtocolSubscription = decode(member.metadata)
+        .map_err(|error| Fault::Broken(format!("the subscription of member {}: {error}", member.member_id)))?;
+    let generation = Some(subscription.generation_id).filter(|generation| *generation >= 0);
+    Ok(Member {
+        member_id: member.member_id,
+        instance_id: member.group_instance_id,
+        topics: subscription.topics.iter().map(Topic::from).collect(),
+        owned: topic_partitions(&subscription.owned_partitions).collect(),
+        generation: generation.or_else(|| assignor.generation(subscription.user_data.as_ref())),
+    })
+}
+
+pub fn sync(
+    config: &ConsumerConfig,
+    joined: &Joined,
+    assignment: &Assignment,
+) -> Result<SyncGroupRequest, EncodeError> {
+    let part = |(member_id, partitions): (&Str, &Vec<TopicPartition>)| {
+        let assigned_partitions = protocol_partitions(partitions);
+        let assignment = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
+        Ok(SyncGroupRequestAssignment { member_id: member_id.clone(), assignment: encode(&assignment, VERSION)? })
+    };
+    Ok(SyncGroupRequest {
+        group_id: config.group_id.as_str().into(),
+        generation_id: joined.generation,
+        member_id: joined.member_id.clone(),
+        group_instance_id: config.instance_id.as_deref().map(Str::from),
+        protocol_type: Some(PROTOCOL_TYPE),
+        protocol_name: Some(Str::from_static(joined.assignor.name())),
+        assignments: assignment.iter().map(part).collect::<Result<_, _>>()?,
+    })
+}
+
+pub fn synced(answer: SyncGroupResponse) -> Result<BTreeSet<TopicPartition>, Fault> {
+    ErrorCode(answer.error_code).ok().map_err(Fault::Refused)?;
+    assigned(answer.assignment).map_err(|error| Fault::Broken(format!("the assignment: {error}")))
+}
+
+fn assigned(bytes: Bytes) -> Result<BTreeSet<TopicPartition>, crate::protocol::message::DecodeError> {
+    let assignment: ConsumerProtocolAssignment = decode(bytes)?;
+    Ok(topic_partitions(&assignment.assigned_partitions).collect())
+}
+
+pub fn heartbeat(config: &ConsumerConfig, member_id: Str, generation: i32) -> HeartbeatRequest {
+    HeartbeatRequest {
+        group_id: config.group_id.as_str().into(),
+        generation_id: generation,
+        member_id,
+        group_instance_id: config.instance_id.as_deref().map(Str::from),
+    }
+}
+
+pub fn leave(group_id: Str, member_id: Str, reason: &'static str, version: i16) -> LeaveGroupRequest {
+    if version < 3 {
+        return LeaveGroupRequest { group_id, member_id, ..Default::default() };
+    }
+    let member = MemberIdentity { member_id, group_instance_id: None, reason: Some(Str::from_static(reason)) };
+    LeaveGroupRequest { group_id, members: vec![member], ..Default::default() }
+}
+
+pub fn commit(
+    config: &ConsumerConfig,
+    (member_id, generation): (Str, i32),
+    marks: &Marks,
+    known: &Metadata,
+) -> OffsetCommitRequest {
+    let partition = |(partition_index, mark): (i32, &Mark)| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: mark.offset,
+        committed_leader_epoch: mark.leader_epoch.unwrap_or(-1),
+        ..Default::default()
+    };
+    let topic = |(topic, partitions): (&Topic, Vec<(i32, &Mark)>)| OffsetCommitRequestTopic {
+        name: topic.into(),
+        topic_id: known.topic_id(topic).unwrap_or_default(),
+        partitions: partitions.into_iter().map(partition).collect(),
+    };
+    OffsetCommitRequest {
+        group_id: config.group_id.as_str().into(),
+        generation_id_or_member_epoch: generation,
+        member_id,
+        group_instance_id: config.instance_id.as_deref().map(Str::from),
+        topics: by_topic(marks).into_iter().map(topic).collect(),
+        ..Default::default()
+    }
+}
+
+pub fn committed(answer: OffsetCommitResponse, known: &Metadata) -> BTreeMap<TopicPartition, ErrorCode> {
+    let topics =
+        answer.topics.into_iter().filter_map(|of| Some((named(&of.name, &of.topic_id, known)?, of.partitions)));
+    let codes = topics.flat_map(|(topic, partitions)| {
+        partitions.into_iter().map(move |it| (TopicPartition::new(topic.clone(), it.partition_index), it.error_code))
+    });
+    codes.map(|(of, code)| (of, ErrorCode(code))).collect()
+}
+
+/// A topic that an answer names, or of which it has the id.
+pub fn named(name: &Str, id: &TopicId, known: &Metadata) -> Option<Topic> {
+    if name.is_empty() { known.topic_name(id).cloned() } else { Some(name.into()) }
+}
+
+pub fn offset_fetch(
+    group_id: Str,
+    partitions: &BTreeSet<TopicPartition>,
+    known: &Metadata,
+    version: i16,
+) -> OffsetFetchRequest {
+    let topics = by_topic(partitions.iter().map(|of| (of, ())));
+    let numbers = |all: Vec<(i32, ())>| all.into_iter().map(|(partition, ())| partition).collect();
+    // Undecided transactions are waited for (KIP-447): an older offset would read again what they have committed.
+    let require_stable = version >= 7;
+    if version < 8 {
+        let topic =
+            |(topic, all): (&Topic, _)| OffsetFetchRequestTopic { name: topic.into(), partition_indexes: numbers(all) };
+        let topics = Some(topics.into_iter().map(topic).collect());
+        return OffsetFetchRequest { group_id, topics, require_stable, ..Default::default() };
+    }
+    let topic = |(topic, all): (&Topic, _)| OffsetFetchRequestTopics {
+        name: topic.into(),
+        topic_id: known.topic_id(topic).unwrap_or_default(),
+        partition_indexes: numbers(all),
+    };
+    let topics = Some(topics.into_iter().map(topic).collect());
+    let group = OffsetFetchRequestGroup { group_id, topics, ..Default::default() };
+    OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
+}
+
+/// What is committed, by partition; an error of one partition is an error of all, because they are asked for again
+/// together.
+pub fn offsets_fetched(
+    answer: OffsetFetchResponse,
+    known: &Metadata,
+) -> Result<BTreeMap<TopicPartition, Option<Mark>>, Error> {
+    ErrorCode(answer.error_code).ok()?;
+    let mut found = BTreeMap::new();
+    let mut add = |topic: Topic, partition: i32, offset: i64, epoch: i32, code: i16| {
+        let of = TopicPartition { topic, partition };
+        ErrorCode(code).ok().map_err(|code| Error::broker(code).at(of.clone()))?;
+        let leader_epoch = Some(epoch).filter(|epoch| *epoch >= 0);
+        found.insert(of, Some(Mark { offset, leader_epoch }).filter(|mark| mark.offset >= 0));
+        Ok::<(), Error>(())
+    };
+    for topic in answer.topics {
+        let name = Topic::from(&topic.name);
+        for it in topic.partitions {
+            add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code)?;
+        }
+    }
+    for group in answer.groups {
+        ErrorCode(group.error_code).ok()?;
+        for topic in group.topics {
+            let Some(name) = named(&topic.name, &topic.topic_id, known) else { continue };
+            for it in topic.partitions {
+                add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The topics of a fetch, by name and by id.
+pub fn fetch(plan: &Plan) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
+    let mut topics: BTreeMap<(&Topic, Option<TopicId>), Vec<FetchPartition>> = BTreeMap::new();
+    for (of, ask) in &plan.asks {
+        topics.entry((&of.topic, ask.topic_id)).or_default().push(FetchPartition {
+            partition: of.partition,
+            current_leader_epoch: ask.leader_epoch.unwrap_or(-1),
+            fetch_offset: ask.offset,
+            partition_max_bytes: i32::try_from(ask.max_bytes).unwrap_or(i32::MAX),
+            ..Default::default()
+        });
+    }
+    let mut forgotten: BTreeMap<(&Topic, Option<TopicId>), Vec<i32>> = BTreeMap::new();
+    for (of, topic_id) in &plan.forgotten {
+        forgotten.entry((&of.topic, *topic_id)).or_default().push(of.partition);
+    }
+    let topics = topics.into_iter().map(|((topic, id), partitions)| FetchTopic {
+        topic: topic.into(),
+        topic_id: id.unwrap_or_default(),
+        partitions,
+    });
+    let forgotten = forgotten.into_iter().map(|((topic, id), partitions)| ForgottenTopic {
+        topic: topic.into(),
+        topic_id: id.unwrap_or_default(),
+        partitions,
+    });
+    (topics.collect(), forgotten.collect())
+}
