@@ -7,25 +7,11 @@
 set -euo pipefail
 BOOTSTRAP=${1:?HOST:PORT}; shift
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-WORK=${CARGO_TARGET_DIR:-$HERE/../../target}/foreign; mkdir -p "$WORK"; WORK=$(cd "$WORK" && pwd)
+# shellcheck source=java/java_for.sh
+. "$HERE/java/java_for.sh"
 LOGS=${FOREIGN_LOGS:-$WORK/logs}; mkdir -p "$LOGS"
 [ $# -gt 0 ] || set -- librdkafka kafka-python aiokafka java console cross
 export PYTHONDONTWRITEBYTECODE=1
-
-# Compiles the Java programs against the jars of version $1, once for each state of the sources; sets JAVA to what runs them.
-java_for() {
-  local lib classes
-  lib=$("$HERE/../servers/kafka.sh" lib "$1") || exit
-  classes=$WORK/java-$1-$(cat "$HERE"/java/*.java | sha256sum | cut -c1-16)
-  if [ ! -d "$classes" ]; then
-    command -v javac >/dev/null || { echo "run.sh: javac is not installed" >&2; exit 69; }
-    local part; part=$(mktemp -d "$classes.XXXXXX")
-    javac -nowarn -Xlint:-options -d "$part" -cp "$lib/*" "$HERE"/java/*.java || { rm -rf "$part"; exit 1; }
-    mv -T "$part" "$classes" 2>/dev/null || rm -rf "$part"
-  fi
-  JAVA=(java -XX:+UseSerialGC "-Dlog4j2.configurationFile=$lib/../log4j2.properties"
-    "-Dlog4j.configuration=file:$lib/../log4j.properties" -cp "$classes:$lib/*")
-}
 
 play() { # SUITE: its lines on standard output
   case $1 in

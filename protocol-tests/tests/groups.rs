@@ -1,8 +1,8 @@
 //! What a broker answers to everything that groups are asked, field by field and version by version: one script, played
 //! to the embedded broker and compared with `groups.golden`, which Apache Kafka 4.3 has written.
 //!
-//! With `KAFKA_4_3` set to the address of a real broker (and an initial rebalance delay of 0), the script is played to
-//! that one too; with `BLESS=1` its answers become the golden ones.
+//! With `HIGHWATER_TEST_KAFKA_43` set to the address of a real broker (and an initial rebalance delay of 0), the script is
+//! played to that one too; with `BLESS=1` its answers become the golden ones.
 
 use std::fmt::Write as _;
 
@@ -439,7 +439,7 @@ async fn the_embedded_broker_answers_as_kafka_does() -> Outcome<()> {
 
 #[tokio::test]
 async fn kafka_answers_as_it_did() -> Outcome<()> {
-    let Ok(address) = std::env::var("KAFKA_4_3") else { return Ok(()) };
+    let Ok(address) = std::env::var("HIGHWATER_TEST_KAFKA_43") else { return Ok(()) };
     let run = format!("groups-{}", std::process::id());
     let said = play(&address, &run).await?;
     if std::env::var_os("BLESS").is_some() {

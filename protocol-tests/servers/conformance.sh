@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Every test with real servers behind it: Kafka 3.9.1 and 4.3.0, MongoDB and Redis are started on loopback, named in the
+# environment, and taken down afterwards. What is missing fails here. The tests that kill brokers start their own.
+# Servers that run already can be named instead (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to
+# `cargo test`; without any, it tests the whole workspace.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+WORK=$(mktemp -d)
+stop() {
+  local server
+  for server in "$WORK"/kafka-*/; do [ ! -d "$server" ] || ./kafka.sh down "$server" || true; done
+  for server in mongod redis; do [ ! -d "$WORK/$server" ] || "./$server.sh" down "$WORK/$server" || true; done
+  rm -rf "$WORK"
+}
+trap stop EXIT
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Sets the variable $1 to what the rest of the command prints, unless it names a server already.
+name() {
+  local variable=$1 address; shift
+  if [ -z "${!variable:-}" ]; then address=$("$@"); export "$variable=$address"; fi
+}
+
+export HIGHWATER_REQUIRE_SERVERS=1
+name HIGHWATER_TEST_KAFKA_39 ./kafka.sh up "$WORK/kafka-39" 3.9.1
+name HIGHWATER_TEST_KAFKA_43 ./kafka.sh up "$WORK/kafka-43" 4.3.0
+name HIGHWATER_TEST_MONGODB ./mongod.sh up "$WORK/mongod" "$(free_port)"
+name HIGHWATER_TEST_REDIS ./redis.sh up "$WORK/redis" "$(free_port)"
+[ $# -gt 0 ] || set -- --workspace
+cd ../..
+cargo test --locked "$@"

@@ -1,0 +1,185 @@
+//! Real Kafka clusters for tests, started and stopped by `servers/kafka.sh`, and the other people's programs around them.
+//!
+//! Such a test is skipped, and says so on standard error, unless `HIGHWATER_REQUIRE_SERVERS=1`: then whatever is missing
+//! fails it. A cluster that runs already is named by `HIGHWATER_TEST_KAFKA_39` or `HIGHWATER_TEST_KAFKA_43` (HOST:PORT).
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
+
+/// Exit code of the scripts when a tool, or what it would fetch, cannot be had.
+const UNAVAILABLE: i32 = 69;
+
+/// Why a test cannot run here.
+#[derive(Debug)]
+pub struct Missing(pub String);
+
+/// The versions that are tested against, and the variable that names a running cluster of each.
+pub const KAFKA_39: Version = Version { number: "3.9.1", variable: "HIGHWATER_TEST_KAFKA_39" };
+pub const KAFKA_43: Version = Version { number: "4.3.0", variable: "HIGHWATER_TEST_KAFKA_43" };
+
+#[derive(Debug, Clone, Copy)]
+pub struct Version {
+    pub number: &'static str,
+    variable: &'static str,
+}
+
+/// Whether servers must be there.
+pub fn required() -> bool {
+    std::env::var("HIGHWATER_REQUIRE_SERVERS").is_ok_and(|value| value == "1")
+}
+
+/// What is there, or `None` after saying that the test is skipped; where servers are required, a failure.
+pub fn or_skip<T>(test: &str, found: Result<T, Missing>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(Missing(why)) if required() => panic!("{test}: {why}"),
+        Err(Missing(why)) => {
+            tell(&format!("SKIPPED {test}: {why}"));
+            None
+        }
+    }
+}
+
+/// Says it where it is seen even when all is well: what goes through `eprintln!` is shown only for failures.
+pub fn tell(text: &str) {
+    // Nobody left to tell is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Fails with a reason where servers are neither required nor named: a plain `cargo test` starts none.
+pub fn wanted() -> Result<(), Missing> {
+    if required() {
+        Ok(())
+    } else {
+        Err(Missing("it needs real servers; HIGHWATER_REQUIRE_SERVERS=1 starts them".into()))
+    }
+}
+
+/// One such test at a time in a process: each fills the machine, and none measures how it copes with the others.
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A file of this package, as an argument.
+pub fn here(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A directory of this process under the target directory; empty when it is first asked for.
+pub fn scratch(name: &str) -> PathBuf {
+    let directory = crate::program::profile_directory().join("scratch").join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    directory
+}
+
+/// A Kafka cluster on loopback.
+#[derive(Debug)]
+pub struct Kafka {
+    bootstrap: String,
+    /// Of a cluster that is ours: taken down when dropped.
+    directory: Option<PathBuf>,
+}
+
+impl Kafka {
+    /// The cluster that the environment names, or one of our own.
+    pub fn shared(version: Version) -> Result<Kafka, Missing> {
+        match std::env::var(version.variable) {
+            Ok(bootstrap) if !bootstrap.is_empty() => Ok(Kafka { bootstrap, directory: None }),
+            _ => Kafka::own(version, 1),
+        }
+    }
+
+    /// A cluster of our own, to fill and to kill.
+    pub fn own(version: Version, nodes: usize) -> Result<Kafka, Missing> {
+        wanted()?;
+        let directory = scratch(&format!("kafka-{}-{nodes}", version.number));
+        let (path, nodes) = (directory.to_string_lossy(), nodes.to_string());
+        let first = succeed(script("servers/kafka.sh").args(["up", &path, version.number, &nodes]))?;
+        let first = first.trim();
+        let (host, port) = first.rsplit_once(':').unwrap_or_else(|| panic!("no address: {first:?}"));
+        let port: usize = port.parse().unwrap_or_else(|error| panic!("{first:?}: {error}"));
+        let all: Vec<_> =
+            (0..nodes.parse().unwrap_or(1)).map(|node: usize| format!("{host}:{}", port + 10 * node)).collect();
+        Ok(Kafka { bootstrap: all.join(","), directory: Some(directory) })
+    }
+
+    /// Every broker's HOST:PORT, with commas.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// `kill -9` for a node of our own, counted from 1.
+    pub fn kill(&self, node: usize) {
+        self.manage("kill", node);
+    }
+
+    /// Starts a node again that was killed.
+    pub fn restart(&self, node: usize) {
+        self.manage("start", node);
+    }
+
+    fn manage(&self, verb: &str, node: usize) {
+        let directory = self.directory.as_ref().unwrap_or_else(|| panic!("{} is not ours to {verb}", self.bootstrap));
+        let status = script("servers/kafka.sh").arg(verb).arg(directory).arg(node.to_string()).status();
+        assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "kafka.sh {verb} {node}: {status:?}");
+    }
+
+    /// A group's committed offset and lag, partition by partition, as Java's own tool sees them; empty when it cannot say.
+    pub fn group(&self, group: &str) -> Vec<(u64, u64)> {
+        let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"];
+        let asked = ["--bootstrap-server", &self.bootstrap, "--describe", "--group", group];
+        let output = script("servers/kafka.sh").args(tool).args(asked).output();
+        let output = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        output.lines().filter_map(|line| offsets(line, group)).collect()
+    }
+}
+
+/// A row of ConsumerGroupCommand: group, topic, partition, committed, end, lag.
+fn offsets(line: &str, group: &str) -> Option<(u64, u64)> {
+    let columns: Vec<_> = line.split_whitespace().collect();
+    match columns[..] {
+        [first, _, _, committed, _, lag, ..] if first == group => Some((committed.parse().ok()?, lag.parse().ok()?)),
+        _ => None,
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let Some(directory) = &self.directory else { return };
+        let down = script("servers/kafka.sh").arg("down").arg(directory).status();
+        if !std::thread::panicking() && down.is_ok_and(|status| status.success()) {
+            // Left over, it only costs space.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// One of this package's scripts, with nothing on its standard input.
+pub fn script(path: &str) -> Command {
+    let mut command = Command::new(here(path));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A Python that has the other people's clients.
+pub fn python() -> Result<Command, Missing> {
+    let interpreter = succeed(&mut script("foreign/python/venv.sh"))?;
+    let mut command = Command::new(interpreter.trim());
+    command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Standard output of a command that succeeds; `Missing` when it says that something cannot be had.
+pub fn succeed(command: &mut Command) -> Result<String, Missing> {
+    let Output { status, stdout, stderr } =
+        command.output().map_err(|error| Missing(format!("{command:?}: {error}")))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    match status.code() {
+        Some(0) => Ok(stdout.into_owned()),
+        Some(UNAVAILABLE) => Err(Missing(stderr.trim().to_owned())),
+        _ => panic!("{command:?}: {status}\n{stdout}\n{stderr}"),
+    }
+}
