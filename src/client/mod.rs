@@ -201,7 +201,8 @@ impl Client {
         tokio::task::yield_now().await;
     }
 
-    pub(crate) fn cluster(&self) -> &Cluster {
+    /// For requests that nothing else here makes.
+    pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 }

@@ -341,7 +341,8 @@ mod clusters {
         net.listen(12, knows(&[11, 12]));
         let client = connected(&net, &[1]).await?;
         any_beat(&client).await?;
-        (net.kill(11), net.kill(12));
+        net.kill(11);
+        net.kill(12);
         net.listen(1, knows(&[21]));
         net.listen(21, knows(&[21]));
         let again = client.cluster().retry(30 * SECOND, |_| any_beat(&client)).await;
@@ -460,6 +461,115 @@ mod clusters {
         assert_eq!(said(of("t", 2)).await, "t-2: no such topic or partition is known");
         assert_eq!(client.partition_count(&Topic::from("t")).await?, Some(2));
         assert_eq!(client.partition_count(&Topic::from("u")).await?, None);
+        Ok(())
+    }
+}
+
+/// Brokers of before KIP-699 and KIP-709, and some that call themselves Kafka today, answer about one group at a time.
+mod older_brokers {
+    use super::*;
+
+    const KNOWN: [(i16, i16); 7] = [(2, 1), (3, 1), (9, 7), (10, 3), (15, 0), (16, 0), (18, 0)];
+
+    fn old(request: &Request) -> Option<Reply> {
+        let said: crate::protocol::api::Response = match request {
+            Request::ApiVersions(_) => {
+                let known = KNOWN.map(|(api_key, max_version)| ApiVersion { api_key, min_version: 0, max_version });
+                ApiVersionsResponse { api_keys: known.to_vec(), ..Default::default() }.into()
+            }
+            Request::Metadata(_) => cluster(&[1], vec![topic("t", &[(1, -1)])]).into(),
+            Request::FindCoordinator(it) if it.key.as_str() == "lost" => {
+                FindCoordinatorResponse { error_code: 30, node_id: -1, ..Default::default() }.into()
+            }
+            Request::FindCoordinator(_) => FindCoordinatorResponse { node_id: 1, ..Default::default() }.into(),
+            Request::OffsetFetch(it) => {
+                let partition = OffsetFetchResponsePartition {
+                    committed_offset: if it.group_id.as_str() == "empty" { -1 } else { 7 },
+                    ..Default::default()
+                };
+                let topic = OffsetFetchResponseTopic { name: "t".into(), partitions: vec![partition] };
+                OffsetFetchResponse { topics: vec![topic], ..Default::default() }.into()
+            }
+            Request::DescribeGroups(it) => {
+                let group = |id: &crate::protocol::types::Str| DescribedGroup {
+                    group_id: id.clone(),
+                    group_state: if id.as_str() == "lost" { "Dead" } else { "Empty" }.into(),
+                    ..Default::default()
+                };
+                DescribeGroupsResponse { groups: it.groups.iter().map(group).collect(), ..Default::default() }.into()
+            }
+            Request::ListGroups(_) => {
+                let group = ListedGroup { group_id: "g".into(), ..Default::default() };
+                ListGroupsResponse { groups: vec![group], ..Default::default() }.into()
+            }
+            Request::ListOffsets(it) => {
+                let partition = ListOffsetsPartitionResponse {
+                    offset: it.topics[0].partitions[0].timestamp + 100,
+                    ..Default::default()
+                };
+                let topic = ListOffsetsTopicResponse { name: "t".into(), partitions: vec![partition] };
+                ListOffsetsResponse { topics: vec![topic], ..Default::default() }.into()
+            }
+            _ => return None,
+        };
+        Some(Reply::Say(said))
+    }
+
+    async fn connected() -> Result<(Arc<Net>, Client), Error> {
+        let net = Arc::new(Net::default());
+        net.listen(1, old);
+        let client = Client::connect_over(config(&[1]), net.dial()).await?;
+        Ok((net, client))
+    }
+
+    fn named(groups: &[&str]) -> Vec<String> {
+        groups.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn are_asked_about_each_group() -> Outcome {
+        let (net, client) = connected().await?;
+        let committed = client.admin().committed_offsets(&named(&["a", "b", "empty", "lost"])).await?;
+        let of = TopicPartition::new("t", 0);
+        let offset = |group: &str| committed[group].as_ref().map(|it| it[&of].offset).map_err(ToString::to_string);
+        assert_eq!((offset("a"), offset("b"), offset("empty")), (Ok(Some(7)), Ok(Some(7)), Ok(None)));
+        assert_eq!(
+            offset("lost"),
+            Err("FindCoordinator to broker 1 (broker:1): GROUP_AUTHORIZATION_FAILED".to_owned())
+        );
+        assert_eq!((net.asked(None, "FindCoordinator"), net.asked(None, "OffsetFetch")), (4, 3));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn say_less_of_groups_and_what_they_do_not_say_is_none() -> Outcome {
+        let (net, client) = connected().await?;
+        let listed = client.admin().list_groups().await?.groups;
+        let group_id = "g".to_owned();
+        let (protocol_type, state, group_type) = (None, None, None);
+        assert_eq!(listed, [GroupListing { group_id, protocol_type, state, group_type, coordinator: 1 }]);
+        client.cluster.learn_coordinators([("lost".to_owned(), 1)]);
+        let described = client.admin().describe_groups(&named(&["g", "lost"])).await?;
+        assert_eq!(described["g"].as_ref().map(|it| it.state.as_str()).ok(), Some("Empty"));
+        let lost = described["lost"].as_ref().err().and_then(Error::code);
+        assert_eq!(lost, Some(ErrorCode::GROUP_ID_NOT_FOUND));
+        assert_eq!((net.asked(None, "FindCoordinator"), net.asked(None, "DescribeGroups")), (0, 1));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn are_not_asked_for_an_offset_that_they_would_take_for_a_time() -> Outcome {
+        let (net, client) = connected().await?;
+        let of = TopicPartition::new("t", 0);
+        let asked = async |spec| {
+            let answers = client.admin().list_offsets(spec, std::slice::from_ref(&of), IsolationLevel::default()).await;
+            answers.map(|it| it[&of].as_ref().map(|it| it.offset).map_err(|error| error.kind.to_string()))
+        };
+        assert_eq!(asked(OffsetSpec::Latest).await?, Ok(Some(99)));
+        assert_eq!(asked(OffsetSpec::Earliest).await?, Ok(Some(98)));
+        assert_eq!(asked(OffsetSpec::At(5)).await?, Ok(Some(105)));
+        assert_eq!(asked(OffsetSpec::MaxTimestamp).await?, Err(ErrorKind::Unsupported.to_string()));
+        assert_eq!(net.asked(None, "ListOffsets"), 3);
         Ok(())
     }
 }
