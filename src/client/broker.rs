@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Address, Attempt, Dial};
-use super::connection::Connection;
+use super::connection::{Connection, Terms};
 use super::error::{BrokerAt, Error, ErrorKind};
 use super::lane::{BrokerLane, Lane, Route};
 use super::layer::observe::Counters;
@@ -25,6 +25,8 @@ pub struct Dialer {
     pub client_id: Arc<str>,
     /// For dialling and handshake together.
     pub limit: Duration,
+    /// A connection that is not used for so long is closed.
+    pub idle_max: Duration,
     pub backoff: Backoff,
     pub counters: Arc<Counters>,
     /// Ends every connection, and lets no other begin.
@@ -37,18 +39,28 @@ impl Dialer {
         let dialer = self.clone();
         let connect: Connect = Arc::new(move || {
             let (dialer, address) = (dialer.clone(), address.clone());
-            async move { dialer.connect(address, lane.in_flight_max()).await }.boxed()
+            async move { dialer.connect(address, lane).await }.boxed()
         });
         let counters = Arc::clone(&self.counters);
         BrokerLane::new(lane, Route { broker, connect, backoff: self.backoff, counters })
     }
 
+    fn terms(&self, lane: Lane) -> Terms {
+        Terms {
+            client_id: Arc::clone(&self.client_id),
+            in_flight_max: lane.in_flight_max(),
+            idle_max: self.idle_max,
+            counters: Arc::clone(&self.counters),
+            closed: self.closed.clone(),
+        }
+    }
+
     /// One connection, or every address that was tried and what became of it.
-    async fn connect(&self, address: Address, in_flight_max: usize) -> Result<Connection, Error> {
+    async fn connect(&self, address: Address, lane: Lane) -> Result<Connection, Error> {
         let connecting = async {
             let io =
                 (self.dial)(address.clone()).await.map_err(|tried| Error::new(ErrorKind::Connect(tried.into())))?;
-            Connection::open(io, Arc::clone(&self.client_id), in_flight_max, &self.closed).await
+            Connection::open(io, self.terms(lane)).await
         };
         let made = tokio::select! {
             () = self.closed.cancelled() => return Err(Error::closed()),

@@ -31,7 +31,7 @@ use super::connect::{Address, Attempt, Dial};
 use super::error::{BrokerAt, Error, ErrorKind};
 use super::handshake::Capabilities;
 use super::lane::{Ask, BrokerLane, Lane};
-use super::layer::observe::{ApiStats, Counters};
+use super::layer::observe::{ApiStats, Counters, Traffic};
 use super::layer::reconnect::Backoff;
 use super::metadata::{Leader, Metadata};
 use crate::protocol::api::{Api, Body, Versioned};
@@ -119,6 +119,7 @@ impl Cluster {
             dial,
             client_id: config.client_id.as_str().into(),
             limit: config.connect_timeout,
+            idle_max: config.connections_max_idle,
             backoff: Backoff { first: config.reconnect_backoff, most: config.reconnect_backoff_max },
             counters: Arc::new(Counters::default()),
             closed: closed.clone(),
@@ -396,6 +397,11 @@ impl Cluster {
     /// What was counted of the requests of this client, by API.
     pub fn stats(&self) -> Vec<ApiStats> {
         self.lanes.dialer().counters.stats()
+    }
+
+    /// The connections of this client, and the bytes that went over them.
+    pub fn traffic(&self) -> Traffic {
+        self.lanes.dialer().counters.traffic()
     }
 
     /// Ends every connection, of all handles; who still waits is told that the client is closed.

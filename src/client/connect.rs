@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -154,12 +154,19 @@ async fn reach_number(
     address: &Address,
     tls: Option<Arc<rustls::ClientConfig>>,
 ) -> Result<Box<dyn Io>, String> {
-    let stream = TcpStream::connect(number).await.map_err(|e| said(&e))?;
-    stream.set_nodelay(true).map_err(|e| said(&e))?;
+    let stream = reach_tcp(number).await.map_err(|e| said(&e))?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(address.host().to_owned()).map_err(|e| format!("TLS: {e}"))?;
     let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| format!("TLS: {}", said(&e)))?;
     Ok(Box::new(stream))
+}
+
+/// Small requests leave at once, and a peer that vanished while nothing was said is noticed.
+async fn reach_tcp(number: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if number.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_keepalive(true)?;
+    socket.set_nodelay(true)?;
+    socket.connect(number).await
 }
 
 /// The operating system's words without its number.

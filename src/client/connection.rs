@@ -9,13 +9,16 @@
 //!   answer, not with its caller, who may have gone;
 //! - a request that the broker does not answer in time closes the connection, as in the Java client: what follows it could
 //!   not be answered either, and nobody can tell what became of it;
-//! - when the connection goes, everybody who waits is told, with the reason.
+//! - when the connection goes, everybody who waits is told, with the reason;
+//! - a connection that nobody uses is closed by us, before the broker would close it under a request.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -23,7 +26,7 @@ use futures::{FutureExt, poll};
 use rskafka::messenger::Messenger;
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutureOwned};
 use tower::Service;
 
@@ -31,6 +34,7 @@ use super::connect::Io;
 use super::error::{Error, ErrorKind};
 use super::handshake::{Capabilities, shake_hands};
 use super::lane::{Answer, Ask, Call};
+use super::layer::observe::Counters;
 
 /// The largest answer that is taken; a broker that announces more is not believed.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -38,6 +42,18 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 
 type Wire = Messenger<BufStream<Switched<Box<dyn Io>>>>;
+
+/// What a connection is held to.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub client_id: Arc<str>,
+    pub in_flight_max: usize,
+    /// One that is not used for so long is closed.
+    pub idle_max: Duration,
+    pub counters: Arc<Counters>,
+    /// Ends it from outside.
+    pub closed: CancellationToken,
+}
 
 /// A connection after its handshake.
 #[derive(Debug)]
@@ -57,20 +73,22 @@ struct Pending {
 }
 
 impl Connection {
-    /// Shakes hands over a stream and starts the task that serves it. `closed` ends the connection from outside.
-    pub async fn open(
-        io: Box<dyn Io>,
-        client_id: Arc<str>,
-        in_flight_max: usize,
-        closed: &CancellationToken,
-    ) -> Result<Self, Error> {
+    /// Shakes hands over a stream and starts the task that serves it.
+    pub async fn open(io: Box<dyn Io>, terms: Terms) -> Result<Self, Error> {
+        let Terms { client_id, in_flight_max, idle_max, counters, closed } = terms;
         let switch = Arc::new(Switch { off: closed.child_token(), why: OnceLock::new() });
-        let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, Switched::new(io, Arc::clone(&switch)));
+        let stream = Switched::new(io, Arc::clone(&switch), Arc::clone(&counters));
+        let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
         let mut wire = Wire::new(stream, ANSWER_BYTES_MAX, client_id);
         let capabilities = shake_hands(&mut wire).await.map_err(|error| switch.reason_for(error))?;
         let capabilities = Arc::new(capabilities);
         let (queue, taken) = mpsc::unbounded_channel();
-        tokio::spawn(drive(wire, taken, Arc::clone(&capabilities), Arc::clone(&switch)));
+        let (served, switch_of_task) = (Arc::clone(&capabilities), Arc::clone(&switch));
+        tokio::spawn(async move {
+            counters.traffic.opened.fetch_add(1, Ordering::Relaxed);
+            drive(wire, taken, served, switch_of_task, idle_max).await;
+            counters.traffic.closed.fetch_add(1, Ordering::Relaxed);
+        });
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(in_flight_max)));
         Ok(Self { queue, slots, slot: None, switch, capabilities })
     }
@@ -103,12 +121,14 @@ impl Service<Call> for Connection {
     }
 }
 
-/// Serves a connection until it is switched off, or until nobody can call any more and all are answered.
+/// Serves a connection until it is switched off, until nobody has called for `idle_max`, or until nobody can call any more
+/// and all are answered.
 async fn drive(
     wire: Wire,
     mut queue: mpsc::UnboundedReceiver<Pending>,
     capabilities: Arc<Capabilities>,
     switch: Arc<Switch>,
+    idle_max: Duration,
 ) {
     let mut in_flight = FuturesUnordered::new();
     let mut open = true;
@@ -127,6 +147,7 @@ async fn drive(
                     }
                 }
             },
+            () = sleep(idle_max), if in_flight.is_empty() => break,
         }
     }
     switch.turn_off("not used any more");
@@ -192,20 +213,21 @@ impl Switch {
     }
 }
 
-/// A stream that a [`Switch`] can cut, whoever holds its halves: rskafka finishes a write whose caller has gone, and would
+/// A stream that is counted, and that a [`Switch`] can cut, whoever holds its halves: rskafka finishes a write whose caller has gone, and would
 /// wait for ever for a broker that reads nothing.
 struct Switched<S> {
     io: S,
     switch: Arc<Switch>,
+    counters: Arc<Counters>,
     reading: Pin<Box<WaitForCancellationFutureOwned>>,
     writing: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<S> Switched<S> {
-    fn new(io: S, switch: Arc<Switch>) -> Self {
+    fn new(io: S, switch: Arc<Switch>, counters: Arc<Counters>) -> Self {
         let reading = Box::pin(switch.off.clone().cancelled_owned());
         let writing = Box::pin(switch.off.clone().cancelled_owned());
-        Self { io, switch, reading, writing }
+        Self { io, switch, counters, reading, writing }
     }
 
     fn lost<T>(&self, error: io::Error) -> Poll<io::Result<T>> {
@@ -228,7 +250,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
             Ok(()) if buf.filled().len() == before => {
                 self.lost(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the broker"))
             }
-            Ok(()) => Poll::Ready(Ok(())),
+            Ok(()) => {
+                let bytes = buf.filled().len() - before;
+                self.counters.traffic.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                Poll::Ready(Ok(()))
+            }
             Err(error) => self.lost(error),
         }
     }
@@ -240,7 +266,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Switched<S> {
             return Poll::Ready(Err(cut()));
         }
         match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
-            Ok(written) => Poll::Ready(Ok(written)),
+            Ok(written) => {
+                self.counters.traffic.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+                Poll::Ready(Ok(written))
+            }
             Err(error) => self.lost(error),
         }
     }

@@ -156,6 +156,18 @@ impl Error {
             || matches!(self.code(), Some(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE))
     }
 
+    /// Whether the broker does not believe who we say we are. No retry helps, other credentials may.
+    pub fn is_authentication(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                ErrorCode::SASL_AUTHENTICATION_FAILED
+                    | ErrorCode::UNSUPPORTED_SASL_MECHANISM
+                    | ErrorCode::ILLEGAL_SASL_STATE
+            )
+        )
+    }
+
     pub fn is_closed(&self) -> bool {
         matches!(self.kind, ErrorKind::Closed)
     }
@@ -297,5 +309,7 @@ mod tests {
         check(Error::broker(ErrorCode::NOT_COORDINATOR), true, false, false, false);
         check(Error::disconnected("reset"), true, false, false, false);
         check(Error::config("no"), false, false, false, false);
+        assert!(Error::broker(ErrorCode::SASL_AUTHENTICATION_FAILED).is_authentication());
+        assert!(!Error::broker(ErrorCode::TOPIC_AUTHORIZATION_FAILED).is_authentication());
     }
 }

@@ -61,7 +61,7 @@ pub use consumer::{
 };
 pub use error::{Error, ErrorKind};
 pub use lane::Lane;
-pub use layer::observe::ApiStats;
+pub use layer::observe::{ApiStats, Traffic};
 pub use layer::reconnect::Backoff;
 pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
 pub use producer::{
@@ -84,6 +84,8 @@ pub struct ClientConfig {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// For one connection, handshake included, and for finding the cluster at first.
     pub connect_timeout: Duration,
+    /// A connection that is not used for so long is closed; shorter than the ten minutes after which a broker does it.
+    pub connections_max_idle: Duration,
     /// For one request that does not wait for anything but the broker.
     pub request_timeout: Duration,
     /// What is known of the cluster is learned anew this often.
@@ -105,6 +107,7 @@ impl Default for ClientConfig {
             client_id: env!("CARGO_PKG_NAME").to_owned(),
             tls: None,
             connect_timeout: Duration::from_secs(10),
+            connections_max_idle: Duration::from_secs(540),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(300),
             reconnect_backoff: Duration::from_millis(50),
@@ -193,6 +196,11 @@ impl Client {
     /// What was counted of the requests of this client, by API.
     pub fn stats(&self) -> Vec<ApiStats> {
         self.cluster.stats()
+    }
+
+    /// The connections of this client, and the bytes that went over them.
+    pub fn traffic(&self) -> Traffic {
+        self.cluster.traffic()
     }
 
     /// Ends every connection; who still waits is told that the client is closed. Close producers and consumers first.

@@ -17,16 +17,24 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Outcome = Result<(), Error>;
 
-fn lane(net: &Arc<Net>, port: u16, lane: Lane) -> BrokerLane {
-    let dialer = broker::Dialer {
+fn dialer(net: &Arc<Net>) -> broker::Dialer {
+    broker::Dialer {
         dial: net.dial(),
         client_id: "test".into(),
         limit: 10 * SECOND,
+        idle_max: 540 * SECOND,
         backoff: Backoff { first: Duration::from_millis(50), most: SECOND },
         counters: Arc::default(),
         closed: tokio_util::sync::CancellationToken::new(),
-    };
+    }
+}
+
+fn to(dialer: &broker::Dialer, port: u16, lane: Lane) -> BrokerLane {
     dialer.lane(error::BrokerAt { id: Some(i32::from(port)), address: Some(at(port)) }, at(port), lane)
+}
+
+fn lane(net: &Arc<Net>, port: u16, lane: Lane) -> BrokerLane {
+    to(&dialer(net), port, lane)
 }
 
 fn heartbeat(generation_id: i32) -> Ask {
@@ -182,6 +190,57 @@ mod lanes {
         tokio::time::sleep(SECOND).await;
         assert_eq!(echoed(&lane, 2).await?, 2);
         assert_eq!(net.dials(1), 2);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_uses_is_closed_and_made_anew_without_an_error() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, echo);
+        let dialer = dialer(&net);
+        let counters = Arc::clone(&dialer.counters);
+        let lane = to(&dialer, 1, Lane::General);
+        for (idle, dials) in [(Duration::ZERO, 1), (539 * SECOND, 1), (541 * SECOND, 2)] {
+            tokio::time::advance(idle).await;
+            assert_eq!(echoed(&lane, 7).await?, 7);
+            assert_eq!(net.dials(1), dials, "idle for {idle:?}");
+        }
+        tokio::time::sleep(541 * SECOND).await;
+        let Traffic { opened, closed, sent_bytes, received_bytes } = counters.traffic();
+        assert_eq!((opened, closed), (2, 2));
+        assert!(sent_bytes > 0 && received_bytes > 0);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_long_is_no_idleness() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| match request {
+            Request::Heartbeat(_) => Some(Reply::SayAfter(3600 * SECOND, HeartbeatResponse::default().into())),
+            _ => None,
+        });
+        beat(&lane(&net, 1, Lane::Fetch), 1, 3601 * SECOND).await?;
+        assert_eq!(net.dials(1), 1);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_made_though_whoever_called_for_it_has_gone() -> Outcome {
+        let net = Arc::new(Net::default());
+        net.listen(1, echo);
+        let near = net.dial();
+        let far: Dial = Arc::new(move |address| {
+            let near = Arc::clone(&near);
+            Box::pin(async move {
+                tokio::time::sleep(2 * SECOND).await;
+                near(address).await
+            })
+        });
+        let lane = to(&broker::Dialer { dial: far, ..dialer(&net) }, 1, Lane::General);
+        assert!(beat(&lane, 1, SECOND).await.is_err());
+        tokio::time::sleep(60 * SECOND).await;
+        assert_eq!(beat(&lane, 2, SECOND).await?, 0);
+        assert_eq!(net.dials(1), 1);
         Ok(())
     }
 

@@ -29,10 +29,31 @@ pub struct ApiStats {
     pub time: Duration,
 }
 
+/// What went over the connections of a client, of all its lanes together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that were opened, handshake included.
+    pub opened: u64,
+    /// Those of them that have ended.
+    pub closed: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+}
+
 /// The counts of all lanes of a client.
 #[derive(Debug)]
 pub struct Counters {
     by_api: HashMap<&'static str, Counts>,
+    pub traffic: TrafficCounts,
+}
+
+/// What [`Traffic`] is read from.
+#[derive(Debug, Default)]
+pub struct TrafficCounts {
+    pub opened: AtomicU64,
+    pub closed: AtomicU64,
+    pub sent_bytes: AtomicU64,
+    pub received_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +66,8 @@ struct Counts {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { by_api: APIS.iter().map(|row| (row.name, Counts::default())).collect() }
+        let by_api = APIS.iter().map(|row| (row.name, Counts::default())).collect();
+        Self { by_api, traffic: TrafficCounts::default() }
     }
 }
 
@@ -62,6 +84,16 @@ impl Counters {
         let mut used: Vec<_> = all.filter(|it| it.answered + it.failed + it.abandoned > 0).collect();
         used.sort_unstable_by_key(|it| it.api);
         used
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        let TrafficCounts { opened, closed, sent_bytes, received_bytes } = &self.traffic;
+        Traffic {
+            opened: opened.load(Ordering::Relaxed),
+            closed: closed.load(Ordering::Relaxed),
+            sent_bytes: sent_bytes.load(Ordering::Relaxed),
+            received_bytes: received_bytes.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
 
 use crate::client::connection::Connection;
@@ -55,9 +56,17 @@ pub struct Reconnect {
 
 enum State {
     Idle,
-    Connecting(BoxFuture<'static, Result<Connection, Error>>),
-    Up { connection: Connection, since: Instant },
-    Down { error: Error, until: Instant },
+    /// A task of its own: this layer is polled only while somebody waits, and a dial that nobody drives would be over its
+    /// time without having had it.
+    Connecting(AbortOnDropHandle<Result<Connection, Error>>),
+    Up {
+        connection: Connection,
+        since: Instant,
+    },
+    Down {
+        error: Error,
+        until: Instant,
+    },
 }
 
 impl Reconnect {
@@ -103,10 +112,11 @@ impl Service<Call> for Reconnect {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.state = match &mut self.state {
-                State::Idle => State::Connecting((self.connect)()),
+                State::Idle => State::Connecting(AbortOnDropHandle::new(tokio::spawn((self.connect)()))),
                 State::Connecting(connecting) => match ready!(connecting.poll_unpin(cx)) {
-                    Ok(connection) => self.connected(connection),
-                    Err(error) => self.failed(error),
+                    Ok(Ok(connection)) => self.connected(connection),
+                    Ok(Err(error)) => self.failed(error),
+                    Err(gone) => self.failed(Error::disconnected(gone.to_string())),
                 },
                 State::Up { connection, since } => match ready!(connection.poll_ready(cx)) {
                     Ok(()) => return Poll::Ready(Ok(())),
