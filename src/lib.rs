@@ -9,16 +9,34 @@
 //! | `config` | each room's `Config` |
 //! | `app`, `commands` | everything; the only places where rooms meet |
 //!
-//! `protocol-tests/tests/layout.rs` holds this table.
+//! `protocol-tests/tests/layout.rs` holds this table. Where to start: [`docs::architecture`], then the front page of the room
+//! you are in; [`docs::glossary`] has the words.
+
+pub mod protocol;
+pub mod task;
+pub mod tls;
 
 pub mod client;
 pub mod devbroker;
+
 pub mod gateway;
 pub mod generator;
 pub mod lag;
 pub mod pipeline;
-pub mod protocol;
 pub mod sink;
-pub mod task;
 pub mod telemetry;
-pub mod tls;
+
+pub mod app;
+pub mod cli;
+pub mod commands;
+pub mod config;
+
+/// The pages of the house.
+pub mod docs {
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("docs/glossary.md")]
+    pub mod glossary {}
+    #[doc = include_str!("docs/changelog.md")]
+    pub mod changelog {}
+}

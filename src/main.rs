@@ -1,1 +1,55 @@
-fn main() {}
+//! Arguments → logging → the work → an exit status.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use highwater::app::{self, Failure, Status};
+use highwater::cli::{Cli, Command, Logging};
+use highwater::{commands, telemetry};
+
+/// What is logged unless asked for otherwise: of libraries only what went wrong.
+const NORMAL: &str = "warn,highwater=info";
+/// A live line in a terminal is not written through by every step that went well.
+const QUIET: &str = "warn";
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("highwater: {failure}");
+            failure.into()
+        }
+    }
+}
+
+/// Help and version are answers, not mistakes.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard output leaves nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Status::Usage.code()) } else { ExitCode::SUCCESS }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    log(&cli)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::of(Status::Os))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Up(args) => app::up(*args).await,
+            Command::Broker(args) => commands::broker(args).await,
+            Command::Generate(args) => commands::generate(args).await,
+        }
+    })
+}
+
+fn log(cli: &Cli) -> Result<(), Failure> {
+    let Logging { log_level, log_format } = &cli.logging;
+    let quiet = matches!(cli.command, Command::Up(_)) && std::io::stdout().is_terminal();
+    let filter = log_level.as_deref().unwrap_or(if quiet { QUIET } else { NORMAL });
+    telemetry::init_logging(filter, *log_format).map_err(Failure::of(Status::Usage))
+}

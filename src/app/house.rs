@@ -1,0 +1,416 @@
+//! The rooms of `highwater up`: built in the order in which they stand on each other, stopped in the order in which they
+//! feed each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures::FutureExt;
+use futures::future::select_all;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::account::{Ledger, Offsets, Reader, moved};
+use super::listen::{Target, bind, broker, serve, writable};
+use super::room::Room;
+use super::summary::{Account, Counts, WorstLag};
+use super::{Failure, Status};
+use crate::cli;
+use crate::client::{Client, ConsumerConfig, Error, ErrorCode, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
+use crate::config::Config;
+use crate::devbroker::DevBroker;
+use crate::telemetry::{Check, Telemetry};
+use crate::{gateway, generator, lag, pipeline, sink, tls};
+
+/// How long stopping waits for what is in flight, and for one room.
+const DRAIN: Duration = Duration::from_secs(10);
+const ROOM: Duration = Duration::from_secs(8);
+/// Log events have more partitions than the rest: they come keyed by source, and sources are many.
+const PARTITIONS_LOGS: i32 = 12;
+const PARTITIONS: i32 = 6;
+/// Passed-on and dead-lettered records carry headers that the record did not have when it was let in, so their topics let
+/// in more than the 1 MiB that is Kafka's default.
+const OUTPUT_BYTES_MAX: usize = 2 << 20;
+/// The pipeline's producer retries in order for as long as an outage lasts; see `pipeline::run`.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The ports of our own, taken before anything else is begun, so that one in use is found at once.
+pub(super) struct Doors {
+    gateway: TcpListener,
+    metrics: TcpListener,
+}
+
+impl Doors {
+    pub(super) async fn open(args: &cli::Up) -> Result<Self, Failure> {
+        let gateway = bind(args.gateway_listen, "the gateway", "--gateway-listen").await?;
+        let metrics = bind(args.metrics_listen, "metrics", "--metrics-listen").await?;
+        Ok(Self { gateway, metrics })
+    }
+}
+
+/// One client a room: each has connections of its own.
+struct Clients {
+    generator: Client,
+    gateway: Client,
+    pipeline: Client,
+    sink: Client,
+    lag: Client,
+}
+
+impl Clients {
+    async fn connect(target: &Target) -> Result<Self, Failure> {
+        Ok(Self {
+            generator: target.connect("generator").await?,
+            gateway: target.connect("gateway").await?,
+            pipeline: target.connect("pipeline").await?,
+            sink: target.connect("sink").await?,
+            lag: target.connect("lag").await?,
+        })
+    }
+
+    async fn close(&self) {
+        for client in [&self.generator, &self.gateway, &self.pipeline, &self.sink, &self.lag] {
+            client.close().await;
+        }
+    }
+}
+
+/// What rooms count, read while they run.
+struct Meters {
+    generator: generator::Metrics,
+    gateway: gateway::Metrics,
+    pipeline: pipeline::Metrics,
+    sink: sink::Metrics,
+    lag: lag::Metrics,
+}
+
+impl Meters {
+    fn new(telemetry: &Telemetry) -> Self {
+        Self {
+            generator: generator::Metrics::new(&telemetry.meter("generator")),
+            gateway: gateway::Metrics::new(&telemetry.meter("gateway")),
+            pipeline: pipeline::Metrics::new(&telemetry.meter("pipeline")),
+            sink: sink::Metrics::new(&telemetry.meter("sink")),
+            lag: lag::Metrics::new(&telemetry.meter("lag")),
+        }
+    }
+}
+
+/// Everything that rooms stand on.
+pub(super) struct House {
+    config: Arc<Config>,
+    target: Target,
+    broker: Option<DevBroker>,
+    telemetry: Telemetry,
+    clients: Clients,
+    meters: Meters,
+    store: Arc<dyn sink::DocumentStore>,
+    rounds: lag::Rounds,
+    ledger: Ledger,
+    at_start: Offsets,
+    carried_over: u64,
+}
+
+/// The running rooms, by who feeds whom.
+pub(super) struct Rooms {
+    generator: Option<Room>,
+    gateway: Room,
+    pipeline: Room,
+    sink: Room,
+    lag: Room,
+    metrics: Room,
+}
+
+impl Rooms {
+    /// Waits for the first room that fails.
+    pub(super) async fn failed(&self) -> Failure {
+        let rooms = [&self.gateway, &self.pipeline, &self.sink, &self.lag, &self.metrics];
+        let failing = rooms.into_iter().chain(&self.generator).map(|room| room.failed().boxed());
+        let (failure, ..) = select_all(failing).await;
+        Failure::new(Status::Software, failure)
+    }
+}
+
+impl House {
+    pub(super) async fn build(args: &cli::Up, config: Config) -> Result<Self, Failure> {
+        let embedded_store = matches!(config.sink.store, sink::StoreConfig::Embedded { .. });
+        if embedded_store {
+            writable(&args.data_dir)?;
+        }
+        if let Err(error) = tls::install_provider() {
+            tracing::warn!(%error, "there is no TLS on this machine; everything else works");
+        }
+        let (broker, target) = cluster(args).await?;
+        let clients = Clients::connect(&target).await?;
+        create_topics(&clients.lag, &config).await?;
+        let ledger = Ledger::new(&clients.lag);
+        let (at_start, carried_over) = at_start(&ledger, &config).await.map_err(Failure::of(Status::Unavailable))?;
+        let store = sink::open(&config.sink.store).await.map_err(Failure::of(Status::CannotCreate))?;
+        let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
+        let meters = Meters::new(&telemetry);
+        let (config, store, rounds) = (Arc::new(config), Arc::from(store), lag::Rounds::default());
+        Ok(Self { config, target, broker, telemetry, clients, meters, store, rounds, ledger, at_start, carried_over })
+    }
+
+    pub(super) fn start(&self, doors: Doors, generate: bool) -> Rooms {
+        self.publish();
+        let lag = self.start_lag();
+        let sink = self.start_sink();
+        let pipeline = self.start_pipeline();
+        let gateway = Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop));
+        let metrics = Room::start("metrics server", |stop| serve(doors.metrics, self.telemetry.router(), stop));
+        let generator = generate.then(|| self.start_generator());
+        Rooms { generator, gateway, pipeline, sink, lag, metrics }
+    }
+
+    /// Hands the lag to `/metrics`, and what must hold to `/readyz`.
+    fn publish(&self) {
+        let rounds = self.rounds.clone();
+        self.telemetry.add_text(Arc::new(move |out| {
+            if let Some(round) = rounds.latest() {
+                lag::exposition(&round, Timestamp::now().as_millisecond(), out);
+            }
+        }));
+        let rounds = self.rounds.clone();
+        self.telemetry.add_ready_check(Check::new("lag", move || match rounds.latest() {
+            None => Err("no round has been finished yet".to_owned()),
+            Some(round) => match Timestamp::now().as_millisecond() - round.finished_ms {
+                age @ 60_000.. => Err(format!("the last round is {} s old: the cluster does not answer", age / 1000)),
+                _ => Ok(()),
+            },
+        }));
+    }
+
+    fn gateway_router(&self) -> Router {
+        let client = self.clients.gateway.clone();
+        let producer = client.producer(ProducerConfig::default());
+        gateway::router(&self.config.gateway, client, producer, self.meters.gateway.clone())
+            .merge(lag::router(self.rounds.clone()))
+    }
+
+    fn start_generator(&self) -> Room {
+        let producer = self.clients.generator.producer(ProducerConfig::default());
+        let (config, metrics) = (Arc::clone(&self.config), self.meters.generator.clone());
+        Room::start("generator", |stop| async move {
+            generator::run(&config.generator, &producer, &metrics, &stop).await;
+            let closed = producer.close(ROOM).await;
+            // A generator with a limit ends by itself, and that is no fault: it waits to be told like the others.
+            stop.cancelled().await;
+            closed
+        })
+    }
+
+    fn start_pipeline(&self) -> Room {
+        let config = ProducerConfig {
+            delivery_timeout: PATIENCE,
+            max_request_bytes: OUTPUT_BYTES_MAX,
+            ..ProducerConfig::default()
+        };
+        let client = self.clients.pipeline.clone();
+        let producer: Producer = client.producer(config);
+        let (config, metrics) = (Arc::clone(&self.config), self.meters.pipeline.clone());
+        Room::start("pipeline", |stop| async move {
+            let reads = consume(&config.pipeline.group_id, vec![config.pipeline.input.clone()]);
+            let ended =
+                pipeline::run(&config.pipeline, client.consumer(reads)?, producer.clone(), &metrics, &stop).await;
+            ended.and(producer.close(ROOM).await)
+        })
+    }
+
+    fn start_sink(&self) -> Room {
+        let (client, store) = (self.clients.sink.clone(), Arc::clone(&self.store));
+        let (config, metrics) = (Arc::clone(&self.config), self.meters.sink.clone());
+        Room::start("sink", |stop| async move {
+            let consumer = client.consumer(consume(&config.sink.group_id, config.sink.topics.clone()))?;
+            sink::run(&config.sink, consumer, &*store, &metrics, &stop).await
+        })
+    }
+
+    fn start_lag(&self) -> Room {
+        let (client, rounds) = (self.clients.lag.clone(), self.rounds.clone());
+        let (config, metrics) = (Arc::clone(&self.config), self.meters.lag.clone());
+        Room::start("lag monitor", |stop| async move {
+            lag::run(&config.lag, &client, &rounds, &metrics, &stop).await;
+            Ok::<(), Error>(())
+        })
+    }
+
+    /// Stops what feeds others first; waits, within bounds, until the rest has worked off what it was fed.
+    pub(super) async fn stop(self, rooms: Rooms) -> Account {
+        if let Some(generator) = rooms.generator {
+            generator.stop(ROOM).await;
+        }
+        rooms.gateway.stop(ROOM).await;
+        let in_flight = self.drain().await;
+        tokio::join!(rooms.pipeline.stop(ROOM), rooms.sink.stop(ROOM));
+        let account = self.account(in_flight).await;
+        rooms.lag.stop(ROOM).await;
+        rooms.metrics.stop(ROOM).await;
+        self.clients.close().await;
+        if let Some(broker) = self.broker
+            && let Err(error) = broker.stop().await
+        {
+            tracing::error!(%error, "the embedded broker did not stop cleanly");
+        }
+        account
+    }
+
+    /// What is left of both readers' work when time is up, and nothing when all is done.
+    async fn drain(&self) -> Option<u64> {
+        let until = Instant::now() + DRAIN;
+        let [pipeline, sink] = readers(&self.config);
+        let drained = async {
+            let left = self.ledger.drain(&pipeline, until).await?;
+            Ok::<u64, Error>(left + self.ledger.drain(&sink, until).await?)
+        };
+        match tokio::time::timeout_at(until + Duration::from_secs(1), drained).await {
+            Ok(Ok(left)) => Some(left),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what is in flight is not known");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn account(&self, in_flight: Option<u64>) -> Account {
+        let counts = self.counts();
+        let [pipeline, sink] = readers(&self.config);
+        let inputs: Vec<Topic> = inputs(&self.config);
+        let topics = [inputs.clone(), sink.topics, pipeline.topics].concat();
+        let ends = tokio::time::timeout(ROOM, self.ledger.ends(&topics)).await.ok().and_then(Result::ok);
+        let from_others = ends.map(|ends| {
+            let came = moved(&self.at_start, &ends, &inputs).saturating_sub(counts.generated);
+            let passed_on = moved(&self.at_start, &ends, std::slice::from_ref(&self.config.pipeline.output));
+            came + passed_on.saturating_sub(counts.processed)
+        });
+        Account { counts, carried_over: self.carried_over, from_others, in_flight }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let (generator, pipeline) = (self.meters.generator.counters.summary(), self.meters.pipeline.counters.summary());
+        let sink = self.meters.sink.counters.summary();
+        Counts {
+            generated: generator.acknowledged,
+            failed: generator.failed,
+            processed: pipeline.processed,
+            dead_lettered: pipeline.dead_lettered,
+            stored: sink.stored,
+            stored_before: sink.stored_before,
+        }
+    }
+
+    pub(super) fn worst_lag(&self) -> Option<WorstLag> {
+        let worst = self.rounds.latest()?.worst()?;
+        let time = worst.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Some(WorstLag { group: worst.group, records: worst.records, time })
+    }
+
+    pub(super) fn where_to_look(&self, args: &cli::Up, doors: &Doors) -> String {
+        let servers = self.target.bootstrap_servers.join(",");
+        let kafka = match &self.broker {
+            Some(_) => format!("{servers} (embedded, data in {})", args.data_dir.join("broker").display()),
+            None => servers,
+        };
+        let documents = match &self.config.sink.store {
+            sink::StoreConfig::Embedded { dir } => format!("{} (embedded)", dir.display()),
+            sink::StoreConfig::MongoDb { uri, .. } => without_password(uri),
+        };
+        let at = |listener: &TcpListener| listener.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
+        let (gateway, metrics) = (at(&doors.gateway), at(&doors.metrics));
+        format!(
+            "Kafka      {kafka}\n\
+             documents  {documents}\n\
+             gateway    http://{gateway}/api/logs  /api/consumer/lag  /api/partition-mapping\n\
+             metrics    http://{metrics}/metrics  /livez  /readyz"
+        )
+    }
+}
+
+/// The cluster that the flags name, or the embedded broker.
+async fn cluster(args: &cli::Up) -> Result<(Option<DevBroker>, Target), Failure> {
+    if !args.cluster.bootstrap_server.is_empty() {
+        return Ok((None, Target::of(&args.cluster)?));
+    }
+    let data_dir = Some(args.data_dir.join("broker"));
+    let embedded = broker(args.listen, data_dir, args.fsync.fsync, PARTITIONS).await?;
+    let bootstrap_servers = vec![embedded.bootstrap_servers()];
+    Ok((Some(embedded), Target { bootstrap_servers, tls: None }))
+}
+
+/// Makes the topics that are not there yet; those that are stay as they are.
+async fn create_topics(client: &Client, config: &Config) -> Result<(), Failure> {
+    let topics = &config.generator.topics;
+    let plain = |topic: &Topic, partitions| NewTopic::new(topic.clone()).partitions(partitions);
+    let output = |topic: &Topic| plain(topic, PARTITIONS).config("max.message.bytes", &OUTPUT_BYTES_MAX.to_string());
+    let wanted = [
+        plain(&topics.data_event, PARTITIONS),
+        plain(&topics.user_login, PARTITIONS),
+        plain(&topics.log_event, PARTITIONS_LOGS),
+        output(&config.pipeline.output),
+        output(&config.pipeline.dead_letters),
+    ];
+    let created = client.admin().create_topics(&wanted).await.map_err(Failure::of(Status::Unavailable))?;
+    for (topic, outcome) in created {
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
+            Err(error) => {
+                return Err(Failure::new(Status::Unavailable, format!("topic {topic} cannot be made: {error}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn consume(group_id: &str, topics: Vec<Topic>) -> ConsumerConfig {
+    ConsumerConfig {
+        group_id: group_id.to_owned(),
+        topics,
+        auto_offset_reset: OffsetReset::Earliest,
+        ..ConsumerConfig::default()
+    }
+}
+
+/// Who reads what.
+fn readers(config: &Config) -> [Reader; 2] {
+    [
+        Reader { group: config.pipeline.group_id.clone(), topics: vec![config.pipeline.input.clone()] },
+        Reader { group: config.sink.group_id.clone(), topics: config.sink.topics.clone() },
+    ]
+}
+
+/// The topics that records come in by: what is read, but for what the pipeline itself writes.
+fn inputs(config: &Config) -> Vec<Topic> {
+    let read = readers(config).into_iter().flat_map(|reader| reader.topics);
+    read.filter(|topic| *topic != config.pipeline.output).collect()
+}
+
+/// Where all topics end, and how much of them earlier runs have left to read.
+async fn at_start(ledger: &Ledger, config: &Config) -> Result<(Offsets, u64), Error> {
+    let [pipeline, sink] = readers(config);
+    let ends = ledger.ends(&[pipeline.topics.clone(), sink.topics.clone()].concat()).await?;
+    let carried_over = ledger.behind(&pipeline, &ends).await? + ledger.behind(&sink, &ends).await?;
+    Ok((ends, carried_over))
+}
+
+/// A URI as it may be shown.
+fn without_password(uri: &str) -> String {
+    match (uri.find("://"), uri.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &uri[..scheme + 3], &uri[at..]),
+        _ => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let check = |uri: &str, want: &str| assert_eq!(without_password(uri), want);
+        check("mongodb://127.0.0.1:27017", "mongodb://127.0.0.1:27017");
+        check("mongodb+srv://user:p%40ss@host/db?x=1", "mongodb+srv://…@host/db?x=1");
+    }
+}

@@ -1,0 +1,104 @@
+//! Opening the doors: sockets of our own, the embedded broker, and a cluster elsewhere.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Status};
+use crate::cli;
+use crate::client::{Client, ClientConfig};
+use crate::devbroker::{self, BrokerConfig, DevBroker, Fsync, GroupConfig};
+use crate::tls::TlsOptions;
+
+/// Binds a port for `what`, or says which flag moves it elsewhere.
+pub(super) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address} for {what}: {error}; choose another address with {flag}");
+        Failure::new(Status::Os, message)
+    })
+}
+
+/// Serves until `stop`, then lets requests under way finish.
+pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Makes a directory and shows that it can be written to.
+pub(super) fn writable(dir: &Path) -> Result<(), Failure> {
+    let probe = dir.join(".probe");
+    let written = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b"can this be written?"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    written.map_err(|error| {
+        let message = format!("cannot write to {}: {error}; choose another directory with --data-dir", dir.display());
+        Failure::new(Status::CannotCreate, message)
+    })
+}
+
+/// Starts the embedded broker.
+pub async fn broker(
+    listen: SocketAddr,
+    data_dir: Option<PathBuf>,
+    fsync: cli::Fsync,
+    default_partitions: i32,
+) -> Result<DevBroker, Failure> {
+    let fsync = match fsync {
+        cli::Fsync::Always => Fsync::Always,
+        cli::Fsync::Never => Fsync::Never,
+        cli::Fsync::Every(time) => Fsync::Interval(time),
+    };
+    if let Some(dir) = &data_dir {
+        writable(dir)?;
+    }
+    let brokers = vec![BrokerConfig::new(1, listen)];
+    // Kafka waits 3 s for more members before a new group's first assignment; at a desk that is only a delay.
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    let config =
+        devbroker::Config { brokers, data_dir, fsync, default_partitions, groups, ..devbroker::Config::default() };
+    DevBroker::start(config).await.map_err(|error| {
+        let message =
+            format!("the embedded broker did not start: {error}; --listen and --data-dir choose other places");
+        Failure::new(Status::Os, message)
+    })
+}
+
+/// Which cluster, as every room's client needs it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub bootstrap_servers: Vec<String>,
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Target {
+    /// What the flags name.
+    pub fn of(cluster: &cli::Cluster) -> Result<Self, Failure> {
+        let tls = match (&cluster.tls_ca, cluster.tls) {
+            (None, false) => None,
+            (ca_file, _) => {
+                let options = TlsOptions { ca_file: ca_file.clone(), ..TlsOptions::default() };
+                Some(options.config().map_err(Failure::of(Status::Config))?)
+            }
+        };
+        Ok(Self { bootstrap_servers: cluster.bootstrap_server.clone(), tls })
+    }
+
+    /// A client for one room, with connections of its own: rooms do not wait behind each other's long polls, and a
+    /// broker's logs tell them apart by client id.
+    pub async fn connect(&self, room: &str) -> Result<Client, Failure> {
+        let config = ClientConfig {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            client_id: format!("highwater-{room}"),
+            tls: self.tls.clone(),
+            ..ClientConfig::default()
+        };
+        Client::connect(config).await.map_err(|error| {
+            let servers = self.bootstrap_servers.join(",");
+            Failure::new(Status::Unavailable, format!("no broker of {servers} can be reached: {error}"))
+        })
+    }
+}

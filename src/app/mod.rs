@@ -1,0 +1,19 @@
+//! The composition root: the one place where rooms meet.
+//!
+//! [`up()`] builds every room from its configuration, hands each what it needs, and owns the order of starting (what
+//! others stand on first) and of stopping (what feeds others first). Nothing starts itself.
+
+mod account;
+mod failure;
+mod house;
+mod listen;
+mod room;
+pub mod settings;
+mod signals;
+mod summary;
+mod up;
+
+pub use failure::{Failure, Status};
+pub use listen::{Target, broker};
+pub use signals::stop_on_signal;
+pub use up::up;

@@ -1,0 +1,84 @@
+//! `highwater up`: every room in one process.
+
+use std::io::{IsTerminal, Write as _, stdout};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use super::house::{Doors, House};
+use super::summary::Live;
+use super::{Failure, settings, stop_on_signal};
+use crate::cli::{self, Switch};
+
+/// How long stopping may take in all.
+const STOP: Duration = Duration::from_secs(28);
+/// Between two live lines: in a terminal one line is written over and over, elsewhere each stays.
+const LIVE_TERMINAL: Duration = Duration::from_secs(1);
+const LIVE_PLAIN: Duration = Duration::from_secs(5);
+
+/// Runs until a signal, the end of `--duration`, or a room that cannot go on; then stops in order and gives account.
+pub async fn up(args: cli::Up) -> Result<(), Failure> {
+    let stop = stop_on_signal()?;
+    let config = settings::of_up(&args)?;
+    let doors = Doors::open(&args).await?;
+    let began = Instant::now();
+    let Some(house) = stop.run_until_cancelled(House::build(&args, config)).await.transpose()? else { return Ok(()) };
+    println!("{}", house.where_to_look(&args, &doors));
+    let rooms = house.start(doors, args.generate == Switch::On);
+    let failed = tokio::select! {
+        () = stop.cancelled() => None,
+        () = after(args.duration) => None,
+        failure = rooms.failed() => Some(failure),
+        () = show_live(&house) => None,
+    };
+    let ran = began.elapsed();
+    let stopped = timeout(STOP, house.stop(rooms)).await;
+    let Ok(account) = stopped else {
+        let seconds = STOP.as_secs();
+        eprintln!("highwater: stopped after {seconds} s with records in flight; they are read again at the next start");
+        return failed.map_or(Ok(()), Err);
+    };
+    println!("after {:.1} s\n{account}", ran.as_secs_f64());
+    failed.map_or(Ok(()), Err)
+}
+
+async fn after(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes a line every so often, for as long as it is polled.
+async fn show_live(house: &House) {
+    let terminal = stdout().is_terminal();
+    let mut ticks = interval(if terminal { LIVE_TERMINAL } else { LIVE_PLAIN });
+    let _line = terminal.then(LiveLine::begin);
+    let (mut before, mut at) = (house.counts(), ticks.tick().await);
+    loop {
+        let tick = ticks.tick().await;
+        let now = house.counts();
+        let live = Live { now, before, since: tick - at, worst_lag: house.worst_lag() };
+        let mut out = stdout().lock();
+        // Standard output that is gone (a closed pipe) is no reason to stop working.
+        let _ =
+            if terminal { write!(out, "\r\x1b[2K{live}").and_then(|()| out.flush()) } else { writeln!(out, "{live}") };
+        (before, at) = (now, tick);
+    }
+}
+
+/// The one line of a terminal that is written over: never wrapped, and ended when it is dropped.
+struct LiveLine;
+
+impl LiveLine {
+    fn begin() -> Self {
+        print!("\x1b[?7l");
+        Self
+    }
+}
+
+impl Drop for LiveLine {
+    fn drop(&mut self) {
+        println!("\x1b[?7h");
+    }
+}

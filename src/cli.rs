@@ -1,0 +1,231 @@
+//! The command line as data: one variant a subcommand, and no behaviour.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::generator::{Rate, Shape};
+use crate::telemetry::LogFormat;
+
+/// A Kafka client, lag monitor, record pipeline, document sink, gateway and dev broker in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+#[derive(Debug, Args)]
+pub struct Logging {
+    /// What to log: error, warn, info, debug or trace, also per module (`warn,highwater::client=debug`) [default: info,
+    /// or warn where a live status is shown]
+    #[arg(long, global = true, value_name = "FILTER", env = "LOG_LEVEL")]
+    pub log_level: Option<String>,
+    /// How log lines look; they go to standard error
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", env = "LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything: generate records, validate, forward or dead-letter them, store them, and watch the lag
+    Up(Box<Up>),
+    /// Run the embedded dev broker alone, for any Kafka client
+    Broker(Broker),
+    /// Send records to a cluster: made up, or the lines of a file
+    Generate(Generate),
+}
+
+/// Which cluster, and how to reach it.
+#[derive(Debug, Clone, Args)]
+pub struct Cluster {
+    /// Kafka brokers to ask first, as HOST:PORT, separated by commas
+    #[arg(short = 'b', long, value_name = "HOST:PORT", value_delimiter = ',', env = "KAFKA_BOOTSTRAP_SERVERS")]
+    pub bootstrap_server: Vec<String>,
+    /// Speak TLS, and trust the machine's certificate authorities
+    #[arg(long, requires = "bootstrap_server")]
+    pub tls: bool,
+    /// Speak TLS, and trust the certificate authorities of this PEM file
+    #[arg(long, value_name = "FILE", requires = "bootstrap_server")]
+    pub tls_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Store documents in this MongoDB rather than in the embedded store, e.g. mongodb://127.0.0.1:27017
+    #[arg(long, value_name = "URI", env = "MONGODB_URI")]
+    pub mongodb: Option<String>,
+    /// Keep the lag history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL", env = "REDIS_URL")]
+    pub redis: Option<String>,
+    /// Whether to generate records; `off` leaves the topics to other clients
+    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "ON|OFF")]
+    pub generate: Switch,
+    #[command(flatten)]
+    pub load: Load,
+    /// Stop by itself after this long, e.g. 30s, 5m, 1h, and print a summary
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Where the embedded broker and the embedded store keep their data; a restart goes on from it
+    #[arg(long, value_name = "DIR", default_value = "./highwater-data")]
+    pub data_dir: PathBuf,
+    /// Where the embedded broker listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9092")]
+    pub listen: SocketAddr,
+    /// Where the gateway listens (POST /api/logs, GET /api/consumer/lag, GET /api/partition-mapping)
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub gateway_listen: SocketAddr,
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9308")]
+    pub metrics_listen: SocketAddr,
+    #[command(flatten)]
+    pub fsync: FsyncArg,
+    /// Settings of each room, in TOML; a flag wins over the file
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// What the generator makes.
+#[derive(Debug, Clone, Args)]
+pub struct Load {
+    /// Records a second, or `max` [default: 27.8, which is 100,000 an hour]
+    #[arg(long, value_name = "N|max")]
+    pub rate: Option<Rate>,
+    /// The same seed makes the same records [default: drawn, and logged]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The share of logins that must be refused, from 0 to 1 [default: 0.05]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
+    pub invalid_ratio: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub struct Broker {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9092")]
+    pub listen: SocketAddr,
+    /// Keep topics, groups and offsets here; without it all is in memory and ends with the process
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub fsync: FsyncArg,
+    /// Partitions of a topic that is made without saying how many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    pub default_partitions: i32,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FsyncArg {
+    /// When the embedded broker's writes are on the disk: `always` before they are acknowledged, `never` when the system
+    /// likes, or at least every so often, e.g. 1s. A killed process loses nothing either way; a power cut may
+    #[arg(long, value_name = "always|never|TIME", default_value = "1s", value_parser = fsync)]
+    pub fsync: Fsync,
+}
+
+/// As typed; `app` turns it into the broker's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    Always,
+    Never,
+    Every(Duration),
+}
+
+#[derive(Debug, Args)]
+pub struct Generate {
+    #[command(flatten)]
+    pub cluster: Cluster,
+    #[command(flatten)]
+    pub load: Load,
+    /// Only this kind of record [default: all three in turn]
+    #[arg(long, value_enum)]
+    pub shape: Option<Shape>,
+    /// Stop after this many records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Stop after this long, e.g. 30s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Send the lines of this file (NDJSON; `-` for standard input) rather than made-up records
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "seed", "invalid_ratio", "shape", "count"])]
+    pub input: Option<PathBuf>,
+    /// The topic that --input goes to
+    #[arg(short = 't', long, value_name = "NAME", default_value = "user-login", requires = "input")]
+    pub topic: String,
+    /// The top-level field of each line that becomes the record's key
+    #[arg(short = 'k', long, value_name = "FIELD", requires = "input")]
+    pub key_field: Option<String>,
+    /// Send lines that are not JSON as they are, rather than stop at the first
+    #[arg(long, requires = "input")]
+    pub verbatim: bool,
+}
+
+/// A time as people write it: a number and ms, s, m or h.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: give a number with ms, s, m or h, e.g. 30s");
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err(format!("{text:?} is not a ratio from 0 to 1")),
+    }
+}
+
+fn fsync(text: &str) -> Result<Fsync, String> {
+    match text {
+        "always" => Ok(Fsync::Always),
+        "never" => Ok(Fsync::Never),
+        every => duration(every)
+            .map(Fsync::Every)
+            .map_err(|_| format!("{text:?} is not `always`, `never` or a time like 1s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, want: Option<u64>| {
+            assert_eq!(duration(text).ok(), want.map(Duration::from_millis), "{text:?}");
+        };
+        check("30s", Some(30_000));
+        check("1.5m", Some(90_000));
+        check("250ms", Some(250));
+        check("2h", Some(7_200_000));
+        for wrong in ["", "30", "s", "-1s", "1d", "1.2.3s", "999999999999999999999h"] {
+            check(wrong, None);
+        }
+    }
+}
