@@ -1,0 +1,61 @@
+# Every chore by name. `just ci` is what CI runs.
+
+default:
+    @just --list
+
+# Format the code.
+fmt:
+    cargo fmt
+
+# What CI checks of the code's form.
+lint:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The tests that need nothing but Rust.
+test:
+    cargo test --workspace
+
+# Everything CI does, with real servers.
+ci:
+    .ci/run
+
+# No C anywhere in what is built.
+no-c:
+    protocol-tests/gates/no-c.sh
+
+# One static file: glibc inside, no interpreter, runs in an empty directory.
+static:
+    protocol-tests/gates/static.sh
+
+# What is shipped: smaller, slower to build.
+dist:
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --target x86_64-unknown-linux-gnu
+
+# The same for musl, where its standard library can be had (`rustup target add x86_64-unknown-linux-musl`).
+musl:
+    cargo build --profile dist --target x86_64-unknown-linux-musl
+
+# Run everything on loopback.
+up *ARGS:
+    cargo run --release -- up {{ARGS}}
+
+# Other people's clients against a broker: the same assertions for ours and for Apache Kafka.
+foreign BOOTSTRAP *SUITES:
+    protocol-tests/foreign/run.sh {{BOOTSTRAP}} {{SUITES}}
+
+# The whole flow against Redpanda in a container; set E2E_BOOTSTRAP to use one that already runs.
+e2e:
+    protocol-tests/e2e.sh
+
+# A real Kafka on loopback, from its Maven jars: `just kafka up DIR [VERSION] [NODES]`, `just kafka down DIR`.
+kafka *ARGS:
+    protocol-tests/servers/kafka.sh {{ARGS}}
+
+# Benchmarks; they time, and therefore are no tests. BOOTSTRAP names the cluster for `produce` and `consume`.
+bench *NAMES:
+    cargo bench -p protocol-tests {{ if NAMES == "" { "" } else { "--bench " + NAMES } }}
+
+# The book of the house.
+docs:
+    cargo doc --no-deps --open
