@@ -4,17 +4,27 @@
 # Servers that run already can be named instead (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to
 # `cargo test`; without any, it tests the whole workspace.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WORK=$(mktemp -d)
 stop() {
   local server
-  for server in "$WORK"/kafka-*/; do [ ! -d "$server" ] || ./kafka.sh down "$server" || true; done
-  for server in mongod redis; do [ ! -d "$WORK/$server" ] || "./$server.sh" down "$WORK/$server" || true; done
+  for server in "$WORK"/kafka-*/; do [ ! -d "$server" ] || "$HERE/kafka.sh" down "$server" || true; done
+  for server in mongod redis; do [ ! -d "$WORK/$server" ] || "$HERE/$server.sh" down "$WORK/$server" || true; done
   rm -rf "$WORK"
 }
 trap stop EXIT
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Starts Kafka $1 and asks it for a group, which returns when the cluster has made the topic that groups are kept in: the
+# first group on a new cluster is told to wait, and that is not what the tests are about.
+kafka() {
+  local directory=$WORK/kafka-$1 address
+  address=$("$HERE/kafka.sh" up "$directory" "$1")
+  "$HERE/kafka.sh" tool "$directory" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \
+    --bootstrap-server "$address" --describe --group nobody >/dev/null 2>&1 || true
+  echo "$address"
+}
 
 # Sets the variable $1 to what the rest of the command prints, unless it names a server already.
 name() {
@@ -23,10 +33,10 @@ name() {
 }
 
 export HIGHWATER_REQUIRE_SERVERS=1
-name HIGHWATER_TEST_KAFKA_39 ./kafka.sh up "$WORK/kafka-39" 3.9.1
-name HIGHWATER_TEST_KAFKA_43 ./kafka.sh up "$WORK/kafka-43" 4.3.0
-name HIGHWATER_TEST_MONGODB ./mongod.sh up "$WORK/mongod" "$(free_port)"
-name HIGHWATER_TEST_REDIS ./redis.sh up "$WORK/redis" "$(free_port)"
+name HIGHWATER_TEST_KAFKA_39 kafka 3.9.1
+name HIGHWATER_TEST_KAFKA_43 kafka 4.3.0
+name HIGHWATER_TEST_MONGODB "$HERE/mongod.sh" up "$WORK/mongod" "$(free_port)"
+name HIGHWATER_TEST_REDIS "$HERE/redis.sh" up "$WORK/redis" "$(free_port)"
 [ $# -gt 0 ] || set -- --workspace
-cd ../..
+cd "$HERE/../.."
 cargo test --locked "$@"

@@ -178,8 +178,8 @@ public final class Judge {
             Header reason = record.headers().lastHeader("highwater.reason");
             reasons.merge(reason == null ? "none" : Records.text(reason.value()), 1, Integer::sum);
         }
-        int came = output.size() + dead.size();
-        System.out.printf("account: %d sent = %d accepted + %d dead-lettered%s; reasons %s%n", input.size(), output.size(), dead.size(),
-                came == input.size() ? "" : " - " + (came - input.size()) + " duplicates", reasons);
+        int more = output.size() + dead.size() - input.size();
+        String rest = more == 0 ? "" : more > 0 ? ", " + more + " of them more than once" : ", " + -more + " are missing";
+        System.out.printf("account: %d sent, %d accepted + %d dead-lettered%s; reasons %s%n", input.size(), output.size(), dead.size(), rest, reasons);
     }
 }
