@@ -124,8 +124,8 @@ impl Lanes {
     pub fn doubt(&self, broker: BrokerId) -> u8 {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match open.get(&(broker, Lane::General)).map(|lane| &lane.status) {
-            Some(status) if status.capabilities.load().is_some() => 0,
             Some(status) if status.failed.load().is_some() => 2,
+            Some(status) if status.capabilities.load().is_some() => 0,
             _ => 1,
         }
     }

@@ -89,8 +89,19 @@ pub type Stack = BoxCloneSyncService<Call, Answer, Error>;
 pub struct Status {
     /// What the broker offers, while there is a connection.
     pub capabilities: ArcSwapOption<Capabilities>,
-    /// Why there is no connection, after a failed try.
+    /// Why the last try to connect, or to be answered, came to nothing; `None` after one that did.
     pub failed: ArcSwapOption<Error>,
+}
+
+impl Status {
+    /// A broker that stands still keeps its connections: only who waits for it in vain can tell.
+    fn take_note(&self, answer: &Result<Answer, Error>) {
+        match answer {
+            Ok(_) if self.failed.load().is_some() => self.failed.store(None),
+            Err(error) if error.is_transport() => self.failed.store(Some(Arc::new(error.clone()))),
+            _ => {}
+        }
+    }
 }
 
 /// How a lane comes by its connections, and to whom they lead.
@@ -167,7 +178,9 @@ impl BrokerLane {
     async fn ask(&self, api: &'static str, ask: Ask, deadline: Duration) -> Result<Answer, Error> {
         let call = Call { api, ask, patience: deadline };
         let answer = timeout(deadline, self.stack.clone().oneshot(call)).await;
-        answer.unwrap_or_else(|_| Err(self.too_late(deadline))).map_err(|error| self.placed(error, api))
+        let answer = answer.unwrap_or_else(|_| Err(self.too_late(deadline)));
+        self.status.take_note(&answer);
+        answer.map_err(|error| self.placed(error, api))
     }
 
     fn placed(&self, error: Error, api: &'static str) -> Error {
@@ -177,8 +190,8 @@ impl BrokerLane {
     /// Time is over: if the reason is that no connection can be made, that says more.
     fn too_late(&self, deadline: Duration) -> Error {
         match self.status.failed.load_full() {
-            Some(failed) => (*failed).clone(),
-            None => Error::new(ErrorKind::Timeout(deadline)),
+            Some(failed) if matches!(failed.kind, ErrorKind::Connect(_)) => (*failed).clone(),
+            _ => Error::new(ErrorKind::Timeout(deadline)),
         }
     }
 }

@@ -429,6 +429,31 @@ mod clusters {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_broker_that_stands_still_is_waited_for_once() -> Outcome {
+        let net = Arc::new(Net::default());
+        let still = Arc::new(AtomicUsize::new(0));
+        for port in [1, 2] {
+            let still = Arc::clone(&still);
+            net.listen(port, move |request| match still.load(Ordering::SeqCst) == usize::from(port) {
+                true => Some(Reply::Nothing),
+                false => knows(&[1, 2])(request),
+            });
+        }
+        let client = connected(&net, &[1, 2]).await?;
+        any_beat(&client).await?;
+        // The one that is connected, and so the one that is trusted.
+        still.store(if net.asked(Some(1), "Heartbeat") > 0 { 1 } else { 2 }, Ordering::SeqCst);
+        let begun = Instant::now();
+        assert!(any_beat(&client).await.is_err_and(|error| error.is_timeout()));
+        for _ in 0..10 {
+            client.cluster.refresh(Topics::Followed).await?;
+            any_beat(&client).await?;
+        }
+        assert!(begun.elapsed() <= 2 * SECOND, "{:?}", begun.elapsed());
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_coordinator_is_asked_for_once_until_it_fails() -> Outcome {
         let net = Arc::new(Net::default());
         let kept_by = Arc::new(AtomicUsize::new(1));
