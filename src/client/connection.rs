@@ -213,8 +213,8 @@ impl Switch {
     }
 }
 
-/// A stream that is counted, and that a [`Switch`] can cut, whoever holds its halves: rskafka finishes a write whose caller has gone, and would
-/// wait for ever for a broker that reads nothing.
+/// A stream that is counted, and that a [`Switch`] can cut, whoever holds its halves: rskafka finishes a write whose caller
+/// has gone, and would wait for ever for a broker that reads nothing.
 struct Switched<S> {
     io: S,
     switch: Arc<Switch>,
