@@ -1,7 +1,7 @@
 //! Questions about a cluster, and changes to it.
 //!
 //! Every question about many things is asked of as few brokers as can answer it: the offsets of partitions with one
-//! request to each leader ([`offsets`]), what groups have committed with one request to each coordinator ([`groups`]).
+//! request to each leader (`offsets`), what groups have committed with one request to each coordinator (`groups`).
 //! What fails, fails for the thing it concerns; an `Err` for the whole is for when nothing could be asked at all.
 //!
 //! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 pub use cluster::ClusterDescription;
 pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
-pub use groups::{Committed, CommittedOffsets, GroupDescription, GroupListing, GroupListings, GroupMember};
-pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
+pub use groups::{Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupListing, GroupListings, GroupMember};
+pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};
 use tokio::time::{Instant, sleep_until};
 pub use topics::NewTopic;
 
