@@ -24,6 +24,8 @@ pub struct Cursor {
     pub not_before: Option<Instant>,
     /// The offset that is being asked for.
     pub asked: Option<Offset>,
+    /// Its batch was cut off, so it is asked for alone: then the batch comes whole, however large.
+    pub alone: bool,
     /// At a batch that cannot be read, until the application decides.
     pub parked: bool,
     /// Moves in a row that have come to nothing.
@@ -51,6 +53,7 @@ impl Cursor {
             leader: None,
             not_before: None,
             asked: None,
+            alone: false,
             parked: false,
             failures: 0,
         }

@@ -239,3 +239,6 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,7 @@ struct Work {
     start: Offset,
     record_set: Bytes,
     aborted: Vec<AbortedTransaction>,
+    whole: bool,
     high_watermark: Option<Offset>,
     weight: Weight,
 }
@@ -169,7 +170,8 @@ impl Reader {
         let memory = &self.shared.memory;
         let each = self.shared.config.partition_max_bytes.min((2 * memory.share()).max(ASK_BYTES_MIN));
         let ask = |cursor: &Cursor| Some((cursor.topic_partition().clone(), cursor.ask(now, each)?));
-        let wanted: Asks = self.cursors.values().filter_map(ask).collect();
+        let alone: Asks = self.cursors.values().filter(|cursor| cursor.alone).filter_map(ask).take(1).collect();
+        let wanted = if alone.is_empty() { self.cursors.values().filter_map(ask).collect() } else { alone };
         if wanted.is_empty() {
             return None;
         }
@@ -298,10 +300,10 @@ impl Reader {
     }
 
     async fn hand_on(&mut self, work: Work) {
-        let Work { of, start, record_set, aborted, high_watermark, weight } = work;
+        let Work { of, start, record_set, aborted, whole, high_watermark, weight } = work;
         let memory = &self.shared.memory;
         let rules =
-            scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max: self.shared.memory.limit() };
+            scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max: memory.limit(), whole };
         let tenure = Arc::clone(weight.tenure());
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
         // What is unpacked counts from now on, not what came.
@@ -361,6 +363,7 @@ fn found(
     grant: &mut Grant,
 ) -> Option<Work> {
     let mut record_set = data.records.filter(|records| !records.is_empty())?;
+    let whole = std::mem::replace(&mut cursor.alone, scan::is_cut_off(&record_set));
     if let Some(end) = scan::end(&record_set, start) {
         cursor.place = Place::At(end);
     }
@@ -370,7 +373,7 @@ fn found(
     let weight = cursor.tenure.weigh(grant.split(record_set.len()));
     let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
     let aborted = data.aborted_transactions.unwrap_or_default();
-    Some(Work { of, start, record_set, aborted, high_watermark, weight })
+    Some(Work { of, start, record_set, aborted, whole, high_watermark, weight })
 }
 
 /// What a broker's verdict on one partition means for its cursor; true if it must go elsewhere.

@@ -20,6 +20,9 @@ pub struct Rules {
     pub check_crcs: bool,
     /// A batch may be unpacked into no more.
     pub unpacked_bytes_max: usize,
+    /// The broker was asked for this partition alone, so the first batch is not cut off (KIP-74): one that seems to be has
+    /// a length that cannot be believed.
+    pub whole: bool,
 }
 
 /// Records to hand out at once: from `start` to `end`, all written under one leader epoch.
@@ -66,6 +69,16 @@ fn epoch(header: &Header) -> Option<i32> {
     Some(header.partition_leader_epoch).filter(|epoch| *epoch >= 0)
 }
 
+/// Whether there is something, but no whole batch.
+pub fn is_cut_off(record_set: &[u8]) -> bool {
+    let size = Header::read(record_set).filter(|header| header.magic == 2).map(|header| header.size());
+    match size {
+        Some(Ok(size)) => record_set.len() < size,
+        Some(Err(_)) => false,
+        None => !record_set.is_empty() && record_set.len() < HEADER_BYTES,
+    }
+}
+
 /// Everything from `position` on, up to the first batch that is broken, and that batch.
 pub fn scan(
     record_set: Bytes,
@@ -73,11 +86,13 @@ pub fn scan(
     aborted: Vec<AbortedTransaction>,
     rules: Rules,
 ) -> (Vec<Chunk>, Option<Broken>) {
+    let cut_off = rules.whole && is_cut_off(&record_set);
     let mut scan = Scan { chunks: Vec::new(), position, aborted: Aborted::new(aborted), rules };
     let mut walk = batches(record_set);
     loop {
         let head = Header::read(walk.rest());
         let step = match walk.next() {
+            None if cut_off => Err(cut_short(position, head.as_ref(), walk.rest())),
             None => return (scan.chunks, None),
             Some(Ok(batch)) => scan.batch(&batch),
             Some(Err(error)) => Err(error),
@@ -87,6 +102,12 @@ pub fn scan(
             return (scan.chunks, Some(Broken { offsets, error }));
         }
     }
+}
+
+fn cut_short(position: Offset, head: Option<&Header>, rest: &Bytes) -> BatchError {
+    let length = i32::try_from(rest.len()).unwrap_or(i32::MAX);
+    let (base_offset, length) = head.map_or((position, length), |head| (head.base_offset, head.length));
+    BatchError::Length { base_offset, length }
 }
 
 /// What a broken batch takes away: all of it if its header can be believed, else one offset, which is enough to be given
@@ -186,3 +207,6 @@ impl Aborted {
         self.open.contains(&batch.producer_id)
     }
 }
+
+#[cfg(test)]
+mod tests;

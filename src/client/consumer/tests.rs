@@ -1,0 +1,446 @@
+//! Whole consumers against the dev broker, under faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::client::admin::NewTopic;
+use crate::client::{Client, ClientConfig, ErrorCode, ProducerConfig, ProducerRecord};
+use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
+use crate::protocol::types::Topic;
+
+const FETCH: i16 = 1;
+const COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 9;
+const JOIN: i16 = 11;
+const HEARTBEAT: i16 = 12;
+const SYNC: i16 = 14;
+const PARTITIONS: i32 = 6;
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct World {
+    broker: DevBroker,
+    client: Client,
+    topic: Topic,
+}
+
+impl World {
+    async fn new() -> Self {
+        let world = Self::empty().await;
+        let topic = [NewTopic::new("orders").partitions(PARTITIONS)];
+        world.client.admin().create_topics(&topic).await.unwrap();
+        world
+    }
+
+    async fn empty() -> Self {
+        let groups = GroupConfig {
+            initial_rebalance_delay: Duration::ZERO,
+            min_session_timeout: Duration::from_millis(1),
+            ..GroupConfig::default()
+        };
+        let config = devbroker::Config { groups, auto_create_topics: false, ..devbroker::Config::with_brokers(3) };
+        let broker = DevBroker::start(config).await.unwrap();
+        let client = Self::client_of(&broker).await;
+        Self { broker, client, topic: Topic::from("orders") }
+    }
+
+    async fn client_of(broker: &DevBroker) -> Client {
+        let config = ClientConfig {
+            bootstrap_servers: vec![broker.bootstrap_servers()],
+            reconnect_backoff: Duration::from_millis(1),
+            reconnect_backoff_max: Duration::from_millis(5),
+            retry_backoff: Duration::from_millis(2),
+            retry_backoff_max: Duration::from_millis(20),
+            ..Default::default()
+        };
+        Client::connect(config).await.unwrap()
+    }
+
+    fn config(&self) -> ConsumerConfig {
+        ConsumerConfig {
+            group_id: "readers".into(),
+            topics: vec![self.topic.clone()],
+            auto_offset_reset: OffsetReset::Earliest,
+            heartbeat_interval: Duration::from_millis(10),
+            fetch_max_wait: Duration::from_millis(20),
+            commit_interval: Duration::from_millis(20),
+            ..Default::default()
+        }
+    }
+
+    fn consumer(&self) -> Consumer {
+        self.client.consumer(self.config()).unwrap()
+    }
+
+    async fn produce(&self, numbers: Range<u32>) {
+        let producer = self.client.producer(ProducerConfig::default());
+        for number in numbers {
+            let value = number.to_string();
+            let partition = Some(number as i32 % PARTITIONS);
+            let record = ProducerRecord { partition, ..ProducerRecord::new(&self.topic, value.as_bytes()) };
+            drop(producer.enqueue(record).await.unwrap());
+        }
+        producer.flush().await;
+        producer.close(LIMIT).await.unwrap();
+    }
+
+    fn fault(&self, api: i16, times: u64, fault: Fault) {
+        self.broker.faults().inject(Matching::api(api), times, fault);
+    }
+
+    async fn committed(&self) -> i64 {
+        let groups = self.client.admin().committed_offsets(&["readers".to_owned()]).await.unwrap();
+        let offsets = groups.into_values().flat_map(|group| group.unwrap().into_values());
+        offsets.filter_map(|committed| committed.offset).sum()
+    }
+}
+
+/// What some consumers have read, by number, and how often.
+#[derive(Default)]
+struct Read {
+    numbers: BTreeMap<u32, usize>,
+    next: BTreeMap<TopicPartition, i64>,
+}
+
+impl Read {
+    /// Each partition's records come in order, and none is left out.
+    fn take(&mut self, delivery: Delivery) {
+        let next = self.next.entry(delivery.topic_partition.clone()).or_default();
+        for record in delivery.records() {
+            assert!(record.offset <= *next, "{} jumps from {next} to {}", delivery.topic_partition, record.offset);
+            *next = record.offset + 1;
+            let number = std::str::from_utf8(record.value.unwrap()).unwrap().parse().unwrap();
+            *self.numbers.entry(number).or_default() += 1;
+        }
+        delivery.finish();
+    }
+
+    async fn until(&mut self, consumer: &mut Consumer, count: usize) {
+        while self.numbers.len() < count {
+            let next = timeout(LIMIT, consumer.next()).await;
+            let delivery = next.unwrap_or_else(|_| panic!("{} of {count} were read", self.numbers.len()));
+            self.take(delivery.unwrap().unwrap());
+        }
+    }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Keeps a consumer asking, as an application does that has nothing else to do.
+async fn hold(consumer: &mut Consumer, read: &mut Read, mut is_so: impl FnMut(&Consumer) -> bool) {
+    let held = async {
+        while !is_so(consumer) {
+            if let Ok(Some(delivery)) = timeout(Duration::from_millis(5), consumer.next()).await {
+                read.take(delivery.unwrap());
+            }
+        }
+    };
+    timeout(LIMIT, held).await.unwrap();
+}
+
+#[tokio::test]
+async fn everything_is_read_once_committed_and_the_group_left() {
+    let world = World::new().await;
+    world.produce(0..1000).await;
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    read.until(&mut consumer, 1000).await;
+    assert!(read.numbers.values().all(|times| *times == 1));
+    consumer.close(LIMIT).await.unwrap();
+    assert!(consumer.next().await.is_none());
+    assert_eq!(world.committed().await, 1000);
+    world.produce(1000..1100).await;
+    let (mut next, mut more) = (world.consumer(), Read::default());
+    more.next = read.next;
+    more.until(&mut next, 100).await;
+    assert!(more.numbers.keys().all(|number| *number >= 1000), "the next member goes on where the first ended");
+    next.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_what_is_finished_is_committed() {
+    let world = World::new().await;
+    world.produce(0..600).await;
+    let mut consumer = world.consumer();
+    let mut held = Vec::new();
+    while held.iter().map(Delivery::len).sum::<usize>() < 600 {
+        held.push(timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap());
+    }
+    consumer.commit().await.unwrap();
+    assert_eq!((world.committed().await, consumer.stats().outstanding), (0, held.len()));
+    let first = held.iter().position(|delivery| delivery.records().next().unwrap().offset == 0).unwrap();
+    for offset in [1, 0, 3] {
+        held[first].finish_record(offset);
+    }
+    consumer.commit().await.unwrap();
+    assert_eq!(world.committed().await, 2);
+    held.into_iter().for_each(Delivery::finish);
+    consumer.commit().await.unwrap();
+    assert_eq!(world.committed().await, 600);
+    assert_eq!(consumer.assignment().iter().filter_map(|assigned| assigned.finished).sum::<i64>(), 600);
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn members_share_come_and_go() {
+    for assignors in [vec![Assignor::CooperativeSticky], vec![Assignor::Range, Assignor::RoundRobin]] {
+        let world = World::new().await;
+        let config = ConsumerConfig { assignors, ..world.config() };
+        let member = || world.client.consumer(config.clone()).unwrap();
+        let mut read = Read::default();
+        let mut members = vec![member()];
+        world.produce(0..300).await;
+        read.until(&mut members[0], 300).await;
+        for size in [2, 3, 5] {
+            members.resize_with(size, member);
+            share(&mut members, &mut read).await;
+        }
+        let mut left = members.swap_remove(1);
+        left.close(LIMIT).await.unwrap();
+        share(&mut members, &mut read).await;
+        drop(members.pop());
+        share(&mut members, &mut read).await;
+        world.produce(300..600).await;
+        let all = async {
+            while read.numbers.len() < 600 {
+                for member in &mut members {
+                    if let Ok(Some(delivery)) = timeout(Duration::from_millis(5), member.next()).await {
+                        read.take(delivery.unwrap());
+                    }
+                }
+            }
+        };
+        timeout(LIMIT, all).await.unwrap();
+        for mut member in members {
+            member.close(LIMIT).await.unwrap();
+        }
+        assert_eq!(world.committed().await, 600);
+        assert!(read.numbers.values().all(|times| *times == 1), "nothing was in doubt, so nothing is read again");
+    }
+}
+
+/// Until every partition is held once, and all members hold as many.
+async fn share(members: &mut [Consumer], read: &mut Read) {
+    let shared = async {
+        loop {
+            for member in members.iter_mut() {
+                while let Ok(Some(delivery)) = timeout(Duration::from_millis(2), member.next()).await {
+                    read.take(delivery.unwrap());
+                }
+            }
+            let held: Vec<Vec<Assigned>> = members.iter().map(Consumer::assignment).collect();
+            let all: BTreeSet<_> = held.iter().flatten().map(|assigned| assigned.topic_partition.partition).collect();
+            let (most, least) = (held.iter().map(Vec::len).max(), held.iter().map(Vec::len).min());
+            let even = most.zip(least).is_some_and(|(most, least)| most <= least + 1);
+            if all.len() == PARTITIONS as usize && held.iter().flatten().count() == all.len() && even {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT, shared).await.unwrap();
+}
+
+#[tokio::test]
+async fn faults_of_every_kind_lose_nothing() {
+    let codes = |api, codes: &[ErrorCode]| codes.iter().map(|code| (api, Fault::Error(*code))).collect::<Vec<_>>();
+    let coordinator =
+        [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::COORDINATOR_NOT_AVAILABLE];
+    let faults = [
+        codes(JOIN, &coordinator),
+        codes(SYNC, &[coordinator[0], ErrorCode::REBALANCE_IN_PROGRESS, ErrorCode::UNKNOWN_MEMBER_ID]),
+        codes(HEARTBEAT, &coordinator),
+        codes(
+            HEARTBEAT,
+            &[ErrorCode::REBALANCE_IN_PROGRESS, ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID],
+        ),
+        codes(OFFSET_FETCH, &coordinator),
+        codes(
+            COMMIT,
+            &[coordinator[0], coordinator[1], ErrorCode::ILLEGAL_GENERATION, ErrorCode::REBALANCE_IN_PROGRESS],
+        ),
+        codes(
+            FETCH,
+            &[ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH],
+        ),
+        codes(
+            FETCH,
+            &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::OFFSET_NOT_AVAILABLE, ErrorCode::UNKNOWN_TOPIC_ID],
+        ),
+        codes(FETCH, &[ErrorCode::FETCH_SESSION_ID_NOT_FOUND, ErrorCode::INVALID_FETCH_SESSION_EPOCH]),
+        [JOIN, SYNC, HEARTBEAT, OFFSET_FETCH, COMMIT, FETCH]
+            .into_iter()
+            .flat_map(|api| [(api, Fault::Disconnect), (api, Fault::DisconnectAfter), (api, Fault::Split(7))])
+            .collect(),
+    ];
+    for faults in faults {
+        let world = World::new().await;
+        for (api, fault) in &faults {
+            world.fault(*api, 2, fault.clone());
+        }
+        // A member that is made to believe that it was expelled joins as another; its first self has to expire.
+        let config = ConsumerConfig { session_timeout: Duration::from_millis(500), ..world.config() };
+        let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
+        for batch in 0..10 {
+            world.produce(batch * 60..(batch + 1) * 60).await;
+            read.until(&mut consumer, (batch as usize + 1) * 60).await;
+        }
+        until("all is committed", async || {
+            let _ = timeout(Duration::from_millis(5), consumer.next()).await;
+            world.committed().await == 600
+        })
+        .await;
+        consumer.close(LIMIT).await.unwrap();
+        assert_eq!((read.numbers.len(), world.committed().await), (600, 600), "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn leaders_move_under_the_reader() {
+    let world = World::new().await;
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    for round in 0..9 {
+        let partition = TopicPartition::new("orders", round % PARTITIONS);
+        world.broker.move_leader(&partition, round % 3 + 1).unwrap();
+        world.produce(round as u32 * 60..(round as u32 + 1) * 60).await;
+        read.until(&mut consumer, (round as usize + 1) * 60).await;
+    }
+    assert!(read.numbers.values().all(|times| *times == 1));
+    consumer.close(LIMIT).await.unwrap();
+    assert_eq!(world.committed().await, 540);
+}
+
+#[tokio::test]
+async fn a_topic_that_comes_later_and_grows_is_picked_up() {
+    let world = World::empty().await;
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    let mut other = world.consumer();
+    hold(&mut consumer, &mut read, |_| world.broker.faults().count(SYNC) >= 2).await;
+    world.client.admin().create_topics(&[NewTopic::new("orders").partitions(2)]).await.unwrap();
+    hold(&mut consumer, &mut read, |one| one.assignment().len() + other.assignment().len() == 2).await;
+    world.client.admin().create_partitions(&[(world.topic.clone(), PARTITIONS)]).await.unwrap();
+    world.client.cluster().refresh(crate::client::Topics::Follow(vec![world.topic.clone()])).await.unwrap();
+    hold(&mut consumer, &mut read, |one| one.assignment().len() == 3 && other.assignment().len() == 3).await;
+    other.close(LIMIT).await.unwrap();
+    world.produce(0..60).await;
+    read.until(&mut consumer, 60).await;
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_to_begin_is_a_rule() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let with = |reset| ConsumerConfig { auto_offset_reset: reset, ..world.config() };
+    let mut none = world.client.consumer(with(OffsetReset::None)).unwrap();
+    let refused = timeout(LIMIT, none.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(
+        refused.topic_partition.is_some() && refused.to_string().contains("auto_offset_reset is none"),
+        "{refused}"
+    );
+    none.close(LIMIT).await.unwrap();
+    let mut latest = world.client.consumer(with(OffsetReset::Latest)).unwrap();
+    let mut read = Read::default();
+    hold(&mut latest, &mut read, |latest| latest.assignment().iter().filter_map(|it| it.delivered).sum::<i64>() == 60)
+        .await;
+    assert!(read.numbers.is_empty());
+    latest.close(LIMIT).await.unwrap();
+    assert_eq!(world.committed().await, 60, "so that what comes while nobody reads is read by the next");
+}
+
+#[tokio::test]
+async fn one_slow_application_holds_up_neither_its_heartbeats_nor_for_ever_its_group() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let config = ConsumerConfig { max_poll_interval: Duration::from_millis(300), ..world.config() };
+    let mut slow = world.client.consumer(config.clone()).unwrap();
+    let delivery = timeout(LIMIT, slow.next()).await.unwrap().unwrap().unwrap();
+    world.broker.faults().reset_counts();
+    until("heartbeats", async || world.broker.faults().count(HEARTBEAT) >= 5).await;
+    until("it is out", async || slow.assignment().is_empty()).await;
+    assert!(delivery.is_revoked());
+    drop(delivery);
+    let (mut quick, mut read) = (world.consumer(), Read::default());
+    read.until(&mut quick, 60).await;
+    quick.close(LIMIT).await.unwrap();
+    let mut again = Read::default();
+    hold(&mut slow, &mut again, |slow| slow.assignment().len() == PARTITIONS as usize).await;
+    assert!(again.numbers.is_empty(), "it is back, and all is committed");
+    slow.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_partition_waits_for_what_is_being_worked_on() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let mut first = world.consumer();
+    let mut held = Vec::new();
+    while held.iter().map(Delivery::len).sum::<usize>() < 60 {
+        held.push(timeout(LIMIT, first.next()).await.unwrap().unwrap().unwrap());
+    }
+    let (mut second, mut read) = (world.consumer(), Read::default());
+    until("some are revoked", async || {
+        let _ = timeout(Duration::from_millis(5), first.next()).await;
+        held.iter().any(Delivery::is_revoked)
+    })
+    .await;
+    assert!(second.assignment().is_empty(), "not before they are finished");
+    held.into_iter().for_each(Delivery::finish);
+    hold(&mut second, &mut read, |second| second.assignment().len() == 3).await;
+    first.close(LIMIT).await.unwrap();
+    hold(&mut second, &mut read, |second| second.assignment().len() == 6).await;
+    assert!(read.numbers.is_empty(), "all was committed before it was given up");
+    second.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_that_is_stuck_does_not_stop_the_others() {
+    let world = World::new().await;
+    let memory = ConsumerConfig { memory_bytes: 64 << 10, partition_max_bytes: 4 << 10, ..world.config() };
+    let mut consumer = world.client.consumer(memory).unwrap();
+    let (mut stuck, mut read) = (Vec::new(), Read::default());
+    for batch in 0..40u32 {
+        world.produce(batch * 600..(batch + 1) * 600).await;
+        while read.numbers.len() < (batch as usize + 1) * 500 {
+            let delivery = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap();
+            match delivery.topic_partition.partition {
+                0 => stuck.push(delivery),
+                _ => read.take(delivery),
+            }
+        }
+    }
+    assert!(consumer.stats().memory_used <= 80 << 10, "{:?}", consumer.stats());
+    let held: usize = stuck.iter().map(Delivery::len).sum();
+    assert!(held < 4000, "it is asked for no more than its share");
+    for delivery in stuck {
+        read.take(delivery);
+    }
+    read.until(&mut consumer, 24_000).await;
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn offsets_that_are_gone_are_reset_by_the_rule() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    world.fault(FETCH, 1, Fault::Error(ErrorCode::OFFSET_OUT_OF_RANGE));
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    read.until(&mut consumer, 60).await;
+    consumer.close(LIMIT).await.unwrap();
+    assert_eq!(world.committed().await, 60);
+}
+
+#[tokio::test]
+async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
+    let world = World::new().await;
+    world.fault(JOIN, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+    let mut consumer = world.consumer();
+    let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+    assert!(timeout(LIMIT, consumer.next()).await.unwrap().is_none());
+    consumer.close(LIMIT).await.unwrap();
+}
