@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Every test with real servers behind it: Kafka 3.9.1 and 4.3.0, MongoDB and Redis are started on loopback, named in the
 # environment, and taken down afterwards. What is missing fails here. The tests that kill brokers start their own.
-# Servers that run already can be named instead (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to
-# `cargo test`; without any, it tests the whole workspace.
+# The program under test is the release build, or what HIGHWATER_BIN names. Servers that run already can be named instead
+# (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to `cargo test`; without any, it tests the whole
+# workspace.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WORK=$(mktemp -d)
@@ -39,4 +40,9 @@ name HIGHWATER_TEST_MONGODB "$HERE/mongod.sh" up "$WORK/mongod" "$(free_port)"
 name HIGHWATER_TEST_REDIS "$HERE/redis.sh" up "$WORK/redis" "$(free_port)"
 [ $# -gt 0 ] || set -- --workspace
 cd "$HERE/../.."
+if [ -z "${HIGHWATER_BIN:-}" ]; then
+  cargo build --locked --release --bin highwater
+  HIGHWATER_BIN=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/highwater
+fi
+export HIGHWATER_BIN
 cargo test --locked "$@"

@@ -15,7 +15,8 @@ pub fn profile_directory() -> PathBuf {
     directory.unwrap_or_else(|| panic!("{} is not in a target directory", test.display()))
 }
 
-/// The program: the one that `HIGHWATER_BIN` names, or this workspace's, built as this test was.
+/// The program: the one that `HIGHWATER_BIN` names, or this workspace's, built as this test was. It is built by the command
+/// that a user would type: of other packages' features, none may slip in.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| std::env::var_os("HIGHWATER_BIN").map_or_else(build, PathBuf::from))
@@ -25,9 +26,7 @@ fn build() -> PathBuf {
     let directory = profile_directory();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--package", "highwater", "--bin", "highwater"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["build", "--quiet", "--bin", "highwater"]).current_dir(crate::servers::here(".."));
     if directory.ends_with("release") {
         command.arg("--release");
     }

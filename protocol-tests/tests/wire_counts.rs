@@ -35,12 +35,15 @@ impl House {
         let groups: Vec<String> = (0..GROUPS).map(|n| format!("group-{n}")).collect();
         let partition = |topic: &str, n| TopicPartition::new(topic, n);
         let partitions = TOPICS.iter().flat_map(|topic| (0..PARTITIONS).map(move |n| partition(topic, n))).collect();
-        let client = Client::connect(config(&broker)).await?;
         let topics = TOPICS.map(|name| NewTopic::new(name).partitions(PARTITIONS));
-        for (_, made) in client.admin().create_topics(&topics).await? {
+        // Whoever makes topics looks for them a little later: not while others are counted.
+        let maker = Client::connect(config(&broker)).await?;
+        for (_, made) in maker.admin().create_topics(&topics).await? {
             made?;
         }
+        maker.close().await;
         commit_everywhere(&broker, &groups).await?;
+        let client = Client::connect(config(&broker)).await?;
         Ok(Self { broker, client, groups, partitions })
     }
 

@@ -119,6 +119,14 @@ impl Error {
         self
     }
 
+    /// Of something that was not over in time, says how much time all of it had.
+    pub(super) fn within(mut self, deadline: Duration) -> Self {
+        if let ErrorKind::Timeout(had) = &mut self.kind {
+            *had = deadline;
+        }
+        self
+    }
+
     /// The broker's verdict, if it was one.
     pub fn code(&self) -> Option<ErrorCode> {
         match &self.kind {
@@ -255,8 +263,10 @@ impl fmt::Display for ErrorKind {
             }
             Self::Disconnected(why) => write!(f, "connection lost: {why}"),
             Self::Timeout(after) => write!(f, "no answer within {after:?}"),
-            Self::Broker(code, None) => write!(f, "{code}"),
-            Self::Broker(code, Some(words)) => write!(f, "{code}: {words}"),
+            Self::Broker(code, words) => match words.as_deref().or(code.meaning()) {
+                Some(words) => write!(f, "{code}: {words}"),
+                None => write!(f, "{code}"),
+            },
             Self::Protocol(cause) => write!(f, "{cause}"),
             Self::Unsupported => f.write_str("the broker speaks no version of this API that we speak"),
             Self::UnknownBroker => f.write_str("not a broker that the cluster lists"),

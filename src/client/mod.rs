@@ -88,6 +88,8 @@ pub struct ClientConfig {
     pub connections_max_idle: Duration,
     /// For one request that does not wait for anything but the broker.
     pub request_timeout: Duration,
+    /// For one question of an [`Admin`], tries after the first included.
+    pub api_timeout: Duration,
     /// What is known of the cluster is learned anew this often.
     pub metadata_max_age: Duration,
     /// Before the second try to connect to a broker; doubled with each failure.
@@ -109,6 +111,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(10),
             connections_max_idle: Duration::from_secs(540),
             request_timeout: Duration::from_secs(30),
+            api_timeout: Duration::from_secs(60),
             metadata_max_age: Duration::from_secs(300),
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),

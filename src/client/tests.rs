@@ -616,10 +616,11 @@ mod older_brokers {
         let committed = client.admin().committed_offsets(&named(&["a", "b", "empty", "lost"])).await?;
         let of = TopicPartition::new("t", 0);
         let offset = |group: &str| committed[group].as_ref().map(|it| it[&of].offset).map_err(ToString::to_string);
+        let may_not = "this principal may not do that with the group";
         assert_eq!((offset("a"), offset("b"), offset("empty")), (Ok(Some(7)), Ok(Some(7)), Ok(None)));
         assert_eq!(
             offset("lost"),
-            Err("FindCoordinator to broker 1 (broker:1): GROUP_AUTHORIZATION_FAILED".to_owned())
+            Err(format!("FindCoordinator to broker 1 (broker:1): GROUP_AUTHORIZATION_FAILED: {may_not}"))
         );
         assert_eq!((net.asked(None, "FindCoordinator"), net.asked(None, "OffsetFetch")), (4, 3));
         Ok(())

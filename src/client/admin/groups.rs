@@ -1,12 +1,12 @@
 //! Groups: which there are, what they are about, and what they have committed, with one request to each broker that
 //! keeps some of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::{Admin, Round, all_failed, by, passes, unanswered};
+use super::{Admin, Round, all_failed, by, passes, passes_but_silent, unanswered};
 use crate::client::cluster::{To, Topics};
 use crate::client::error::Error;
 use crate::client::lane::Lane;
@@ -89,7 +89,7 @@ impl Admin {
         // A broker that has joined since keeps groups, too.
         let known = self.cluster.refresh(Topics::Followed).await?;
         let brokers = known.brokers.keys().copied().collect();
-        let answers = self.in_rounds(brokers, passes, |open, round| {
+        let answers = self.in_rounds(brokers, passes_but_silent, |open, round| {
             join_all(open.into_iter().map(move |broker| async move { (broker, self.groups_of(broker, round).await) }))
         });
         let mut listed = GroupListings::default();
@@ -104,16 +104,36 @@ impl Admin {
         {
             return Err(error);
         }
+        self.settle_twice_listed(&mut listed.groups).await;
         // Whoever lists a group coordinates it: nobody needs to ask for that.
         self.cluster.learn_coordinators(listed.groups.iter().map(|it| (it.group_id.clone(), it.coordinator)));
         Ok(listed)
+    }
+
+    /// A broker that was cut off for a while may still list groups that another one keeps by now. Of such a group, the
+    /// listing of its coordinator stays.
+    async fn settle_twice_listed(&self, groups: &mut Vec<GroupListing>) {
+        let mut seen = HashSet::with_capacity(groups.len());
+        let twice: HashSet<String> =
+            groups.iter().filter(|it| !seen.insert(it.group_id.as_str())).map(|it| it.group_id.clone()).collect();
+        if twice.is_empty() {
+            return;
+        }
+        twice.iter().for_each(|group| self.cluster.forget_coordinator(group));
+        let limit = self.cluster.config().request_timeout;
+        let found = self.cluster.coordinators(twice.iter().cloned().collect(), limit).await;
+        let kept_by: HashMap<_, _> = found.into_iter().filter_map(|(group, it)| Some((group, it.ok()?))).collect();
+        // Listings by others last; of each group the first one stays.
+        groups.sort_by_key(|it| kept_by.get(&it.group_id).is_some_and(|coordinator| *coordinator != it.coordinator));
+        let mut seen = HashSet::with_capacity(groups.len());
+        groups.retain(|it| seen.insert(it.group_id.clone()));
     }
 
     async fn groups_of(&self, broker: BrokerId, round: Round) -> Result<Vec<ListedGroup>, Error> {
         let request = ListGroupsRequest::default();
         let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?;
         let code = ErrorCode(answer.body.error_code).ok();
-        code.map_err(|code| Error::from(code).of(ListGroupsRequest::NAME).by(Some(broker), None))?;
+        code.map_err(|code| self.says::<ListGroupsRequest>(broker, code, None))?;
         Ok(answer.body.groups)
     }
 
@@ -153,7 +173,7 @@ impl Admin {
         let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
         let mut said: HashMap<Str, _> = answer.body.groups.into_iter().map(|it| (it.group_id.clone(), it)).collect();
         let mut outcome = |group: &String| match said.remove(group.as_str()) {
-            Some(it) => committed(it).map_err(|code| fetch_error(code, coordinator)),
+            Some(it) => committed(it).map_err(|code| self.says::<OffsetFetchRequest>(coordinator, code, None)),
             None => Err(unanswered(group).of(OffsetFetchRequest::NAME)),
         };
         Ok(groups.iter().map(|group| (group.clone(), outcome(group))).collect())
@@ -167,7 +187,7 @@ impl Admin {
     ) -> Result<CommittedOffsets, Error> {
         let request = OffsetFetchRequest { group_id: group.into(), topics: None, ..Default::default() };
         let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
-        committed_of_one(answer.body).map_err(|code| fetch_error(code, coordinator))
+        committed_of_one(answer.body).map_err(|code| self.says::<OffsetFetchRequest>(coordinator, code, None))
     }
 
     /// Groups and their members, each or the reason why not.
@@ -259,10 +279,6 @@ fn listing(it: &ListedGroup, coordinator: BrokerId) -> GroupListing {
 
 fn said_text(text: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn fetch_error(code: ErrorCode, coordinator: BrokerId) -> Error {
-    Error::from(code).of(OffsetFetchRequest::NAME).by(Some(coordinator), None)
 }
 
 fn describe_error(code: ErrorCode, words: Option<&str>) -> Error {

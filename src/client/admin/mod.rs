@@ -6,8 +6,8 @@
 //!
 //! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
 //! that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause, against what
-//! is known of the cluster by then; after [`ROUNDS_MAX`] rounds, or when the request timeout is over, the last reason is
-//! the answer.
+//! is known of the cluster by then; after [`ROUNDS_MAX`] rounds, or when the API timeout is over, the last reason is the
+//! answer.
 
 mod cluster;
 mod configs;
@@ -29,7 +29,9 @@ pub use topics::NewTopic;
 
 use super::cluster::Cluster;
 use super::error::{Error, ErrorKind};
+use crate::protocol::api::Api;
 use crate::protocol::error::ErrorCode;
+use crate::protocol::types::BrokerId;
 
 /// With the default back-off, a leader has most of a second to be elected.
 pub const ROUNDS_MAX: u32 = 4;
@@ -40,7 +42,7 @@ pub struct Admin {
     cluster: Cluster,
 }
 
-/// One round: its number from 1 on, and the time that is left.
+/// One round: its number from 1 on, and the time that its requests may take.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     number: u32,
@@ -59,6 +61,11 @@ impl Admin {
         Self { cluster }
     }
 
+    /// A broker's verdict, with its place.
+    fn says<R: Api>(&self, broker: BrokerId, code: ErrorCode, words: Option<&str>) -> Error {
+        self.cluster.placed(broker, Error::broker_says(code, words).of(R::NAME))
+    }
+
     /// Asks in rounds until each of `keys` has its answer, or a failure that does not pass; answers come in the order of
     /// `keys`.
     async fn in_rounds<K, V, F, A>(
@@ -72,22 +79,22 @@ impl Admin {
         F: FnMut(Vec<K>, Round) -> A,
         A: Future<Output = Vec<(K, Result<V, Error>)>>,
     {
-        let until = Instant::now() + self.cluster.config().request_timeout;
+        let config = self.cluster.config();
+        let until = Instant::now() + config.api_timeout;
         let mut settled = HashMap::with_capacity(keys.len());
         let mut open = keys.clone();
         for number in 1..=ROUNDS_MAX {
-            let left = until.saturating_duration_since(Instant::now());
-            let again = Instant::now() + self.cluster.retry_backoff().wait(number);
-            let last = number == ROUNDS_MAX || again >= until;
-            let mut next = Vec::new();
+            let left = until.saturating_duration_since(Instant::now()).min(config.request_timeout);
+            let mut failed = Vec::new();
             for (key, answer) in ask(std::mem::take(&mut open), Round { number, left }).await {
-                if answer.as_ref().is_err_and(|error| passes(error) && !last) {
-                    next.push(key.clone());
+                if answer.as_ref().is_err_and(passes) {
+                    failed.push(key.clone());
                 }
                 settled.insert(key, answer);
             }
-            open = next;
-            if open.is_empty() {
+            open = failed;
+            let again = Instant::now() + self.cluster.retry_backoff().wait(number);
+            if open.is_empty() || number == ROUNDS_MAX || again >= until {
                 break;
             }
             sleep_until(again).await;
@@ -100,6 +107,11 @@ impl Admin {
 /// waited for.
 fn passes(error: &Error) -> bool {
     error.is_retriable() && !matches!(error.kind, ErrorKind::UnknownPartition)
+}
+
+/// For questions to one broker about itself: one that is silent is not waited for again.
+fn passes_but_silent(error: &Error) -> bool {
+    error.is_retriable() && !error.is_timeout()
 }
 
 /// For questions about names: whoever answers knows all there are.

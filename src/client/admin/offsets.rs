@@ -149,7 +149,7 @@ impl Admin {
         };
         let partitions = of.iter().map(|(partition, _)| partition.clone());
         match answered {
-            Ok(answer) => said(answer.body, partitions),
+            Ok(answer) => said(answer.body, partitions, |error| self.cluster.placed(leader, error)),
             Err(error) => all_failed(partitions, &error),
         }
     }
@@ -185,6 +185,7 @@ fn request(spec: OffsetSpec, isolation: IsolationLevel, of: &[(TopicPartition, L
 fn said(
     answer: ListOffsetsResponse,
     partitions: impl Iterator<Item = TopicPartition>,
+    placed: impl Fn(Error) -> Error,
 ) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
     let mut answered: HashMap<(Str, i32), ListOffsetsPartitionResponse> = HashMap::new();
     for topic in answer.topics {
@@ -194,7 +195,7 @@ fn said(
         Some(it) => listed(it).map_err(|error| error.at(of.clone())),
         None => Err(unanswered(of)),
     };
-    let placed = |error: Error| error.of(ListOffsetsRequest::NAME);
+    let placed = |error: Error| placed(error.of(ListOffsetsRequest::NAME));
     partitions.map(|of| (of.clone(), outcome(&of).map_err(placed))).collect()
 }
 

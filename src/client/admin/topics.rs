@@ -8,11 +8,11 @@ use crate::client::cluster::{To, Topics};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::client::metadata::TopicMetadata;
-use crate::protocol::api::Api;
+use crate::protocol::api::{Api, Body};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
-    DeleteTopicState, DeleteTopicsRequest,
+    DeleteTopicState, DeleteTopicsRequest, MetadataRequest,
 };
 use crate::protocol::types::{Str, Topic};
 
@@ -123,7 +123,8 @@ impl Admin {
             Some(topic) => Err(topic.error.map_or_else(|| Error::new(ErrorKind::UnknownPartition), Error::from)),
             None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into()),
         };
-        Ok(topics.iter().map(|name| (name.clone(), described(name))).collect())
+        let named = |error: Error| error.of(MetadataRequest::NAME);
+        Ok(topics.iter().map(|name| (name.clone(), described(name).map_err(named))).collect())
     }
 
     /// Every topic that we may see, by name.

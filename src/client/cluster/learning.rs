@@ -78,6 +78,12 @@ impl Shared {
         outcome
     }
 
+    /// Whether a refresh that somebody asked for after the first `asked` questions has been answered.
+    async fn learned_since(&self, asked: u64) -> bool {
+        let flight = self.flight.lock().await;
+        flight.served > asked && flight.outcome.as_ref().is_some_and(Result::is_ok)
+    }
+
     /// Asks the brokers that are known, one after the other, then the bootstrap servers.
     async fn learn(&self, question: Vec<Topic>, all: bool) -> Result<Arc<Metadata>, Error> {
         let limit = self.config.request_timeout.min(self.config.connect_timeout);
@@ -215,7 +221,10 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed:
         tokio::select! {
             () = closed.cancelled() => return,
             () = sleep(rest) => {}
-            () = nudge.notified() => sleep(pause).await,
+            () = nudge.notified() => if learned_meanwhile(&shared, pause).await {
+                failures = 0;
+                continue;
+            }
         }
         let Some(held) = shared.upgrade() else { return };
         match held.refresh(Topics::Followed).await {
@@ -226,6 +235,16 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed:
                 tracing::warn!(%error, failures, "the cluster cannot be learned anew; what was known is kept");
             }
         }
+    }
+}
+
+/// Waits for `pause`, and says whether somebody else has learned the cluster since then.
+async fn learned_meanwhile(shared: &Weak<Shared>, pause: Duration) -> bool {
+    let asked = shared.upgrade().map(|held| held.asked.load(Ordering::SeqCst));
+    sleep(pause).await;
+    match (shared.upgrade(), asked) {
+        (Some(held), Some(asked)) => held.learned_since(asked).await,
+        _ => false,
     }
 }
 

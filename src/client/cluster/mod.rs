@@ -212,7 +212,8 @@ impl Cluster {
         let until = Instant::now() + deadline;
         let broker = self.find(to, deadline).await.map_err(|error| error.of(R::NAME))?;
         let left = until.saturating_duration_since(Instant::now());
-        self.ask_broker::<R>(broker, lane, ask, left).await.inspect_err(|error| self.note(to, error))
+        let answer = self.ask_broker::<R>(broker, lane, ask, left).await;
+        answer.inspect_err(|error| self.note(to, error)).map_err(|error| error.within(deadline))
     }
 
     async fn ask_broker<R: Api>(
@@ -332,7 +333,8 @@ impl Cluster {
         self.request_metadata();
     }
 
-    fn placed(&self, broker: BrokerId, error: Error) -> Error {
+    /// An error, with the broker that it came from.
+    pub(super) fn placed(&self, broker: BrokerId, error: Error) -> Error {
         let address = self.metadata().broker(broker).map(|it| it.address.clone());
         error.by(Some(broker), address)
     }

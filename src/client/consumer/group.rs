@@ -35,6 +35,8 @@ pub struct Rules {
     /// The first pause after a failure; doubles up to `backoff_max`.
     pub backoff: Duration,
     pub backoff_max: Duration,
+    /// How long a member that is closed in the midst of a rebalance waits for the end of it.
+    pub close_patience: Duration,
 }
 
 /// Why a request has failed.
@@ -152,6 +154,8 @@ enum Then {
     Leave { closing: bool, reason: &'static str },
 }
 
+const CLOSED: &str = "the consumer is closed";
+
 /// One member.
 #[derive(Debug)]
 pub struct Group {
@@ -167,6 +171,8 @@ pub struct Group {
     beat_at: Option<Instant>,
     beating: bool,
     failures: u32,
+    /// It is to leave, once the rebalance that it is in is through, or at this time.
+    closing: Option<Instant>,
 }
 
 impl Group {
@@ -182,6 +188,7 @@ impl Group {
             beat_at: None,
             beating: false,
             failures: 0,
+            closing: None,
         }
     }
 
@@ -194,14 +201,10 @@ impl Group {
         self.state == State::Away
     }
 
-    /// Whether the answer to JoinGroup or SyncGroup is awaited; the coordinator's connection is taken up by it.
-    pub fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. } | State::Syncing)
-    }
-
     /// When to send [`Event::Tick`].
     pub fn wakes_at(&self) -> Option<Instant> {
         match self.state {
+            State::Joining { .. } | State::Syncing if self.closing.is_some() => self.closing,
             State::Joining { at } => at,
             State::Stable | State::Releasing(_) if !self.beating => self.beat_at,
             _ => None,
@@ -220,7 +223,7 @@ impl Group {
             Event::Overdue => self.overdue(),
             Event::Tick => self.tick(now),
             Event::Left => self.left(),
-            Event::Close => self.close(),
+            Event::Close => self.close(now),
             Event::Wanted | Event::Joined(_) | Event::Synced(_) | Event::CommitRefused { .. } => Vec::new(),
         }
     }
@@ -286,6 +289,9 @@ impl Group {
         self.beat_at = Some(now + self.rules.heartbeat_interval);
         let added: BTreeSet<_> = assigned.difference(&self.owned).cloned().collect();
         let moved: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
+        if self.closing.is_some() {
+            return self.release_all();
+        }
         self.owned.extend(added.iter().cloned());
         let mut actions = Vec::new();
         if !added.is_empty() {
@@ -350,6 +356,7 @@ impl Group {
         let mut actions = self.lose(format!("the coordinator answers {code}"));
         actions.extend(match self.state {
             State::Releasing(Then::Leave { closing, reason }) => self.leave(closing, reason),
+            _ if self.closing.is_some() => self.leave(true, CLOSED),
             _ => self.join("the group has gone on without this member"),
         });
         actions
@@ -363,6 +370,9 @@ impl Group {
 
     /// JoinGroup or SyncGroup has failed.
     fn failed(&mut self, fault: Fault, now: Instant) -> Vec<Action> {
+        if self.closing.is_some() {
+            return self.release_all();
+        }
         let again = State::Joining { at: Some(now + self.pause()) };
         match &fault {
             Fault::Refused(code) => match code.class() {
@@ -418,6 +428,7 @@ impl Group {
             return Vec::new();
         }
         match (self.state, self.generation) {
+            (State::Joining { .. } | State::Syncing, _) if self.closing.is_some() => self.release_all(),
             (State::Joining { .. }, _) => self.join("another try"),
             (_, Some(generation)) => {
                 self.beating = true;
@@ -427,9 +438,7 @@ impl Group {
         }
     }
 
-    fn close(&mut self) -> Vec<Action> {
-        let reason = "the consumer is closed";
-        let then = Then::Leave { closing: true, reason };
+    fn close(&mut self, now: Instant) -> Vec<Action> {
         match self.state {
             State::Away => self.stopped(None),
             State::Leaving { .. } => {
@@ -437,8 +446,19 @@ impl Group {
                 Vec::new()
             }
             State::Stopped => Vec::new(),
-            _ => self.release(self.owned.clone(), true, then),
+            // The coordinator takes commits of the old generation until the new one begins, and of the new one once it is
+            // assigned, but between the two of neither. What is held can be committed if the rebalance is seen through;
+            // should others take long over it, the old generation is still good.
+            State::Joining { at: None } | State::Syncing if !self.owned.is_empty() => {
+                self.closing = Some(now + self.rules.close_patience);
+                Vec::new()
+            }
+            _ => self.release_all(),
         }
+    }
+
+    fn release_all(&mut self) -> Vec<Action> {
+        self.release(self.owned.clone(), true, Then::Leave { closing: true, reason: CLOSED })
     }
 
     fn leave(&mut self, closing: bool, reason: &'static str) -> Vec<Action> {

@@ -39,6 +39,8 @@ use crate::protocol::types::{Str, Topic, TopicPartition};
 const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 /// An application that is late in the midst of a rebalance is looked at again after this.
 const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
+/// A member that is closed in the midst of a rebalance waits for the end of it for so long.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// The least that is left for the commit and the leaving when the time to close is nearly over.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -112,6 +114,7 @@ impl Membership {
             heartbeat_interval: config.heartbeat_interval,
             backoff: cluster.config().retry_backoff,
             backoff_max: cluster.config().retry_backoff_max,
+            close_patience: CLOSE_PATIENCE,
         };
         let now = Instant::now();
         Self {
@@ -395,8 +398,7 @@ impl Membership {
     }
 
     fn commit_periodically(&mut self) {
-        // While JoinGroup is out the group's lane is taken up by it; what is due is committed right after.
-        let Some(committer) = self.committer().filter(|_| !self.group.is_joining()) else { return };
+        let Some(committer) = self.committer() else { return };
         let tenures: Vec<Arc<Tenure>> = self.held().values().cloned().collect();
         if tenures.iter().all(|tenure| tenure.to_commit().is_none()) {
             return;
@@ -404,8 +406,13 @@ impl Membership {
         self.committing = true;
         self.wait_for(async move {
             let (events, result) = committer.commit(&tenures).await;
-            if let Err(error) = result {
-                tracing::warn!(%error, "a commit has failed; it is repeated with the next one");
+            match result {
+                Ok(()) => {}
+                // Until the group is assigned anew.
+                Err(error) if error.code() == Some(ErrorCode::REBALANCE_IN_PROGRESS) => {
+                    tracing::debug!(%error, "not committed")
+                }
+                Err(error) => tracing::warn!(%error, "a commit has failed; it is repeated with the next one"),
             }
             Done::Committed(events)
         });
@@ -552,7 +559,8 @@ impl Committer {
         let request = wire::commit(&self.config, self.identity.clone(), &marks, &known);
         let limit = self.cluster.config().request_timeout;
         let to = To::GroupCoordinator(&self.config.group_id);
-        let answer = match self.cluster.call::<OffsetCommitRequest>(to, Lane::Group, request, limit).await {
+        // Not on the group's lane, where it would wait behind a JoinGroup that waits for everybody else.
+        let answer = match self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, limit).await {
             Ok(answer) => wire::committed(answer.body, &known),
             Err(error) => return (Vec::new(), Err(error)),
         };

@@ -290,7 +290,9 @@ async fn faults_of_every_kind_lose_nothing() {
             read.until(&mut consumer, (batch as usize + 1) * 60).await;
         }
         until("all is committed", async || {
-            let _ = timeout(Duration::from_millis(5), consumer.next()).await;
+            if let Ok(Some(again)) = timeout(Duration::from_millis(5), consumer.next()).await {
+                read.take(again.unwrap());
+            }
             world.committed().await == 600
         })
         .await;
