@@ -11,14 +11,10 @@
 //! `group.initial.rebalance.delay.ms` says; the time from the start is told as well. For a comparison run the other client
 //! between runs: a rate on shared cores says little alone.
 
-use std::error::Error;
-use std::fmt::Display;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use highwater::client::{Client, ClientConfig, Consumer, ConsumerConfig, OffsetReset, Topic};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use protocol_tests::measure::{Outcome, cpu_seconds, peak_rss_kb, setting};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -72,25 +68,4 @@ async fn measure(consumer: &mut Consumer, wanted: usize, start: Instant) -> Outc
         start.elapsed().as_secs_f64(),
     );
     Ok(())
-}
-
-fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {
-    match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|error| format!("{name}={text}: {error}").into()),
-        Err(_) => Ok(default),
-    }
-}
-
-/// User and system time of this process, in the kernel's hundredths.
-fn cpu_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
-    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
-}
-
-fn peak_rss_kb() -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

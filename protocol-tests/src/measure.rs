@@ -1,0 +1,30 @@
+//! What the benchmarks share: settings from the environment, and what the process has cost so far.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::str::FromStr;
+
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A setting from the environment.
+pub fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|error| format!("{name}={text}: {error}").into()),
+        Err(_) => Ok(default),
+    }
+}
+
+/// User and system time of this process, in the kernel's hundredths.
+pub fn cpu_seconds() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
+}
+
+/// The most memory that this process has held, in kB.
+pub fn peak_rss_kb() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
