@@ -15,6 +15,9 @@ use super::store::RedisStore;
 use super::{Config, Metrics};
 use crate::client::{Client, TopicPartition};
 
+/// What cannot be known at once is missing from this round; the next one asks again.
+const ASKED_AT_MOST: u32 = 4;
+
 /// Where rounds are published: a cheap handle for any number of readers.
 #[derive(Debug, Clone)]
 pub struct Rounds(watch::Sender<Option<Arc<Round>>>);
@@ -40,7 +43,7 @@ impl Rounds {
 /// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age.
 pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Metrics, stop: &CancellationToken) {
     let mut monitor = Monitor {
-        collector: Collector::new(client.admin(), config),
+        collector: Collector::new(client.admin().rounds(ASKED_AT_MOST), config),
         history: History::new(config.history_samples_max),
         store: config.redis.as_deref().map(|url| RedisStore::new(url, &config.redis_prefix)),
         restored: HashSet::new(),

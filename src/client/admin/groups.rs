@@ -21,6 +21,9 @@ use crate::protocol::messages::{
 };
 use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicPartition};
 
+/// How often one broker is asked for its groups.
+const BROKER_ROUNDS_MAX: u32 = 4;
+
 /// The most groups in one request.
 pub const GROUPS_MAX: usize = 2_000;
 
@@ -89,7 +92,9 @@ impl Admin {
         // A broker that has joined since keeps groups, too.
         let known = self.cluster.refresh(Topics::Followed).await?;
         let brokers = known.brokers.keys().copied().collect();
-        let answers = self.in_rounds(brokers, passes_but_silent, |open, round| {
+        // One that is gone is not waited for: the others' groups are known, and its own move to them.
+        let brief = self.clone().rounds(self.rounds_max.min(BROKER_ROUNDS_MAX));
+        let answers = brief.in_rounds(brokers, passes_but_silent, |open, round| {
             join_all(open.into_iter().map(move |broker| async move { (broker, self.groups_of(broker, round).await) }))
         });
         let mut listed = GroupListings::default();

@@ -6,8 +6,8 @@
 //!
 //! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
 //! that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause, against what
-//! is known of the cluster by then; after [`ROUNDS_MAX`] rounds, or when the API timeout is over, the last reason is the
-//! answer.
+//! is known of the cluster by then; when the API timeout is over, or the rounds that [`Admin::rounds`] grants, the last reason
+//! is the answer.
 
 mod cluster;
 mod configs;
@@ -33,13 +33,11 @@ use crate::protocol::api::Api;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::BrokerId;
 
-/// With the default back-off, a leader has most of a second to be elected.
-pub const ROUNDS_MAX: u32 = 4;
-
 /// A handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admin {
     cluster: Cluster,
+    rounds_max: u32,
 }
 
 /// One round: its number from 1 on, and the time that its requests may take.
@@ -58,7 +56,13 @@ impl Round {
 
 impl Admin {
     pub(super) fn new(cluster: Cluster) -> Self {
-        Self { cluster }
+        Self { cluster, rounds_max: u32::MAX }
+    }
+
+    /// The same, but asks at most `most` times: for whoever would rather know now what is missing, and asks again anyway.
+    /// With the default back-off, four rounds are most of a second, in which a leader can be elected.
+    pub fn rounds(self, most: u32) -> Self {
+        Self { rounds_max: most.max(1), ..self }
     }
 
     /// A broker's verdict, with its place.
@@ -83,7 +87,7 @@ impl Admin {
         let until = Instant::now() + config.api_timeout;
         let mut settled = HashMap::with_capacity(keys.len());
         let mut open = keys.clone();
-        for number in 1..=ROUNDS_MAX {
+        for number in 1..=self.rounds_max {
             let left = until.saturating_duration_since(Instant::now()).min(config.request_timeout);
             let mut failed = Vec::new();
             for (key, answer) in ask(std::mem::take(&mut open), Round { number, left }).await {
@@ -94,7 +98,7 @@ impl Admin {
             }
             open = failed;
             let again = Instant::now() + self.cluster.retry_backoff().wait(number);
-            if open.is_empty() || number == ROUNDS_MAX || again >= until {
+            if open.is_empty() || number == self.rounds_max || again >= until {
                 break;
             }
             sleep_until(again).await;
