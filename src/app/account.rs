@@ -59,16 +59,18 @@ impl Ledger {
         Ok(wanted.iter().map(left).sum())
     }
 
-    /// Waits until a reader has read everything that is there now; how much is left when time is up.
-    pub(super) async fn drain(&self, reader: &Reader, until: Instant) -> Result<u64, Error> {
+    /// Waits until a reader has read everything that is there now, or has read nothing for `patience`.
+    pub(super) async fn drain(&self, reader: &Reader, patience: Duration) -> Result<(), Error> {
         let ends = self.ends(&reader.topics).await?;
-        loop {
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        while least > 0 && since.elapsed() < patience {
             let left = self.behind(reader, &ends).await?;
-            if left == 0 || Instant::now() >= until {
-                return Ok(left);
+            if left < least {
+                (least, since) = (left, Instant::now());
             }
             sleep(LOOK_AGAIN).await;
         }
+        Ok(())
     }
 
     async fn committed(&self, reader: &Reader) -> Result<Offsets, Error> {

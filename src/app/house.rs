@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt;
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::account::{Ledger, Offsets, Reader, moved};
 use super::listen::{Target, bind, broker, serve, writable};
@@ -23,9 +23,17 @@ use crate::devbroker::DevBroker;
 use crate::telemetry::{Check, Telemetry};
 use crate::{gateway, generator, lag, pipeline, sink, tls};
 
-/// How long stopping waits for what is in flight, and for one room.
-const DRAIN: Duration = Duration::from_secs(10);
-const ROOM: Duration = Duration::from_secs(8);
+/// How long stopping waits: for what feeds others, for what is in flight, for those who read it, for the account of it,
+/// and for those who only watch. All of it together is less than [`super::up`] grants.
+const FEEDERS: Duration = Duration::from_secs(4);
+const DRAIN: Duration = Duration::from_secs(8);
+const READERS: Duration = Duration::from_secs(10);
+const ACCOUNT: Duration = Duration::from_secs(2);
+const WATCHERS: Duration = Duration::from_secs(2);
+/// A producer's last records, after a room has waited for them.
+const PRODUCER: Duration = Duration::from_secs(1);
+/// A reader that reads nothing for so long does not get through what is in flight.
+const STALLED: Duration = Duration::from_secs(10);
 /// Log events have more partitions than the rest: they come keyed by source, and sources are many.
 const PARTITIONS_LOGS: i32 = 12;
 const PARTITIONS: i32 = 6;
@@ -115,7 +123,7 @@ pub(super) struct House {
 /// The running rooms, by who feeds whom.
 pub(super) struct Rooms {
     generator: Option<Room>,
-    gateway: Room,
+    gateway: Option<Room>,
     pipeline: Room,
     sink: Room,
     lag: Room,
@@ -125,10 +133,16 @@ pub(super) struct Rooms {
 impl Rooms {
     /// Waits for the first room that fails.
     pub(super) async fn failed(&self) -> Failure {
-        let rooms = [&self.gateway, &self.pipeline, &self.sink, &self.lag, &self.metrics];
-        let failing = rooms.into_iter().chain(&self.generator).map(|room| room.failed().boxed());
+        let rooms = [&self.pipeline, &self.sink, &self.lag, &self.metrics];
+        let failing = rooms.into_iter().chain(&self.gateway).chain(&self.generator).map(|room| room.failed().boxed());
         let (failure, ..) = select_all(failing).await;
         Failure::new(Status::Software, failure)
+    }
+
+    /// Stops what lets records in.
+    pub(super) async fn stop_feeding(&mut self) {
+        let feeders = self.generator.take().into_iter().chain(self.gateway.take());
+        join_all(feeders.map(|room| room.stop(FEEDERS))).await;
     }
 }
 
@@ -158,7 +172,7 @@ impl House {
         let lag = self.start_lag();
         let sink = self.start_sink();
         let pipeline = self.start_pipeline();
-        let gateway = Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop));
+        let gateway = Some(Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop)));
         let metrics = Room::start("metrics server", |stop| serve(doors.metrics, self.telemetry.router(), stop));
         let generator = generate.then(|| self.start_generator());
         Rooms { generator, gateway, pipeline, sink, lag, metrics }
@@ -194,7 +208,7 @@ impl House {
         let (config, metrics) = (Arc::clone(&self.config), self.meters.generator.clone());
         Room::start("generator", |stop| async move {
             generator::run(&config.generator, &producer, &metrics, &stop).await;
-            let closed = producer.close(ROOM).await;
+            let closed = producer.close(FEEDERS - PRODUCER).await;
             // A generator with a limit ends by itself, and that is no fault: it waits to be told like the others.
             stop.cancelled().await;
             closed
@@ -214,7 +228,7 @@ impl House {
             let reads = consume(&config.pipeline.group_id, vec![config.pipeline.input.clone()]);
             let ended =
                 pipeline::run(&config.pipeline, client.consumer(reads)?, producer.clone(), &metrics, &stop).await;
-            ended.and(producer.close(ROOM).await)
+            ended.and(producer.close(PRODUCER).await)
         })
     }
 
@@ -236,17 +250,24 @@ impl House {
         })
     }
 
-    /// Stops what feeds others first; waits, within bounds, until the rest has worked off what it was fed.
-    pub(super) async fn stop(self, rooms: Rooms) -> Account {
-        if let Some(generator) = rooms.generator {
-            generator.stop(ROOM).await;
+    /// Waits until what was let in is worked off, as long as it becomes less.
+    pub(super) async fn drain(&self) {
+        for reader in readers(&self.config) {
+            if let Err(error) = self.ledger.drain(&reader, STALLED).await {
+                tracing::warn!(%error, group = reader.group, "what is in flight is not known");
+            }
         }
-        rooms.gateway.stop(ROOM).await;
-        let in_flight = self.drain().await;
-        tokio::join!(rooms.pipeline.stop(ROOM), rooms.sink.stop(ROOM));
-        let account = self.account(in_flight).await;
-        rooms.lag.stop(ROOM).await;
-        rooms.metrics.stop(ROOM).await;
+    }
+
+    /// Stops what feeds others first; waits, within bounds, until the rest has worked off what it was fed.
+    pub(super) async fn stop(self, mut rooms: Rooms) -> Account {
+        rooms.stop_feeding().await;
+        if timeout(DRAIN, self.drain()).await.is_err() {
+            tracing::warn!("stopping with records in flight: they are read at the next start");
+        }
+        tokio::join!(rooms.pipeline.stop(READERS), rooms.sink.stop(READERS));
+        let account = self.account().await;
+        tokio::join!(rooms.lag.stop(WATCHERS), rooms.metrics.stop(WATCHERS));
         self.clients.close().await;
         if let Some(broker) = self.broker
             && let Err(error) = broker.stop().await
@@ -256,36 +277,28 @@ impl House {
         account
     }
 
-    /// What is left of both readers' work when time is up, and nothing when all is done.
-    async fn drain(&self) -> Option<u64> {
-        let until = Instant::now() + DRAIN;
-        let [pipeline, sink] = readers(&self.config);
-        let drained = async {
-            let left = self.ledger.drain(&pipeline, until).await?;
-            Ok::<u64, Error>(left + self.ledger.drain(&sink, until).await?)
-        };
-        match tokio::time::timeout_at(until + Duration::from_secs(1), drained).await {
-            Ok(Ok(left)) => Some(left),
+    /// What the rooms have counted, beside what the cluster says, all of it about the same ends.
+    async fn account(&self) -> Account {
+        let counts = self.counts();
+        let asked = timeout(ACCOUNT, self.come_and_left(&counts)).await;
+        let (from_others, in_flight) = match asked {
+            Ok(Ok((from_others, in_flight))) => (Some(from_others), Some(in_flight)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what is in flight is not known");
-                None
+                (None, None)
             }
-            Err(_) => None,
-        }
+            Err(_) => (None, None),
+        };
+        Account { counts, carried_over: self.carried_over, from_others, in_flight }
     }
 
-    async fn account(&self, in_flight: Option<u64>) -> Account {
-        let counts = self.counts();
+    async fn come_and_left(&self, counts: &Counts) -> Result<(u64, u64), Error> {
         let [pipeline, sink] = readers(&self.config);
-        let inputs: Vec<Topic> = inputs(&self.config);
-        let topics = [inputs.clone(), sink.topics, pipeline.topics].concat();
-        let ends = tokio::time::timeout(ROOM, self.ledger.ends(&topics)).await.ok().and_then(Result::ok);
-        let from_others = ends.map(|ends| {
-            let came = moved(&self.at_start, &ends, &inputs).saturating_sub(counts.generated);
-            let passed_on = moved(&self.at_start, &ends, std::slice::from_ref(&self.config.pipeline.output));
-            came + passed_on.saturating_sub(counts.processed)
-        });
-        Account { counts, carried_over: self.carried_over, from_others, in_flight }
+        let ends = self.ledger.ends(&[pipeline.topics.clone(), sink.topics.clone()].concat()).await?;
+        let came = moved(&self.at_start, &ends, &inputs(&self.config)).saturating_sub(counts.generated);
+        let passed_on = moved(&self.at_start, &ends, std::slice::from_ref(&self.config.pipeline.output));
+        let in_flight = self.ledger.behind(&pipeline, &ends).await? + self.ledger.behind(&sink, &ends).await?;
+        Ok((came + passed_on.saturating_sub(counts.processed), in_flight))
     }
 
     pub(super) fn counts(&self) -> Counts {

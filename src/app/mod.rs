@@ -17,3 +17,9 @@ pub use failure::{Failure, Status};
 pub use listen::{Target, broker};
 pub use signals::stop_on_signal;
 pub use up::up;
+
+/// Writes a line for the user. Standard output that is gone (a closed pipe, a full disk) is no reason to stop working.
+pub fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

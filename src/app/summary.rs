@@ -76,8 +76,8 @@ impl Account {
         Some(self.counts.stored + self.counts.stored_before + self.counts.dead_lettered + self.in_flight?)
     }
 
-    /// Every record that came in is stored, dead-lettered or in flight. More than came in is possible too: after a kill, a
-    /// record whose offset was not committed yet is passed on a second time.
+    /// Every record that came in is stored, dead-lettered or in flight. More than came in is possible too: a record
+    /// whose offset was not committed yet when a reader was killed, or lost its partition, is passed on a second time.
     fn verdict(&self) -> String {
         let (Some(came_in), Some(accounted)) = (self.came_in(), self.accounted()) else {
             return "the cluster could not be asked: what is in flight is not known, and is read at the next start"
@@ -86,7 +86,7 @@ impl Account {
         match accounted.checked_sub(came_in) {
             Some(0) => format!("{} came in = stored + dead-lettered + in flight", grouped(came_in)),
             Some(twice) => {
-                format!("{} came in, all accounted for; {} passed on twice", grouped(came_in), grouped(twice))
+                format!("{} came in, all accounted for; {} counted twice", grouped(came_in), grouped(twice))
             }
             None => format!("{} came in, {} NOT accounted for", grouped(came_in), grouped(came_in - accounted)),
         }
@@ -172,7 +172,7 @@ mod tests {
         let open = Account { from_others: Some(3), in_flight: Some(3), ..account };
         check(open, "  103 came in = stored + dead-lettered + in flight");
         check(Account { carried_over: 3, ..account }, "  103 came in, 3 NOT accounted for");
-        check(Account { in_flight: Some(2), ..account }, "  100 came in, all accounted for; 2 passed on twice");
+        check(Account { in_flight: Some(2), ..account }, "  100 came in, all accounted for; 2 counted twice");
         let unknown = "  the cluster could not be asked: what is in flight is not known, and is read at the next start";
         check(Account { in_flight: None, ..account }, unknown);
     }

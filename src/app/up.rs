@@ -7,7 +7,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::house::{Doors, House};
 use super::summary::Live;
-use super::{Failure, settings, stop_on_signal};
+use super::{Failure, say, settings, stop_on_signal};
 use crate::cli::{self, Switch};
 
 /// How long stopping may take in all.
@@ -23,11 +23,19 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
     let doors = Doors::open(&args).await?;
     let began = Instant::now();
     let Some(house) = stop.run_until_cancelled(House::build(&args, config)).await.transpose()? else { return Ok(()) };
-    println!("{}", house.where_to_look(&args, &doors));
-    let rooms = house.start(doors, args.generate == Switch::On);
+    say(house.where_to_look(&args, &doors));
+    let mut rooms = house.start(doors, args.generate == Switch::On);
     let failed = tokio::select! {
         () = stop.cancelled() => None,
-        () = after(args.duration) => None,
+        () = after(args.duration) => {
+            rooms.stop_feeding().await;
+            tokio::select! {
+                () = stop.cancelled() => None,
+                () = house.drain() => None,
+                failure = rooms.failed() => Some(failure),
+                () = show_live(&house) => None,
+            }
+        }
         failure = rooms.failed() => Some(failure),
         () = show_live(&house) => None,
     };
@@ -38,7 +46,7 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
         eprintln!("highwater: stopped after {seconds} s with records in flight; they are read again at the next start");
         return failed.map_or(Ok(()), Err);
     };
-    println!("after {:.1} s\n{account}", ran.as_secs_f64());
+    say(format_args!("after {:.1} s\n{account}", ran.as_secs_f64()));
     failed.map_or(Ok(()), Err)
 }
 
@@ -59,12 +67,17 @@ async fn show_live(house: &House) {
         let tick = ticks.tick().await;
         let now = house.counts();
         let live = Live { now, before, since: tick - at, worst_lag: house.worst_lag() };
-        let mut out = stdout().lock();
-        // Standard output that is gone (a closed pipe) is no reason to stop working.
-        let _ =
-            if terminal { write!(out, "\r\x1b[2K{live}").and_then(|()| out.flush()) } else { writeln!(out, "{live}") };
+        match terminal {
+            true => write_over(&live),
+            false => say(live),
+        }
         (before, at) = (now, tick);
     }
+}
+
+fn write_over(live: &Live) {
+    let mut out = stdout().lock();
+    let _ = write!(out, "\r\x1b[2K{live}").and_then(|()| out.flush());
 }
 
 /// The one line of a terminal that is written over: never wrapped, and ended when it is dropped.
@@ -72,13 +85,13 @@ struct LiveLine;
 
 impl LiveLine {
     fn begin() -> Self {
-        print!("\x1b[?7l");
+        let _ = write!(stdout(), "\x1b[?7l");
         Self
     }
 }
 
 impl Drop for LiveLine {
     fn drop(&mut self) {
-        println!("\x1b[?7h");
+        say("\x1b[?7h");
     }
 }

@@ -9,7 +9,7 @@ pub async fn broker(args: cli::Broker) -> Result<(), Failure> {
     let kept =
         args.data_dir.as_ref().map_or_else(|| "in memory".to_owned(), |dir| format!("data in {}", dir.display()));
     let broker = app::broker(args.listen, args.data_dir, args.fsync.fsync, args.default_partitions).await?;
-    println!("Kafka      {} ({kept})", broker.bootstrap_servers());
+    app::say(format_args!("Kafka      {} ({kept})", broker.bootstrap_servers()));
     stop.cancelled().await;
     broker.stop().await.map_err(Failure::of(Status::Software))
 }

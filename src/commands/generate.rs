@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Failure, Status, Target, settings, stop_on_signal};
+use crate::app::{Failure, Status, Target, say, settings, stop_on_signal};
 use crate::cli;
 use crate::client::{Client, NewTopic, Producer, ProducerConfig, Topic};
 use crate::generator::{self, Metrics, Summary, input};
@@ -28,7 +28,7 @@ pub async fn generate(args: cli::Generate) -> Result<(), Failure> {
     let (summary, outcome) = send(&args, &producer, &stop).await;
     let closed = producer.close(GRACE).await;
     client.close().await;
-    println!("sent {}, acknowledged {}, failed {}", summary.offered, summary.acknowledged, summary.failed);
+    say(format_args!("sent {}, acknowledged {}, failed {}", summary.offered, summary.acknowledged, summary.failed));
     outcome?;
     closed.map_err(Failure::of(Status::Unavailable))?;
     match summary.failed {

@@ -52,7 +52,7 @@ impl Default for Config {
             dead_letters: Topic::from("user-login-dlq"),
             rules: Rules::default(),
             header_family: HeaderFamily::default(),
-            drain_seconds: 10,
+            drain_seconds: 4,
         }
     }
 }

@@ -42,9 +42,7 @@ pub async fn run(
         outcome
     };
     let settled = async {
-        let settled = pipeline.settle(settling);
-        tokio::pin!(settled);
-        if stop.run_until_cancelled(&mut settled).await.is_none() && timeout(config.drain(), settled).await.is_err() {
+        if pipeline.by_the_drain(stop, pipeline.settle(settling)).await.is_none() {
             tracing::warn!("stopped with records in flight: they are read again at the next start");
         }
     };
@@ -92,12 +90,22 @@ impl Pipeline<'_> {
                 // The group has refused this member for good, for the reason told last.
                 None => return refused.map_or(Ok(()), Err),
             };
-            let Some(Ok(sent)) = stop.run_until_cancelled(self.send(delivery)).await else { return Ok(()) };
+            // A chunk is sent whole if it can be: of one that is not, a part would be passed on twice.
+            let Some(Ok(sent)) = self.by_the_drain(stop, self.send(delivery)).await else { return Ok(()) };
             if unsettled.send(sent).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Waits for `work` as long as nobody says stop, and then for as long as draining may take.
+    async fn by_the_drain<T>(&self, stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        match stop.run_until_cancelled(&mut work).await {
+            Some(done) => Some(done),
+            None => timeout(self.config.drain(), work).await.ok(),
+        }
     }
 
     /// Sends every record of a chunk, in order; an error means that the producer was closed.

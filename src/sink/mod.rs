@@ -68,7 +68,7 @@ impl Default for Config {
             store: StoreConfig::Embedded { dir: PathBuf::from("highwater-data/documents") },
             batch_documents_max: 1000,
             batches_in_flight_max: 4,
-            drain_seconds: 10,
+            drain_seconds: 4,
         }
     }
 }
