@@ -392,6 +392,34 @@ impl Nullable for Bytes {
     }
 }
 
+/// Bytes that are nobody's to see: proofs, tokens, salted passwords. `Debug` says how many there are.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Concealed(pub Bytes);
+
+impl std::fmt::Debug for Concealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for Concealed {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl Value for Concealed {
+    fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Bytes::get(reader).map(Self)
+    }
+    fn put(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
+        self.0.put(writer)
+    }
+    fn room(&self) -> usize {
+        self.0.room()
+    }
+}
+
 impl<T: Value> Value for Vec<T> {
     fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
         Self::get_nullable(reader)?.ok_or(DecodeError::Null(reader.version))

@@ -8,4 +8,5 @@ pub mod group;
 pub mod message;
 pub mod messages;
 pub mod murmur;
+pub mod sasl;
 pub mod types;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::message;
-use crate::protocol::message::Str;
+use crate::protocol::message::{Concealed, Str};
 
 message! {
     pub struct AlterUserScramCredentialsRequest {
@@ -28,7 +28,7 @@ message! {
         mechanism: i8, 0..;
         iterations: i32, 0..;
         salt: Bytes, 0..;
-        salted_password: Bytes, 0..;
+        salted_password: Concealed, 0..;
     }
 }
 

@@ -3,14 +3,12 @@
 //! - 1: how long the session lasts before the client must authenticate again (KIP-368)
 //! - 2: KIP-482
 
-use bytes::Bytes;
-
 use crate::message;
-use crate::protocol::message::Str;
+use crate::protocol::message::{Concealed, Str};
 
 message! {
     pub struct SaslAuthenticateRequest {
-        auth_bytes: Bytes, 0..;
+        auth_bytes: Concealed, 0..;
     }
 }
 
@@ -18,7 +16,7 @@ message! {
     pub struct SaslAuthenticateResponse {
         error_code: i16, 0..;
         error_message: Option<Str> = Some(Str::default()), 0..;
-        auth_bytes: Bytes, 0..;
+        auth_bytes: Concealed, 0..;
         /// 0 when the session does not end.
         session_lifetime_ms: i64, 1.., [ignorable];
     }
