@@ -1,18 +1,26 @@
 //! TLS for every room: our few options in, one rustls configuration out.
 //!
-//! [`TlsOptions`] become a client's configuration, [`ServerOptions`] a server's. The cryptography is graviola's, through
+//! [`TlsOptions`] become a client's [`Tls`], [`ServerOptions`] a server's configuration. The cryptography is graviola's, through
 //! rustls-graviola: no C, and so no other processors than it has assembly for. It panics on those; [`provider`] looks
 //! first and returns [`TlsError::Cpu`]. Libraries that make their own configuration (fred, mongodb) find the provider
 //! that [`install_provider`] put in place; call it before they open a connection.
 //!
 //! What must stay true: every mistake in a file names the file, and is found when the configuration is made, not when a
-//! connection is; certificates are always verified, against the given CAs or the system's, never both.
+//! connection is; certificates are always verified, against the given CAs or the system's, never both; a file that has
+//! changed is used by the connections made after that, and one that has changed for the worse by none. What goes wrong
+//! with a connection is a [`TlsFault`], which says whose certificate it was and what is wrong with it.
 //!
 //! Absent on purpose: a switch to skip verification (give the CA instead), passwords for keys, CRLs, and ALPN (Kafka has
 //! one protocol).
 
+mod fault;
+mod reload;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use fault::TlsFault;
+pub use reload::Tls;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
@@ -30,6 +38,16 @@ pub struct TlsOptions {
     pub cert_file: Option<PathBuf>,
     /// PEM file of the certificate's private key: PKCS#8, PKCS#1 or SEC1, not encrypted.
     pub key_file: Option<PathBuf>,
+    /// The name that servers' certificates must be for; `None`: the one by which each was reached.
+    pub server_name: Option<String>,
+}
+
+/// What the files of [`TlsOptions`] hold.
+#[derive(PartialEq, Eq)]
+struct Files {
+    ca: Option<Vec<u8>>,
+    cert: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
 }
 
 /// How a server proves who it is, and which clients it lets in.
@@ -66,6 +84,8 @@ pub enum TlsError {
     Unusable { file: PathBuf, source: rustls::Error },
     #[error("{given} is set, and {missing} is not: a certificate needs its key, and a key its certificate")]
     Half { given: &'static str, missing: &'static str },
+    #[error("server_name {name:?} is neither a host name nor an address")]
+    ServerName { name: String },
     #[error("this system has no CA certificates; set ca_file{}", list(.faults))]
     NoSystemCas { faults: Vec<String> },
     #[error("{file}: cannot verify clients: {reason}", file = .file.display())]
@@ -123,16 +143,27 @@ fn cpu_features() -> Vec<(&'static str, bool)> {
 
 impl TlsOptions {
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.made_of(&self.read()?)
+    }
+
+    fn read(&self) -> Result<Files, TlsError> {
+        let read = |file: &Option<PathBuf>| file.as_deref().map(read_pem).transpose();
+        Ok(Files { ca: read(&self.ca_file)?, cert: read(&self.cert_file)?, key: read(&self.key_file)? })
+    }
+
+    fn made_of(&self, files: &Files) -> Result<Arc<ClientConfig>, TlsError> {
         let builder =
             ClientConfig::builder_with_provider(Arc::new(provider()?)).with_safe_default_protocol_versions()?;
-        let roots = match &self.ca_file {
-            Some(file) => cas(file)?,
+        let roots = match self.ca_file.as_deref().zip(files.ca.as_deref()) {
+            Some((file, text)) => cas(file, text)?,
             None => system_cas()?,
         };
         let builder = builder.with_root_certificates(roots);
-        let config = match (&self.cert_file, &self.key_file) {
-            (Some(cert_file), Some(key_file)) => builder
-                .with_client_auth_cert(certificates(cert_file)?, private_key(key_file)?)
+        let cert = self.cert_file.as_deref().zip(files.cert.as_deref());
+        let key = self.key_file.as_deref().zip(files.key.as_deref());
+        let config = match (cert, key) {
+            (Some((cert_file, cert)), Some((key_file, key))) => builder
+                .with_client_auth_cert(certificates(cert_file, cert)?, private_key(key_file, key)?)
                 .map_err(|error| unfit(error, cert_file, key_file))?,
             (None, None) => builder.with_no_client_auth(),
             (Some(_), None) => return Err(TlsError::Half { given: "cert_file", missing: "key_file" }),
@@ -149,7 +180,7 @@ impl ServerOptions {
         let builder = match &self.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let roots = Arc::new(cas(file)?);
+                let roots = Arc::new(cas(file, &read_pem(file)?)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 let refused = |error: rustls::server::VerifierBuilderError| TlsError::ClientCas {
                     file: file.clone(),
@@ -158,16 +189,17 @@ impl ServerOptions {
                 builder.with_client_cert_verifier(verifier.map_err(refused)?)
             }
         };
+        let (cert, key) = (read_pem(&self.cert_file)?, read_pem(&self.key_file)?);
         let config = builder
-            .with_single_cert(certificates(&self.cert_file)?, private_key(&self.key_file)?)
+            .with_single_cert(certificates(&self.cert_file, &cert)?, private_key(&self.key_file, &key)?)
             .map_err(|error| unfit(error, &self.cert_file, &self.key_file))?;
         Ok(Arc::new(config))
     }
 }
 
-fn cas(file: &Path) -> Result<RootCertStore, TlsError> {
+fn cas(file: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in certificates(file, text)? {
         roots.add(certificate).map_err(|source| TlsError::Unusable { file: file.to_owned(), source })?;
     }
     Ok(roots)
@@ -184,21 +216,19 @@ fn system_cas() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read_pem(file)?;
+fn certificates(file: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let broken = |source| TlsError::BrokenPem { file: file.to_owned(), source };
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    let found = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(broken)?;
     if found.is_empty() { Err(TlsError::NoCertificate { file: file.to_owned() }) } else { Ok(found) }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read_pem(file)?;
+fn private_key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     let file = file.to_owned();
     // PKCS#8 says it in its label, the older forms in a header line (RFC 1421).
-    if contains(&text, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&text, b"Proc-Type: 4,ENCRYPTED") {
+    if contains(text, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(text, b"Proc-Type: 4,ENCRYPTED") {
         return Err(TlsError::EncryptedKey { file });
     }
-    match PrivateKeyDer::from_pem_slice(&text) {
+    match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) => Err(TlsError::NoKey { file }),
         Err(source) => Err(TlsError::BrokenPem { file, source }),

@@ -14,6 +14,7 @@ fn client(ca: &str, certificate: bool) -> TlsOptions {
         ca_file: Some(data(ca)),
         cert_file: certificate.then(|| data("client.pem")),
         key_file: certificate.then(|| data("client.key.pem")),
+        server_name: None,
     }
 }
 
@@ -143,5 +144,45 @@ fn libraries_find_the_installed_provider() -> Result<(), TlsError> {
     install_provider()?;
     // What fred and mongodb call.
     assert!(!rustls::crypto::ring::default_provider().cipher_suites.is_empty());
+    Ok(())
+}
+
+#[test]
+fn files_that_change_are_read_again() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str| dir.path().join(name);
+    let put = |from: &str, to: &str| std::fs::copy(data(from), file(to));
+    put("ca.pem", "ca.pem")?;
+    put("client.pem", "cert.pem")?;
+    put("client.key.pem", "key.pem")?;
+    let tls = Tls::new(TlsOptions {
+        ca_file: Some(file("ca.pem")),
+        cert_file: Some(file("cert.pem")),
+        key_file: Some(file("key.pem")),
+        server_name: None,
+    })?;
+    let first = tls.look();
+    assert!(Arc::ptr_eq(&first, &tls.look()));
+    // Half of a pair, a file in the middle of being written, and none at all.
+    put("server.pem", "cert.pem")?;
+    assert!(Arc::ptr_eq(&first, &tls.look()));
+    std::fs::write(file("cert.pem"), "-----BEGIN CERT")?;
+    assert!(Arc::ptr_eq(&first, &tls.look()));
+    std::fs::remove_file(file("cert.pem"))?;
+    assert!(Arc::ptr_eq(&first, &tls.look()));
+    put("server.pem", "cert.pem")?;
+    put("server.key.pem", "key.pem")?;
+    let second = tls.look();
+    assert!(!Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&second, &tls.look()));
+    Ok(())
+}
+
+#[test]
+fn a_server_name_is_checked_when_it_is_set() -> Result<(), TlsError> {
+    let named = |name: &str| Tls::new(TlsOptions { server_name: Some(name.to_owned()), ..client("ca.pem", false) });
+    assert!(named("kafka.example")?.server_name().is_some());
+    let error = named("no name").err().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("server_name \"no name\" is neither a host name nor an address"));
     Ok(())
 }
