@@ -37,7 +37,7 @@ pub enum Command {
     /// Run the embedded dev broker alone, for any Kafka client
     Broker(Broker),
     /// Send records to a cluster: made up, or the lines of a file
-    Generate(Generate),
+    Generate(Box<Generate>),
 }
 
 /// Which cluster, and how to reach it.
@@ -52,6 +52,40 @@ pub struct Cluster {
     /// Speak TLS, and trust the certificate authorities of this PEM file
     #[arg(long, value_name = "FILE", requires = "bootstrap_server")]
     pub tls_ca: Option<PathBuf>,
+    /// Speak TLS, and show this certificate (PEM, with those that signed it); a renewed file is used by new connections
+    #[arg(long, value_name = "FILE", requires_all = ["bootstrap_server", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires_all = ["bootstrap_server", "tls_cert"])]
+    pub tls_key: Option<PathBuf>,
+    /// Speak TLS, and expect the brokers' certificates to be for this name rather than for the one they are reached by
+    #[arg(long, value_name = "NAME", requires = "bootstrap_server")]
+    pub tls_server_name: Option<String>,
+    /// Prove who we are by SASL; the password comes from --sasl-password-file or from HIGHWATER_SASL_PASSWORD
+    #[arg(long, value_enum, ignore_case = true, value_name = "MECHANISM", requires = "bootstrap_server")]
+    pub sasl_mechanism: Option<SaslMechanism>,
+    /// The user, for PLAIN and SCRAM
+    #[arg(long, value_name = "NAME", requires = "sasl_mechanism")]
+    pub sasl_username: Option<String>,
+    /// A file with the password in it, read anew for each connection
+    #[arg(long, value_name = "FILE", requires = "sasl_mechanism")]
+    pub sasl_password_file: Option<PathBuf>,
+    /// A file with the token for OAUTHBEARER in it, read anew for each connection
+    #[arg(long, value_name = "FILE", requires = "sasl_mechanism")]
+    pub sasl_token_file: Option<PathBuf>,
+}
+
+/// By the names that Kafka has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SaslMechanism {
+    #[value(name = "PLAIN")]
+    Plain,
+    #[value(name = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[value(name = "SCRAM-SHA-512")]
+    ScramSha512,
+    #[value(name = "OAUTHBEARER")]
+    OAuthBearer,
 }
 
 #[derive(Debug, Args)]

@@ -42,7 +42,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         match cli.command {
             Command::Up(args) => app::up(*args).await,
             Command::Broker(args) => commands::broker(args).await,
-            Command::Generate(args) => commands::generate(args).await,
+            Command::Generate(args) => commands::generate(*args).await,
         }
     })
 }

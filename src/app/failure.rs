@@ -20,6 +20,8 @@ pub enum Status {
     Os,
     /// 73: a file or directory cannot be written.
     CannotCreate,
+    /// 77: a broker does not believe who we are, or we do not believe it: credentials or certificates are wrong.
+    NotPermitted,
     /// 78: the configuration is wrong.
     Config,
 }
@@ -34,6 +36,7 @@ impl Status {
             Self::Software => 70,
             Self::Os => 71,
             Self::CannotCreate => 73,
+            Self::NotPermitted => 77,
             Self::Config => 78,
         }
     }

@@ -349,7 +349,7 @@ async fn cluster(args: &cli::Up) -> Result<(Option<DevBroker>, Target), Failure>
     let data_dir = Some(args.data_dir.join("broker"));
     let embedded = broker(args.listen, data_dir, args.fsync.fsync, PARTITIONS).await?;
     let bootstrap_servers = vec![embedded.bootstrap_servers()];
-    Ok((Some(embedded), Target { bootstrap_servers, tls: None }))
+    Ok((Some(embedded), Target { bootstrap_servers, tls: None, sasl: None }))
 }
 
 /// Makes the topics that are not there yet; those that are stay as they are.

@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Status};
+use super::{Failure, Status, credentials};
 use crate::cli;
-use crate::client::{Client, ClientConfig};
+use crate::client::{Client, ClientConfig, Sasl, Tls};
 use crate::devbroker::{self, BrokerConfig, DevBroker, Fsync, GroupConfig};
-use crate::tls::TlsOptions;
 
 /// Binds a port for `what`, or says which flag moves it elsewhere.
 pub(super) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
@@ -71,20 +69,15 @@ pub async fn broker(
 #[derive(Debug, Clone)]
 pub struct Target {
     pub bootstrap_servers: Vec<String>,
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Tls>,
+    pub sasl: Option<Sasl>,
 }
 
 impl Target {
     /// What the flags name.
     pub fn of(cluster: &cli::Cluster) -> Result<Self, Failure> {
-        let tls = match (&cluster.tls_ca, cluster.tls) {
-            (None, false) => None,
-            (ca_file, _) => {
-                let options = TlsOptions { ca_file: ca_file.clone(), ..TlsOptions::default() };
-                Some(options.config().map_err(Failure::of(Status::Config))?)
-            }
-        };
-        Ok(Self { bootstrap_servers: cluster.bootstrap_server.clone(), tls })
+        let sasl = credentials::sasl(cluster, std::env::var(credentials::PASSWORD).ok())?;
+        Ok(Self { bootstrap_servers: cluster.bootstrap_server.clone(), tls: credentials::tls(cluster)?, sasl })
     }
 
     /// A client for one room, with connections of its own: rooms do not wait behind each other's long polls, and a
@@ -94,10 +87,14 @@ impl Target {
             bootstrap_servers: self.bootstrap_servers.clone(),
             client_id: format!("highwater-{room}"),
             tls: self.tls.clone(),
+            sasl: self.sasl.clone(),
             ..ClientConfig::default()
         };
         Client::connect(config).await.map_err(|error| {
             let servers = self.bootstrap_servers.join(",");
+            if error.is_authentication() {
+                return Failure::new(Status::NotPermitted, format!("{servers} cannot be used: {error}"));
+            }
             Failure::new(Status::Unavailable, format!("no broker of {servers} can be reached: {error}"))
         })
     }

@@ -4,6 +4,7 @@
 //! others stand on first) and of stopping (what feeds others first). Nothing starts itself.
 
 mod account;
+mod credentials;
 mod failure;
 mod house;
 mod listen;

@@ -16,14 +16,16 @@ use super::lane::{BrokerLane, Lane, Route};
 use super::layer::observe::Counters;
 use super::layer::reconnect::{Backoff, Connect};
 use super::metadata::{Broker, Metadata};
+use super::sasl::Sasl;
 use crate::protocol::types::BrokerId;
 
 /// Makes connections, and lanes of them.
 #[derive(Clone)]
 pub struct Dialer {
     pub dial: Dial,
+    pub sasl: Option<Arc<Sasl>>,
     pub client_id: Arc<str>,
-    /// For dialling and handshake together.
+    /// For dialling, handshake and the proof of who we are together.
     pub limit: Duration,
     /// A connection that is not used for so long is closed.
     pub idle_max: Duration,
@@ -52,6 +54,7 @@ impl Dialer {
             idle_max: self.idle_max,
             counters: Arc::clone(&self.counters),
             closed: self.closed.clone(),
+            sasl: self.sasl.clone(),
         }
     }
 
@@ -68,12 +71,7 @@ impl Dialer {
         };
         match made {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) if matches!(error.kind, ErrorKind::Connect(_) | ErrorKind::Closed) => Err(error),
-            // The usual reason, and the broker cannot say so itself.
-            Ok(Err(error)) if error.is_transport() => {
-                Err(refused(Attempt::new(address, format!("{error}; is this listener one for our TLS settings?"))))
-            }
-            Ok(Err(error)) => Err(refused(Attempt::new(address, error))),
+            Ok(Err(error)) => Err(told(error, address)),
             Err(_) => Err(refused(Attempt::new(address, format!("no answer within {:?}", self.limit)))),
         }
     }
@@ -82,6 +80,15 @@ impl Dialer {
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialer").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// A failure after the dial, with the address that it was at.
+fn told(error: Error, address: Address) -> Error {
+    match &error.kind {
+        ErrorKind::Connect(_) | ErrorKind::Closed | ErrorKind::Authentication(_) => error,
+        ErrorKind::Tls(fault) => refused(Attempt::insecure(address, fault.clone())),
+        _ => refused(Attempt::new(address, error)),
     }
 }
 

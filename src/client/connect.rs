@@ -18,6 +18,8 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::tls::{Tls, TlsFault};
+
 /// Any byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
@@ -39,6 +41,8 @@ pub struct Attempt {
     /// Which of the numbers that the name stands for.
     pub number: Option<IpAddr>,
     pub why: Arc<str>,
+    /// What is wrong with the TLS of it, if that is what is wrong.
+    pub tls: Option<TlsFault>,
 }
 
 impl Address {
@@ -88,7 +92,16 @@ impl From<SocketAddr> for Address {
 
 impl Attempt {
     pub fn new(address: Address, why: impl fmt::Display) -> Self {
-        Self { address, number: None, why: why.to_string().into() }
+        Self { address, number: None, why: why.to_string().into(), tls: None }
+    }
+
+    pub(super) fn insecure(address: Address, fault: TlsFault) -> Self {
+        Self { tls: Some(fault.clone()), ..Self::new(address, format!("TLS: {fault}")) }
+    }
+
+    /// Whether another try can only end in the same way.
+    pub fn is_lasting(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsFault::is_lasting)
     }
 
     /// Says which number was tried, unless the address is one itself.
@@ -107,17 +120,13 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Reaches addresses over TCP, and TLS when there is a configuration for it, within `limit` for one address, however
+/// Reaches addresses over TCP, and TLS when there is one, within `limit` for one address, however
 /// many numbers its name stands for.
-pub fn tcp(tls: Option<Arc<rustls::ClientConfig>>, limit: Duration) -> Dial {
+pub fn tcp(tls: Option<Tls>, limit: Duration) -> Dial {
     Arc::new(move |address| reach(address, tls.clone(), limit).boxed())
 }
 
-async fn reach(
-    address: Address,
-    tls: Option<Arc<rustls::ClientConfig>>,
-    limit: Duration,
-) -> Result<Box<dyn Io>, Vec<Attempt>> {
+async fn reach(address: Address, tls: Option<Tls>, limit: Duration) -> Result<Box<dyn Io>, Vec<Attempt>> {
     let until = Instant::now() + limit;
     let numbers = match timeout(limit, lookup(&address)).await {
         Ok(Ok(numbers)) => numbers,
@@ -127,9 +136,9 @@ async fn reach(
     let mut failed = Vec::new();
     for (n, number) in numbers.iter().enumerate() {
         let share = share(until.saturating_duration_since(Instant::now()), numbers.len() - n);
-        match timeout(share, reach_number(*number, &address, tls.clone())).await {
+        match timeout(share, reach_number(*number, &address, tls.as_ref())).await {
             Ok(Ok(io)) => return Ok(io),
-            Ok(Err(why)) => failed.push(Attempt::new(address.clone(), why).on(*number)),
+            Ok(Err(attempt)) => failed.push(attempt.on(*number)),
             Err(_) => failed.push(Attempt::new(address.clone(), format!("no answer within {share:?}")).on(*number)),
         }
     }
@@ -149,16 +158,19 @@ async fn lookup(address: &Address) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-async fn reach_number(
-    number: SocketAddr,
-    address: &Address,
-    tls: Option<Arc<rustls::ClientConfig>>,
-) -> Result<Box<dyn Io>, String> {
-    let stream = reach_tcp(number).await.map_err(|e| said(&e))?;
+async fn reach_number(number: SocketAddr, address: &Address, tls: Option<&Tls>) -> Result<Box<dyn Io>, Attempt> {
+    let stream = reach_tcp(number).await.map_err(|error| Attempt::new(address.clone(), said(&error)))?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
-    let name = ServerName::try_from(address.host().to_owned()).map_err(|e| format!("TLS: {e}"))?;
-    let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| format!("TLS: {}", said(&e)))?;
-    Ok(Box::new(stream))
+    let name = match tls.server_name() {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(address.host().to_owned())
+            .map_err(|error| Attempt::new(address.clone(), format!("TLS: {error}")))?,
+    };
+    let stream = TlsConnector::from(tls.now().await).connect(name, stream).await;
+    stream.map(|stream| Box::new(stream) as Box<dyn Io>).map_err(|error| {
+        let fault = TlsFault::of_handshake(&error).unwrap_or_else(|| TlsFault::Other(said(&error)));
+        Attempt::insecure(address.clone(), fault)
+    })
 }
 
 /// Small requests leave at once, and a peer that vanished while nothing was said is noticed.

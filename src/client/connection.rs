@@ -10,13 +10,15 @@
 //! - a request that the broker does not answer in time closes the connection, as in the Java client: what follows it could
 //!   not be answered either, and nobody can tell what became of it;
 //! - when the connection goes, everybody who waits is told, with the reason;
+//! - what is sent after a session is due for renewal is sent after it was renewed (KIP-368): a broker hangs up on anything
+//!   else once the session has ended;
 //! - a connection that nobody uses is closed by us, before the broker would close it under a request.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,20 +28,28 @@ use futures::{FutureExt, poll};
 use rskafka::messenger::Messenger;
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutureOwned};
 use tower::Service;
 
 use super::connect::Io;
 use super::error::{Error, ErrorKind};
-use super::handshake::{Capabilities, shake_hands};
+use super::handshake::{Capabilities, Proof, authenticate, renewal, shake_hands};
 use super::lane::{Answer, Ask, Call};
 use super::layer::observe::Counters;
+use super::sasl::Sasl;
+use crate::tls::TlsFault;
 
 /// The largest answer that is taken; a broker that announces more is not believed.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Wide enough that a batch costs one system call; rskafka's flush follows every request.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// A session that could not be renewed for want of credentials is tried again after this long.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// What it usually means when a broker hangs up without an answer; it cannot say so itself.
+const WRONG_LISTENER: &str = "; is this listener one for our TLS settings?";
+const NO_SASL: &str = " before it answered anything; does this listener want SASL?";
 
 type Wire = Messenger<BufStream<Switched<Box<dyn Io>>>>;
 
@@ -53,6 +63,8 @@ pub struct Terms {
     pub counters: Arc<Counters>,
     /// Ends it from outside.
     pub closed: CancellationToken,
+    /// Who we are, where brokers ask for it.
+    pub sasl: Option<Arc<Sasl>>,
 }
 
 /// A connection after its handshake.
@@ -73,20 +85,29 @@ struct Pending {
 }
 
 impl Connection {
-    /// Shakes hands over a stream and starts the task that serves it.
+    /// Shakes hands over a stream, proves who we are, and starts the task that serves it.
     pub async fn open(io: Box<dyn Io>, terms: Terms) -> Result<Self, Error> {
-        let Terms { client_id, in_flight_max, idle_max, counters, closed } = terms;
-        let switch = Arc::new(Switch { off: closed.child_token(), why: OnceLock::new() });
+        let Terms { client_id, in_flight_max, idle_max, counters, closed, sasl } = terms;
+        let suspicion = Mutex::new(Some(WRONG_LISTENER));
+        let switch = Arc::new(Switch { off: closed.child_token(), why: OnceLock::new(), suspicion });
         let stream = Switched::new(io, Arc::clone(&switch), Arc::clone(&counters));
         let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
         let mut wire = Wire::new(stream, ANSWER_BYTES_MAX, client_id);
         let capabilities = shake_hands(&mut wire).await.map_err(|error| switch.reason_for(error))?;
+        switch.suspect(sasl.is_none().then_some(NO_SASL));
+        let session = match sasl {
+            Some(sasl) => {
+                Some(Session::begin(&wire, &capabilities, sasl).await.map_err(|error| switch.reason_for(error))?)
+            }
+            None => None,
+        };
         let capabilities = Arc::new(capabilities);
         let (queue, taken) = mpsc::unbounded_channel();
-        let (served, switch_of_task) = (Arc::clone(&capabilities), Arc::clone(&switch));
+        let drive =
+            Drive { wire, capabilities: Arc::clone(&capabilities), switch: Arc::clone(&switch), session, idle_max };
         tokio::spawn(async move {
             counters.traffic.opened.fetch_add(1, Ordering::Relaxed);
-            drive(wire, taken, served, switch_of_task, idle_max).await;
+            drive.run(taken).await;
             counters.traffic.closed.fetch_add(1, Ordering::Relaxed);
         });
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(in_flight_max)));
@@ -121,36 +142,107 @@ impl Service<Call> for Connection {
     }
 }
 
-/// Serves a connection until it is switched off, until nobody has called for `idle_max`, or until nobody can call any more
-/// and all are answered.
-async fn drive(
+/// What serves a connection.
+struct Drive {
     wire: Wire,
-    mut queue: mpsc::UnboundedReceiver<Pending>,
     capabilities: Arc<Capabilities>,
     switch: Arc<Switch>,
+    session: Option<Session>,
     idle_max: Duration,
-) {
-    let mut in_flight = FuturesUnordered::new();
-    let mut open = true;
-    while open || !in_flight.is_empty() {
+}
+
+impl Drive {
+    /// Serves until it is switched off, until nobody has called for `idle_max`, or until nobody can call any more and all
+    /// are answered.
+    async fn run(self, mut queue: mpsc::UnboundedReceiver<Pending>) {
+        let Self { wire, capabilities, switch, mut session, idle_max } = self;
+        let mut in_flight = FuturesUnordered::new();
+        let mut open = true;
+        while open || !in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                () = switch.off.cancelled() => break,
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                pending = queue.recv(), if open => match pending {
+                    None => open = false,
+                    Some(pending) => {
+                        if let Some(session) = session.as_mut().filter(|session| session.is_due()) {
+                            let renewing = session.renew(&wire, &capabilities, &switch, pending.call.patience);
+                            beside(renewing, &mut in_flight).await;
+                        }
+                        // The messenger's lock is taken in the order of first polls: polled here, the order is the queue's.
+                        let mut exchange = Box::pin(exchange(&wire, pending, &capabilities, &switch));
+                        if poll!(&mut exchange).is_pending() {
+                            in_flight.push(exchange);
+                        }
+                    }
+                },
+                () = sleep(idle_max), if in_flight.is_empty() => break,
+            }
+        }
+        switch.turn_off("not used any more");
+    }
+}
+
+/// Does one thing, while what is in flight goes on.
+async fn beside<T, F: Future<Output = ()>>(work: impl Future<Output = T>, in_flight: &mut FuturesUnordered<F>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
         tokio::select! {
             biased;
-            () = switch.off.cancelled() => break,
+            done = &mut work => return done,
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-            pending = queue.recv(), if open => match pending {
-                None => open = false,
-                Some(pending) => {
-                    // The messenger's lock is taken in the order of first polls: polled here, the order is the queue's.
-                    let mut exchange = Box::pin(exchange(&wire, pending, &capabilities, &switch));
-                    if poll!(&mut exchange).is_pending() {
-                        in_flight.push(exchange);
-                    }
-                }
-            },
-            () = sleep(idle_max), if in_flight.is_empty() => break,
         }
     }
-    switch.turn_off("not used any more");
+}
+
+/// What a broker believes of us, and until when.
+struct Session {
+    sasl: Arc<Sasl>,
+    /// `None`: for as long as the connection lasts.
+    renew_at: Option<Instant>,
+}
+
+impl Session {
+    async fn begin(wire: &Wire, capabilities: &Capabilities, sasl: Arc<Sasl>) -> Result<Self, Error> {
+        let lifetime = authenticate(wire, capabilities, Proof::of(&sasl).await?).await?;
+        let mut session = Self { sasl, renew_at: None };
+        session.lasts(lifetime);
+        Ok(session)
+    }
+
+    fn lasts(&mut self, lifetime: Option<Duration>) {
+        let after = lifetime.map(|lifetime| renewal(lifetime, rand::random()));
+        self.renew_at = after.and_then(|after| Instant::now().checked_add(after));
+    }
+
+    fn is_due(&self) -> bool {
+        self.renew_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Proves anew who we are. Without credentials at hand the session goes on, for as long as the broker has it; any other
+    /// failure ends the connection, and the next one says what is wrong.
+    async fn renew(&mut self, wire: &Wire, capabilities: &Capabilities, switch: &Switch, patience: Duration) {
+        let renewing = async {
+            let proof = match Proof::of(&self.sasl).await {
+                Ok(proof) => proof,
+                Err(error) => return Err((error, true)),
+            };
+            authenticate(wire, capabilities, proof).await.map_err(|error| (error, false))
+        };
+        match timeout(patience, renewing).await {
+            Ok(Ok(lifetime)) => {
+                tracing::debug!(?lifetime, "session renewed");
+                self.lasts(lifetime);
+            }
+            Ok(Err((error, true))) => {
+                tracing::warn!(%error, "a session cannot be renewed yet");
+                self.renew_at = Some(Instant::now() + RENEWAL_PAUSE);
+            }
+            Ok(Err((error, false))) => switch.turn_off(format!("the session was not renewed: {error}")),
+            Err(_) => switch.turn_off(format!("the session was not renewed within {patience:?}")),
+        }
+    }
 }
 
 /// One request and its answer.
@@ -169,7 +261,10 @@ async fn exchange(wire: &Wire, pending: Pending, capabilities: &Arc<Capabilities
         Err(Err(answer)) => Ok(answer),
         Err(Ok(kind)) => Err(Error::new(kind)),
         Ok(request) => match timeout(call.patience, request.send_over(wire)).await {
-            Ok(Ok(response)) => Ok(Answer::Response(response)),
+            Ok(Ok(response)) => {
+                switch.suspect(None);
+                Ok(Answer::Response(response))
+            }
             Ok(Err(error)) => Err(switch.reason_for(error.into())),
             Err(_) => {
                 switch.turn_off(format!("{} had no answer within {:?}", call.api, call.patience));
@@ -186,23 +281,30 @@ async fn exchange(wire: &Wire, pending: Pending, capabilities: &Arc<Capabilities
 #[derive(Debug)]
 struct Switch {
     off: CancellationToken,
-    why: OnceLock<Arc<str>>,
+    why: OnceLock<ErrorKind>,
+    /// What it would most likely mean if the broker hung up now.
+    suspicion: Mutex<Option<&'static str>>,
 }
 
 impl Switch {
     fn turn_off(&self, why: impl Into<Arc<str>>) {
+        self.turn_off_as(ErrorKind::Disconnected(why.into()));
+    }
+
+    fn turn_off_as(&self, why: ErrorKind) {
         if !self.off.is_cancelled() {
-            self.why.get_or_init(|| why.into());
+            self.why.get_or_init(|| why);
             self.off.cancel();
         }
     }
 
+    fn suspect(&self, what: Option<&'static str>) {
+        *self.suspicion.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
     /// What those are told who wait on a connection that is gone; without a reason of its own, the client was closed.
     fn reason(&self) -> Error {
-        match self.why.get() {
-            Some(why) => Error::disconnected(Arc::clone(why)),
-            None => Error::closed(),
-        }
+        self.why.get().map_or_else(Error::closed, |why| Error::new(why.clone()))
     }
 
     /// A stream that fails is of no more use. Of a loss, the first reason known says the most.
@@ -210,6 +312,11 @@ impl Switch {
         let ErrorKind::Disconnected(why) = &error.kind else { return error };
         self.turn_off(Arc::clone(why));
         Error { kind: self.reason().kind, ..error }
+    }
+
+    fn hung_up(&self) -> io::Error {
+        let suspicion = *self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed by the broker{}", suspicion.unwrap_or_default()))
     }
 }
 
@@ -221,17 +328,22 @@ struct Switched<S> {
     counters: Arc<Counters>,
     reading: Pin<Box<WaitForCancellationFutureOwned>>,
     writing: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Whether anything was read yet.
+    heard: bool,
 }
 
 impl<S> Switched<S> {
     fn new(io: S, switch: Arc<Switch>, counters: Arc<Counters>) -> Self {
         let reading = Box::pin(switch.off.clone().cancelled_owned());
         let writing = Box::pin(switch.off.clone().cancelled_owned());
-        Self { io, switch, counters, reading, writing }
+        Self { io, switch, counters, reading, writing, heard: false }
     }
 
     fn lost<T>(&self, error: io::Error) -> Poll<io::Result<T>> {
-        self.switch.turn_off(error.to_string());
+        match TlsFault::of(&error) {
+            Some(fault) => self.switch.turn_off_as(ErrorKind::Tls(fault)),
+            None => self.switch.turn_off(error.to_string()),
+        }
         Poll::Ready(Err(error))
     }
 }
@@ -247,14 +359,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
         }
         let before = buf.filled().len();
         match ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
-            Ok(()) if buf.filled().len() == before => {
-                self.lost(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the broker"))
-            }
+            Ok(()) if buf.filled().len() == before => self.lost(self.switch.hung_up()),
             Ok(()) => {
+                if !std::mem::replace(&mut self.heard, true)
+                    && let Some(fault) = TlsFault::of_plain_answer(&buf.filled()[before..])
+                {
+                    self.switch.turn_off_as(ErrorKind::Tls(fault));
+                    return Poll::Ready(Err(cut()));
+                }
                 let bytes = buf.filled().len() - before;
                 self.counters.traffic.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
                 Poll::Ready(Ok(()))
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.lost(self.switch.hung_up()),
             Err(error) => self.lost(error),
         }
     }

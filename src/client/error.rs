@@ -12,8 +12,10 @@ use std::time::Duration;
 use rskafka::messenger::RequestError;
 
 use super::connect::{Address, Attempt};
+use super::sasl::Refusal;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{BrokerId, Offset, TopicPartition};
+use crate::tls::TlsFault;
 
 /// A cause that is kept, and shared by all who are told.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -44,6 +46,12 @@ pub enum ErrorKind {
     Connect(Arc<[Attempt]>),
     /// The connection was lost before the answer came. The broker may have done what was asked.
     Disconnected(Arc<str>),
+    /// The connection is not, or no longer, one over which both sides speak TLS.
+    Tls(TlsFault),
+    /// The broker and we have not come to terms on who we are.
+    Authentication(Arc<Refusal>),
+    /// What would prove who we are cannot be had at present.
+    NoCredentials(Arc<str>),
     /// No answer within this time, waiting for a connection included. The broker may yet do what was asked.
     Timeout(Duration),
     /// The broker's own verdict, and its words if it had any.
@@ -139,9 +147,11 @@ impl Error {
     pub fn class(&self) -> Class {
         match &self.kind {
             ErrorKind::Broker(code, _) => code.class(),
-            ErrorKind::Timeout(_) | ErrorKind::BufferFull => Class::Retry,
+            _ if self.is_authentication() => Class::Fatal,
+            ErrorKind::Timeout(_) | ErrorKind::BufferFull | ErrorKind::NoCredentials(_) => Class::Retry,
             ErrorKind::Connect(_)
             | ErrorKind::Disconnected(_)
+            | ErrorKind::Tls(_)
             | ErrorKind::UnknownBroker
             | ErrorKind::UnknownPartition
             | ErrorKind::NoLeader => Class::RefreshMetadata,
@@ -164,16 +174,22 @@ impl Error {
             || matches!(self.code(), Some(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE))
     }
 
-    /// Whether the broker does not believe who we say we are. No retry helps, other credentials may.
+    /// Whether one side does not believe who the other says it is, by SASL or by certificate. No retry helps; other
+    /// credentials, certificates or settings do.
     pub fn is_authentication(&self) -> bool {
-        matches!(
-            self.code(),
-            Some(
-                ErrorCode::SASL_AUTHENTICATION_FAILED
-                    | ErrorCode::UNSUPPORTED_SASL_MECHANISM
-                    | ErrorCode::ILLEGAL_SASL_STATE
-            )
-        )
+        match &self.kind {
+            ErrorKind::Authentication(_) => true,
+            ErrorKind::Tls(fault) => fault.is_lasting(),
+            ErrorKind::Connect(tried) => !tried.is_empty() && tried.iter().all(Attempt::is_lasting),
+            _ => matches!(
+                self.code(),
+                Some(
+                    ErrorCode::SASL_AUTHENTICATION_FAILED
+                        | ErrorCode::UNSUPPORTED_SASL_MECHANISM
+                        | ErrorCode::ILLEGAL_SASL_STATE
+                )
+            ),
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -183,8 +199,8 @@ impl Error {
     /// Whether the broker was not reached, or not heard from again: nothing it said, but something that happened to the
     /// connection.
     pub fn is_transport(&self) -> bool {
-        use ErrorKind::{Connect, Disconnected, Timeout};
-        matches!(self.kind, Connect(_) | Disconnected(_) | Timeout(_))
+        use ErrorKind::{Connect, Disconnected, Timeout, Tls};
+        matches!(self.kind, Connect(_) | Disconnected(_) | Tls(_) | Timeout(_)) && !self.is_authentication()
     }
 }
 
@@ -262,6 +278,9 @@ impl fmt::Display for ErrorKind {
                 Ok(())
             }
             Self::Disconnected(why) => write!(f, "connection lost: {why}"),
+            Self::Tls(fault) => write!(f, "TLS: {fault}"),
+            Self::Authentication(refusal) => write!(f, "{refusal}"),
+            Self::NoCredentials(why) => write!(f, "no credentials: {why}"),
             Self::Timeout(after) => write!(f, "no answer within {after:?}"),
             Self::Broker(code, words) => match words.as_deref().or(code.meaning()) {
                 Some(words) => write!(f, "{code}: {words}"),
@@ -284,6 +303,7 @@ impl fmt::Display for ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::sasl::{Mechanism, RefusalReason};
 
     #[test]
     fn one_line_says_what_where_and_why() {
@@ -321,5 +341,24 @@ mod tests {
         check(Error::config("no"), false, false, false, false);
         assert!(Error::broker(ErrorCode::SASL_AUTHENTICATION_FAILED).is_authentication());
         assert!(!Error::broker(ErrorCode::TOPIC_AUTHORIZATION_FAILED).is_authentication());
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_trusted_is_not_tried_again() {
+        let attempt = |tls: Option<TlsFault>| Attempt { tls, ..Attempt::new(Address::new("a", 1), "no") };
+        let check = |tried: &[Option<TlsFault>], fatal: bool| {
+            let error = Error::new(ErrorKind::Connect(tried.iter().cloned().map(attempt).collect()));
+            let said = (error.is_authentication(), !error.is_retriable(), !error.is_transport());
+            assert_eq!(said, (fatal, fatal, fatal), "{tried:?}");
+        };
+        check(&[], false);
+        check(&[Some(TlsFault::Expired)], true);
+        check(&[Some(TlsFault::Expired), Some(TlsFault::UnknownIssuer)], true);
+        check(&[Some(TlsFault::Expired), None], false);
+        check(&[Some(TlsFault::HungUp)], false);
+        let reason = RefusalReason::NoSasl;
+        let refusal = Refusal { mechanism: Mechanism::Plain, user: None, reason };
+        let error = Error::new(ErrorKind::Authentication(Arc::new(refusal)));
+        assert_eq!((error.class(), error.is_transport()), (Class::Fatal, false));
     }
 }

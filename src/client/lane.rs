@@ -190,7 +190,9 @@ impl BrokerLane {
     /// Time is over: if the reason is that no connection can be made, that says more.
     fn too_late(&self, deadline: Duration) -> Error {
         match self.status.failed.load_full() {
-            Some(failed) if matches!(failed.kind, ErrorKind::Connect(_)) => (*failed).clone(),
+            Some(failed) if matches!(failed.kind, ErrorKind::Connect(_) | ErrorKind::Authentication(_)) => {
+                (*failed).clone()
+            }
             _ => Error::new(ErrorKind::Timeout(deadline)),
         }
     }

@@ -6,6 +6,7 @@
 //! # Nouns
 //!
 //! - A **dial** ([`connect`]) reaches an address: TCP, TLS, or a pipe in memory.
+//! - A **proof** ([`sasl`]) is how a broker comes to believe who we are.
 //! - A **connection** ([`connection`]) is rskafka's messenger over what was dialled, served by one task.
 //! - A **lane** ([`lane`]) is a connection to one broker for one kind of use, with all that stands before it: counting,
 //!   the queue, the broker's throttle, reconnecting.
@@ -43,11 +44,11 @@ pub mod lane;
 pub mod layer;
 pub mod metadata;
 pub mod producer;
+pub mod sasl;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use admin::{
@@ -68,10 +69,13 @@ pub use producer::{
     Acks, Compression, Producer, ProducerConfig, ProducerRecord, ProducerStats, Receipt, RecordMetadata,
 };
 
+pub use sasl::{Login, Mechanism, Password, Refusal, RefusalReason, Sasl, Secret, Token, TokenFile, TokenSource};
+
 pub use crate::protocol::batch::Record;
 pub use crate::protocol::error::{Class, ErrorCode};
 pub use crate::protocol::murmur::partition_for_key;
 pub use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicId, TopicPartition};
+pub use crate::tls::{Tls, TlsError, TlsFault, TlsOptions};
 
 /// How to reach a cluster, and how patiently.
 #[derive(Clone)]
@@ -81,7 +85,9 @@ pub struct ClientConfig {
     /// Who we are, in the brokers' logs and quotas.
     pub client_id: String,
     /// `None` for plain text.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Tls>,
+    /// `None` where brokers ask for no credentials, or for none but a certificate.
+    pub sasl: Option<Sasl>,
     /// For one connection, handshake included, and for finding the cluster at first.
     pub connect_timeout: Duration,
     /// A connection that is not used for so long is closed; shorter than the ten minutes after which a broker does it.
@@ -108,6 +114,7 @@ impl Default for ClientConfig {
             bootstrap_servers: vec!["localhost:9092".to_owned()],
             client_id: env!("CARGO_PKG_NAME").to_owned(),
             tls: None,
+            sasl: None,
             connect_timeout: Duration::from_secs(10),
             connections_max_idle: Duration::from_secs(540),
             request_timeout: Duration::from_secs(30),
@@ -146,7 +153,8 @@ impl fmt::Debug for ClientConfig {
         f.debug_struct("ClientConfig")
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("client_id", &self.client_id)
-            .field("tls", &self.tls.is_some())
+            .field("tls", &self.tls)
+            .field("sasl", &self.sasl)
             .finish_non_exhaustive()
     }
 }

@@ -26,6 +26,7 @@ fn dialer(net: &Arc<Net>) -> broker::Dialer {
         backoff: Backoff { first: Duration::from_millis(50), most: SECOND },
         counters: Arc::default(),
         closed: tokio_util::sync::CancellationToken::new(),
+        sasl: None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::client::connect::Attempt;
 use crate::client::error::{BrokerAt, Error, ErrorKind};
 use crate::client::lane::{Ask, BrokerLane, Lane};
 use crate::client::metadata::Metadata;
+use crate::client::sasl::REFUSED_PAUSE;
 use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
@@ -211,11 +212,12 @@ impl Wanted {
 /// Learns the cluster anew every so often, and soon after a nudge, until the client is closed or nobody holds it.
 pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed: CancellationToken) {
     let mut failures = 0;
+    let mut refused = false;
     loop {
         let Some(held) = shared.upgrade() else { return };
         let backoff = held.config.retry_backoff();
         // Nudges come in swarms; after a failure, each further try waits longer.
-        let pause = backoff.wait(failures + 1);
+        let pause = if refused { REFUSED_PAUSE } else { backoff.wait(failures + 1) };
         let rest = if failures == 0 { held.config.metadata_max_age } else { pause };
         drop(held);
         tokio::select! {
@@ -228,10 +230,10 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed:
         }
         let Some(held) = shared.upgrade() else { return };
         match held.refresh(Topics::Followed).await {
-            Ok(_) => failures = 0,
+            Ok(_) => (failures, refused) = (0, false),
             Err(error) if error.is_closed() => return,
             Err(error) => {
-                failures += 1;
+                (failures, refused) = (failures + 1, error.is_authentication());
                 tracing::warn!(%error, failures, "the cluster cannot be learned anew; what was known is kept");
             }
         }
@@ -260,8 +262,11 @@ fn metadata_request(topics: Vec<Str>, all: bool, create: bool, version: i16) -> 
     }
 }
 
-/// One error that says what became of every bootstrap server.
-fn none_answered(failed: Vec<Error>) -> Error {
+/// One error that says what became of every bootstrap server; or that they do not believe who we are, which says more.
+fn none_answered(mut failed: Vec<Error>) -> Error {
+    if let Some(refused) = failed.iter().position(|error| matches!(error.kind, ErrorKind::Authentication(_))) {
+        return failed.swap_remove(refused);
+    }
     let tried = failed.into_iter().flat_map(|error| match (&error.kind, &error.broker) {
         (ErrorKind::Connect(tried), _) => tried.to_vec(),
         (kind, Some(BrokerAt { address: Some(address), .. })) => vec![Attempt::new(address.clone(), kind)],

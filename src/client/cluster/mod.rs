@@ -93,6 +93,7 @@ impl Cluster {
         let closed = CancellationToken::new();
         let dialer = Dialer {
             dial,
+            sasl: config.sasl.clone().map(Arc::new),
             client_id: config.client_id.as_str().into(),
             limit: config.connect_timeout,
             idle_max: config.connections_max_idle,

@@ -601,6 +601,7 @@ impl Committer {
 fn fault(error: &Error) -> Fault {
     match error.code() {
         Some(code) => Fault::Refused(code),
+        None if error.is_authentication() => Fault::Broken(error.to_string()),
         None => {
             tracing::warn!(%error, "the group's coordinator does not answer");
             Fault::Unanswered

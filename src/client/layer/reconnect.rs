@@ -2,7 +2,8 @@
 //! back-off allows.
 //!
 //! A call that finds no connection, and none to be had before the next try is due, fails at once with the reason of the
-//! last try: whoever calls can then choose another broker. This layer is always ready or about to be, and never fails in
+//! last try: whoever calls can then choose another broker. A broker that does not believe who we are, or whom we do not
+//! believe, is left alone for longer: it costs both sides work, and may lock the account. This layer is always ready or about to be, and never fails in
 //! `poll_ready`, which would end the buffer above it for good.
 
 use std::fmt;
@@ -19,6 +20,7 @@ use tower::Service;
 use crate::client::connection::Connection;
 use crate::client::error::Error;
 use crate::client::lane::{Answer, Call, Status};
+use crate::client::sasl::REFUSED_PAUSE;
 
 /// Makes a connection, handshake included.
 pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, Error>> + Send + Sync>;
@@ -83,7 +85,8 @@ impl Reconnect {
     fn failed(&mut self, error: Error) -> State {
         self.failures = self.failures.saturating_add(1);
         self.status.failed.store(Some(Arc::new(error.clone())));
-        State::Down { error, until: Instant::now() + self.backoff.wait(self.failures) }
+        let pause = if error.is_authentication() { REFUSED_PAUSE } else { self.backoff.wait(self.failures) };
+        State::Down { error, until: Instant::now() + pause }
     }
 
     /// A connection that lasted, or the first that did not, is dialled again at once.

@@ -1,0 +1,120 @@
+//! How a cluster is reached securely, and who we are there: what was typed, as the client's own values.
+
+use std::sync::Arc;
+
+use super::{Failure, Status};
+use crate::cli::{Cluster, SaslMechanism};
+use crate::client::{Login, Password, Sasl, Secret, Tls, TlsOptions, TokenFile};
+
+/// The environment variable that a password may come in: unlike a flag, other users of the machine cannot read it.
+pub(super) const PASSWORD: &str = "HIGHWATER_SASL_PASSWORD";
+
+/// TLS, if any flag of it is given.
+pub(super) fn tls(cluster: &Cluster) -> Result<Option<Tls>, Failure> {
+    let options = TlsOptions {
+        ca_file: cluster.tls_ca.clone(),
+        cert_file: cluster.tls_cert.clone(),
+        key_file: cluster.tls_key.clone(),
+        server_name: cluster.tls_server_name.clone(),
+    };
+    if !cluster.tls && options == TlsOptions::default() {
+        return Ok(None);
+    }
+    Tls::new(options).map(Some).map_err(Failure::of(Status::Config))
+}
+
+/// SASL, if a mechanism is given.
+pub(super) fn sasl(cluster: &Cluster, password: Option<String>) -> Result<Option<Sasl>, Failure> {
+    let Some(mechanism) = cluster.sasl_mechanism else { return Ok(None) };
+    match mechanism {
+        SaslMechanism::Plain => login(cluster, password).map(Sasl::Plain),
+        SaslMechanism::ScramSha256 => login(cluster, password).map(Sasl::ScramSha256),
+        SaslMechanism::ScramSha512 => login(cluster, password).map(Sasl::ScramSha512),
+        SaslMechanism::OAuthBearer => token(cluster).map(|token| Sasl::OAuthBearer(Arc::new(token))),
+    }
+    .map(Some)
+    .map_err(|what| Failure::new(Status::Usage, what))
+}
+
+fn login(cluster: &Cluster, password: Option<String>) -> Result<Login, String> {
+    if cluster.sasl_token_file.is_some() {
+        return Err("--sasl-token-file is for OAUTHBEARER".to_owned());
+    }
+    let user = cluster.sasl_username.clone().ok_or("this SASL mechanism needs --sasl-username")?;
+    let password = match (&cluster.sasl_password_file, password) {
+        (Some(file), _) => Password::File(file.clone()),
+        (None, Some(password)) => Password::Given(Secret::from(password)),
+        (None, None) => return Err(format!("give the password in --sasl-password-file or in {PASSWORD}")),
+    };
+    Ok(Login { user, password })
+}
+
+fn token(cluster: &Cluster) -> Result<TokenFile, String> {
+    if cluster.sasl_username.is_some() || cluster.sasl_password_file.is_some() {
+        return Err("OAUTHBEARER has a token in place of --sasl-username and --sasl-password-file".to_owned());
+    }
+    let file = cluster.sasl_token_file.as_ref().ok_or("OAUTHBEARER needs --sasl-token-file")?;
+    Ok(TokenFile::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn cluster(flags: &str) -> Result<Cluster, String> {
+        let typed = ["highwater", "generate", "-b", "h:1"].into_iter().chain(flags.split_whitespace());
+        match Cli::try_parse_from(typed).map_err(|error| error.to_string())?.command {
+            Command::Generate(generate) => Ok(generate.cluster),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn flags_become_credentials() {
+        let check = |flags: &str, password: Option<&str>, want: &str| {
+            let got = cluster(flags).and_then(|cluster| {
+                let sasl = sasl(&cluster, password.map(str::to_owned)).map_err(|failure| failure.to_string())?;
+                Ok(format!("{sasl:?}"))
+            });
+            let got = got.unwrap_or_else(|error| error);
+            assert!(got.contains(want), "{flags}: {got}");
+            assert!(!got.contains("hunter2"), "{got}");
+        };
+        check("", Some("hunter2"), "None");
+        let plain = "--sasl-mechanism PLAIN --sasl-username u";
+        check(plain, Some("hunter2"), r#"Plain(Login { user: "u", password: Given(Secret) })"#);
+        check(&format!("{plain} --sasl-password-file p"), Some("hunter2"), r#"File("p")"#);
+        check(plain, None, "give the password in --sasl-password-file or in HIGHWATER_SASL_PASSWORD");
+        check("--sasl-mechanism scram-sha-256 --sasl-username u", Some("hunter2"), "ScramSha256");
+        check("--sasl-mechanism SCRAM-SHA-512 --sasl-username u", Some("hunter2"), "ScramSha512");
+        check("--sasl-mechanism SCRAM-SHA-512", Some("hunter2"), "needs --sasl-username");
+        check("--sasl-mechanism OAUTHBEARER --sasl-token-file t", None, r#"TokenFile { file: "t""#);
+        check("--sasl-mechanism OAUTHBEARER", None, "needs --sasl-token-file");
+        check("--sasl-mechanism OAUTHBEARER --sasl-token-file t --sasl-username u", None, "in place of");
+        check(&format!("{plain} --sasl-token-file t"), Some("hunter2"), "is for OAUTHBEARER");
+        check("--sasl-mechanism GSSAPI", None, "possible values: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER");
+        check("--sasl-username u", None, "--sasl-mechanism");
+    }
+
+    #[test]
+    fn tls_is_spoken_when_any_of_its_flags_is_given() {
+        let check = |flags: &str, want: &str| {
+            let got = cluster(flags).and_then(|cluster| tls(&cluster).map_err(|failure| failure.to_string()));
+            let got = got.map_or_else(|error| error, |tls| format!("{:?}", tls.is_some()));
+            assert!(got.contains(want), "{flags}: {got}");
+        };
+        check("", "false");
+        check("--tls-ca no-such-file.pem", "no-such-file.pem: cannot be read");
+        check("--tls-ca src/tls/testdata/ca.pem", "true");
+        check("--tls-ca src/tls/testdata/ca.pem --tls-server-name kafka", "true");
+        check("--tls-cert a", "--tls-key");
+        check("--tls-key a", "--tls-cert");
+        check(
+            "--tls-ca src/tls/testdata/ca.pem --tls-cert src/tls/testdata/client.pem --tls-key src/tls/testdata/encrypted.key.pem",
+            "is encrypted",
+        );
+    }
+}
