@@ -6,6 +6,7 @@
 //!   what tells them apart is who leads which partition. Replicas exist in name only.
 //! - A **log** is what a partition has written: in memory, or in segment files under a data directory.
 //! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets.
+//! - The **door** is what a client passes first: TLS, and the proof of who it is ([`SaslConfig`]).
 //! - **[`Faults`]** are directions from outside, for tests: answer with an error, delay, hang up, move a leader;
 //!   and a count of every request that came over the wire.
 //!
@@ -27,10 +28,11 @@
 //!
 //! # Deliberately absent
 //!
-//! Transactions, the consumer protocol of KIP-848, share groups, ACLs, quotas, SASL, compaction of logs, real replication.
+//! Transactions, the consumer protocol of KIP-848, share groups, ACLs, quotas, compaction of logs, real replication.
 
 mod clock;
 mod configs;
+mod door;
 pub mod faults;
 mod fetching;
 mod group;
@@ -55,12 +57,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use door::{SaslConfig, User};
 pub use faults::{Fault, Faults, Matching, Requests};
 pub use server::DevBroker;
 
 pub use group::Config as GroupConfig;
 
+pub use crate::protocol::sasl::{Mechanism, Secret};
 use crate::protocol::types::BrokerId;
+pub use crate::tls::ServerOptions as TlsOptions;
+use crate::tls::TlsError;
 
 /// One virtual broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +119,10 @@ pub struct Config {
     pub max_connections: usize,
     /// A connection on which nothing moves for so long is closed (`connections.max.idle.ms`).
     pub idle_timeout: Duration,
+    /// `None`: the listeners speak plain text.
+    pub tls: Option<TlsOptions>,
+    /// `None`: the listeners ask nobody who they are.
+    pub sasl: Option<SaslConfig>,
     /// What groups obey.
     pub groups: GroupConfig,
     /// Makes topic ids and the cluster id; random by default.
@@ -133,6 +143,8 @@ impl Default for Config {
             max_fetch_bytes: 55 << 20,
             max_connections: 2048,
             idle_timeout: Duration::from_secs(600),
+            tls: None,
+            sasl: None,
             groups: GroupConfig::default(),
             seed: None,
         }
@@ -156,6 +168,8 @@ pub enum Error {
     Directory { path: PathBuf, source: io::Error },
     #[error("data directory {} is in use by another broker", path.display())]
     Locked { path: PathBuf },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{0}")]
     Config(String),
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Now};
+use super::door::{Door, Guard, Pass, Stream};
 use super::faults::{Fault, Faults};
 use super::handlers::{self, Call};
 use super::reply::{Answer, Ready};
@@ -29,6 +30,8 @@ use crate::protocol::types::{BrokerId, Str, TopicPartition};
 /// How much room a read makes at a time: memory follows what arrives, not what a length says.
 const READ_STEP: usize = 16 << 10;
 const API_VERSIONS: i16 = 18;
+/// The longest frame of a client that has not proved who it is (`sasl.server.max.receive.size`).
+const UNPROVED_REQUEST_BYTES: usize = 512 << 10;
 
 /// A running dev broker. Dropping it ends it at once; [`DevBroker::stop`] ends it in order.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ struct Shared {
     config: Arc<Config>,
     state: Mutex<State>,
     clock: Clock,
+    door: Door,
     faults: Faults,
     /// The earliest timer may have changed.
     timers_changed: Notify,
@@ -58,6 +62,7 @@ impl DevBroker {
     pub async fn start(config: Config) -> Result<DevBroker, Error> {
         check(&config)?;
         let config = Arc::new(config);
+        let door = blocking(config.clone(), |config| Door::new(&config)).await?;
         let mut listeners = Vec::new();
         for broker in &config.brokers {
             listeners.push((broker.id, bind(broker.listen).await?));
@@ -71,11 +76,9 @@ impl DevBroker {
             addresses.push((*id, address));
         }
         let seed = config.seed.unwrap_or_else(rand::random);
-        let mut state = State::new(config.clone(), brokers, seed, clock.now());
-        let state = tokio::task::spawn_blocking(move || state.restore().map(|()| state))
-            .await
-            .map_err(|error| Error::Config(format!("the data directory could not be read: {error}")))??;
-        let shared = Arc::new(Shared::new(config, state, clock));
+        let state = State::new(config.clone(), brokers, seed, clock.now());
+        let state = blocking(state, |mut state| state.restore().map(|()| state)).await?;
+        let shared = Arc::new(Shared::new(config, state, clock, door));
         Ok(DevBroker { tasks: serve(&shared, listeners), shared, addresses })
     }
 
@@ -121,6 +124,15 @@ impl Drop for DevBroker {
     }
 }
 
+/// Does what waits for a disk or hashes passwords.
+async fn blocking<T: Send + 'static, R: Send + 'static>(
+    with: T,
+    work: impl FnOnce(T) -> Result<R, Error> + Send + 'static,
+) -> Result<R, Error> {
+    let done = tokio::task::spawn_blocking(move || work(with)).await;
+    done.map_err(|error| Error::Config(format!("the start was broken off: {error}")))?
+}
+
 fn check(config: &Config) -> Result<(), Error> {
     let mut ids: Vec<BrokerId> = config.brokers.iter().map(|broker| broker.id).collect();
     ids.sort_unstable();
@@ -159,12 +171,13 @@ fn serve(shared: &Arc<Shared>, listeners: Vec<(BrokerId, TcpListener)>) -> TaskT
 }
 
 impl Shared {
-    fn new(config: Arc<Config>, state: State, clock: Clock) -> Shared {
+    fn new(config: Arc<Config>, state: State, clock: Clock, door: Door) -> Shared {
         Shared {
             connections: Arc::new(Semaphore::new(config.max_connections)),
             config,
             state: Mutex::new(state),
             clock,
+            door,
             faults: Faults::default(),
             timers_changed: Notify::new(),
             dirty: Notify::new(),
@@ -262,13 +275,10 @@ impl Shared {
 
     async fn connection(&self, broker: BrokerId, stream: TcpStream, peer: SocketAddr) {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let mut connection = match Connection::new(self, broker, id, stream, peer) {
-            Ok(connection) => connection,
-            Err(error) => return tracing::debug!(broker, %peer, %error, "connection lost at once"),
-        };
+        let serve = async { Connection::open(self, broker, id, stream, peer).await?.run().await };
         let ended = tokio::select! {
             () = self.stop.cancelled() => Ok(()),
-            ended = connection.run() => ended,
+            ended = serve => ended,
         };
         if let Err(error) = ended {
             tracing::info!(broker, %peer, %error, "connection closed");
@@ -294,6 +304,8 @@ enum Ended {
     Unanswerable(&'static str),
     #[error("directed to")]
     Directed,
+    #[error("{0}")]
+    NotAdmitted(&'static str),
 }
 
 struct Connection<'a> {
@@ -302,20 +314,35 @@ struct Connection<'a> {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     read: BytesMut,
+    guard: Guard,
+    /// The answer under way is the last.
+    leaving: bool,
 }
 
 impl<'a> Connection<'a> {
-    fn new(shared: &'a Shared, broker: BrokerId, id: u64, stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+    async fn open(
+        shared: &'a Shared,
+        broker: BrokerId,
+        id: u64,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<Self, Ended> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
-        Ok(Connection { shared, broker, id, peer, local, stream, read: BytesMut::new() })
+        let opening = shared.door.open(stream);
+        let stream = timeout(shared.config.idle_timeout, opening).await.map_err(|_| Ended::Idle)??;
+        let guard = shared.door.guard();
+        Ok(Connection { shared, broker, id, peer, local, stream, read: BytesMut::new(), guard, leaving: false })
     }
 
     async fn run(&mut self) -> Result<(), Ended> {
         while let Some(frame) = self.frame().await? {
             self.exchange(frame).await?;
+            if self.leaving {
+                return Err(Ended::NotAdmitted("the client could not prove who it is"));
+            }
         }
         Ok(())
     }
@@ -326,7 +353,9 @@ impl<'a> Connection<'a> {
             return Ok(None);
         }
         let size = self.read.get_i32();
-        let length = usize::try_from(size).ok().filter(|length| *length <= self.shared.config.max_request_bytes);
+        let longest = self.shared.config.max_request_bytes;
+        let longest = if self.guard.is_passed() { longest } else { longest.min(UNPROVED_REQUEST_BYTES) };
+        let length = usize::try_from(size).ok().filter(|length| *length <= longest);
         let length = length.filter(|length| *length >= 8).ok_or(Ended::FrameSize(size))?;
         if !self.fill(length).await? {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -397,7 +426,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Has a request handled, as directed; `None` if there is nothing to say.
-    async fn answer(&self, call: &Call, request: Request, fault: Option<&Fault>) -> Result<Option<Ready>, Ended> {
+    async fn answer(&mut self, call: &Call, request: Request, fault: Option<&Fault>) -> Result<Option<Ready>, Ended> {
         match fault {
             Some(Fault::Disconnect) => return Err(Ended::Directed),
             Some(Fault::Error(code)) => {
@@ -405,6 +434,16 @@ impl<'a> Connection<'a> {
             }
             Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
+        }
+        let nonce = || format!("{:032x}", rand::random::<u128>());
+        match self.guard.meet(&request, self.shared.clock.now(), nonce) {
+            Pass::Through => {}
+            Pass::Answer(response) => return Ok(Some(response.into())),
+            Pass::Last(response) => {
+                self.leaving = true;
+                return Ok(Some(response.into()));
+            }
+            Pass::Close(why) => return Err(Ended::NotAdmitted(why)),
         }
         let name = request.name();
         let work = handlers::prepare(request, call.version);
@@ -446,7 +485,10 @@ impl<'a> Connection<'a> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        let write = self.stream.write_all(bytes);
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
         Ok(timeout(self.shared.config.idle_timeout, write).await.map_err(|_| Ended::Idle)??)
     }
 }

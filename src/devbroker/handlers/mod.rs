@@ -20,7 +20,7 @@
 //!   [`Fsync::Always`](super::Fsync) an answer that is given at once waits by itself until what was recorded is synced.
 //! - **Errors** are Kafka's codes in the response. What Kafka answers by closing the connection is [`Answer::Close`].
 //! - **What is served** is [`SERVED`]; it is what ApiVersions advertises and what the server lets through, so a handler
-//!   sees no version outside its line.
+//!   sees no version outside its line. The two APIs of SASL are answered by the [`Guard`](super::door::Guard), before this.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -123,6 +123,7 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (14, 0..=5),
     (15, 0..=6),
     (16, 0..=5),
+    (17, 1..=1),
     (18, 0..=4),
     (19, 2..=7),
     (20, 1..=6),
@@ -132,6 +133,7 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (32, 1..=4),
     (33, 0..=2),
     (35, 1..=5),
+    (36, 0..=2),
     (37, 0..=3),
     (42, 0..=2),
     (44, 0..=1),

@@ -216,6 +216,8 @@ fn offset_fetch(request: &OffsetFetchRequest, version: i16, code: i16) -> Offset
 fn cluster(request: &Request, code: i16) -> Option<Response> {
     Some(match request {
         Request::ApiVersions(_) => ApiVersionsResponse { error_code: code, ..Default::default() }.into(),
+        Request::SaslHandshake(_) => SaslHandshakeResponse { error_code: code, ..Default::default() }.into(),
+        Request::SaslAuthenticate(_) => SaslAuthenticateResponse { error_code: code, ..Default::default() }.into(),
         Request::InitProducerId(_) => {
             InitProducerIdResponse { error_code: code, producer_epoch: -1, ..Default::default() }.into()
         }
