@@ -4,7 +4,7 @@
 //! fails it. A cluster that runs already is named by `HIGHWATER_TEST_KAFKA_39` or `HIGHWATER_TEST_KAFKA_43` (HOST:PORT).
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
@@ -94,10 +94,16 @@ impl Kafka {
 
     /// A cluster of our own, to fill and to kill.
     pub fn own(version: Version, nodes: usize) -> Result<Kafka, Missing> {
+        Self::own_with(version, nodes, &[])
+    }
+
+    /// The same, with properties (`NAME=VALUE`) beside those of kafka.sh.
+    pub fn own_with(version: Version, nodes: usize, properties: &[&str]) -> Result<Kafka, Missing> {
         wanted()?;
         let directory = scratch(&format!("kafka-{}-{nodes}", version.number));
         let (path, nodes) = (directory.to_string_lossy(), nodes.to_string());
-        let first = succeed(script("servers/kafka.sh").args(["up", &path, version.number, &nodes]))?;
+        let up = ["up", &path, version.number, &nodes, "auto"];
+        let first = succeed(script("servers/kafka.sh").args(up).args(properties))?;
         let first = first.trim();
         let (host, port) = first.rsplit_once(':').unwrap_or_else(|| panic!("no address: {first:?}"));
         let port: usize = port.parse().unwrap_or_else(|error| panic!("{first:?}: {error}"));
@@ -109,6 +115,11 @@ impl Kafka {
     /// Every broker's HOST:PORT, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Where a cluster of our own keeps its files; its certificates are in `tls`.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// `kill -9` for a node of our own, counted from 1.
