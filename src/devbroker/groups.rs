@@ -132,6 +132,16 @@ pub(super) fn commit(
     Ok(admitted.into_iter().map(|outcome| outcome.map(drop)).collect())
 }
 
+/// Whether a member may commit offsets with a transaction: one outcome for each, and nothing is changed yet.
+pub(super) fn admit_transaction(
+    state: &mut State,
+    group_id: &str,
+    committer: &Committer,
+    commits: &[Commit],
+) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
+    state.groups.coordinator.admit_transaction(group_id, committer, commits)
+}
+
 /// Journals decisions of the coordinator, and only then lets them be so.
 pub(super) fn change(state: &mut State, entries: &[Entry]) -> Result<(), ErrorCode> {
     // What a client does about this error is to look for the coordinator and try again.
@@ -142,7 +152,7 @@ pub(super) fn change(state: &mut State, entries: &[Entry]) -> Result<(), ErrorCo
 }
 
 /// Keeps the one timer at the earliest deadline.
-fn arm(state: &mut State) {
+pub(super) fn arm(state: &mut State) {
     let next = state.groups.coordinator.deadline();
     if next == state.groups.timer.map(|(at, _)| at) {
         return;

@@ -11,7 +11,10 @@ const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
 impl State {
     pub(super) fn keep_house(&mut self, now: Now) {
         for topic in self.topics.iter_mut() {
-            topic.partitions.iter_mut().for_each(|it| it.producers.expire(now.unix_ms - PRODUCER_EXPIRY_MS));
+            for it in &mut topic.partitions {
+                it.producers.expire(now.unix_ms - PRODUCER_EXPIRY_MS);
+                it.producers.forget_before(it.log.start());
+            }
         }
         let expired: Vec<TopicId> =
             self.topics.iter_mut().filter_map(|topic| expire(topic, now).then_some(topic.id)).collect();

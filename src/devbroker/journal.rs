@@ -1,4 +1,4 @@
-//! The metadata journal: topics, configs, leaderships, producer ids, groups and their offsets, as entries appended to one
+//! The metadata journal: topics, configs, leaderships, producer ids, groups and their offsets, transactions, as entries appended to one
 //! file, each under its own CRC-32C.
 //!
 //! An entry on disk is `length u32 · crc32c u32 · kind u8 · version u8 · body`, all big-endian; the length counts what
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::group::{GroupEntry, GroupRemovedEntry, OffsetEntry, OffsetRemovedEntry};
+use super::transactions::{TransactionEntry, TransactionOffsetEntry};
 use crate::message;
 use crate::protocol::message::{DecodeError, EncodeError, Reader, Str, Uuid, Value, Writer};
 
@@ -76,6 +77,8 @@ entries! {
     6 GroupRemoved(GroupRemovedEntry);
     7 Offset(OffsetEntry);
     8 OffsetRemoved(OffsetRemovedEntry);
+    9 Transaction(TransactionEntry);
+    10 TransactionOffset(TransactionOffsetEntry);
 }
 
 fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {

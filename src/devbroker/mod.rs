@@ -5,7 +5,7 @@
 //! - A **virtual broker** ([`BrokerConfig`]) is a listener with a broker id. All of them share one `State`;
 //!   what tells them apart is who leads which partition. Replicas exist in name only.
 //! - A **log** is what a partition has written: in memory, or in segment files under a data directory.
-//! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets.
+//! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets, transactions.
 //! - The **door** is what a client passes first: TLS, and the proof of who it is ([`SaslConfig`]).
 //! - **[`Faults`]** are directions from outside, for tests: answer with an error, delay, hang up, move a leader;
 //!   and a count of every request that came over the wire.
@@ -28,7 +28,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Transactions, the consumer protocol of KIP-848, share groups, ACLs, quotas, compaction of logs, real replication.
+//! The consumer protocol of KIP-848, share groups, ACLs, quotas, compaction of logs, real replication.
 
 mod clock;
 mod configs;
@@ -51,6 +51,7 @@ mod state;
 mod storage;
 mod sync;
 mod topics;
+mod transactions;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -123,6 +124,10 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     /// `None`: the listeners ask nobody who they are.
     pub sasl: Option<SaslConfig>,
+    /// The level of the feature `transaction.version`: 2 for the transactions of Kafka 4 (KIP-890), 0 for those before.
+    pub transaction_version: i16,
+    /// The longest timeout that a transaction may ask for (`transaction.max.timeout.ms`).
+    pub max_transaction_timeout: Duration,
     /// What groups obey.
     pub groups: GroupConfig,
     /// Makes topic ids and the cluster id; random by default.
@@ -145,6 +150,8 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(600),
             tls: None,
             sasl: None,
+            transaction_version: 2,
+            max_transaction_timeout: Duration::from_secs(15 * 60),
             groups: GroupConfig::default(),
             seed: None,
         }

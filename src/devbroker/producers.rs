@@ -1,15 +1,20 @@
-//! What a partition remembers of idempotent producers (KIP-98): enough to tell a retry from a gap.
+//! What a partition remembers of idempotent producers (KIP-98): enough to tell a retry from a gap, and, of those that write
+//! in transactions, what readers of committed records may see.
 //!
 //! As in Kafka 4.x, nothing known of a producer id means that any sequence is taken (KIP-360), so UNKNOWN_PRODUCER_ID is
 //! never answered. The last five batches of a producer are kept, because a client may have five in flight.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use crate::protocol::batch::{ControlType, Marker};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::Offset;
 
 /// How many batches of one producer are remembered; what `max.in.flight.requests.per.connection` may be at most.
 const REMEMBERED: usize = 5;
+
+/// The bit of a batch's attributes that says so, in their lower byte.
+const TRANSACTIONAL: u8 = 0x10;
 
 /// A batch as far as its producer is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,7 @@ pub struct Stamp {
     pub epoch: i16,
     pub first: i32,
     pub count: i32,
+    pub is_transactional: bool,
 }
 
 impl Stamp {
@@ -28,6 +34,7 @@ impl Stamp {
             epoch: i16::from_be_bytes(*batch.get(51..)?.first_chunk()?),
             first: i32::from_be_bytes(*batch.get(53..)?.first_chunk()?),
             count: i32::from_be_bytes(*batch.get(57..)?.first_chunk()?),
+            is_transactional: batch.get(22)? & TRANSACTIONAL != 0,
         };
         let base_offset = i64::from_be_bytes(*batch.first_chunk()?);
         let timestamp_ms = i64::from_be_bytes(*batch.get(35..)?.first_chunk()?);
@@ -57,7 +64,17 @@ struct Appended {
 pub struct Producer {
     pub epoch: i16,
     pub seen_ms: i64,
+    /// Where its open transaction began.
+    pub open_since: Option<Offset>,
     batches: VecDeque<Appended>,
+}
+
+/// A transaction that came to nothing: from its first offset to its marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aborted {
+    pub producer_id: i64,
+    pub first: Offset,
+    pub marker: Offset,
 }
 
 impl Producer {
@@ -80,11 +97,17 @@ pub enum Check {
 }
 
 #[derive(Debug, Default)]
-pub struct Producers(HashMap<i64, Producer>);
+pub struct Producers {
+    known: HashMap<i64, Producer>,
+    /// First offset and producer of every open transaction.
+    open: BTreeSet<(Offset, i64)>,
+    /// In the order of their markers.
+    aborted: Vec<Aborted>,
+}
 
 impl Producers {
     pub fn check(&self, stamp: &Stamp) -> Check {
-        let Some(producer) = self.0.get(&stamp.producer_id) else { return Check::Append };
+        let Some(producer) = self.known.get(&stamp.producer_id) else { return Check::Append };
         if stamp.epoch < producer.epoch {
             return Check::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH);
         }
@@ -94,6 +117,9 @@ impl Producers {
             } else {
                 Check::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
             };
+        }
+        if producer.open_since.is_some() && !stamp.is_transactional {
+            return Check::Refuse(ErrorCode::INVALID_TXN_STATE);
         }
         let same = |batch: &&Appended| (batch.first, batch.last) == (stamp.first, stamp.last());
         if let Some(batch) = producer.batches.iter().find(same) {
@@ -107,33 +133,87 @@ impl Producers {
 
     /// Remembers a batch that was appended.
     pub fn appended(&mut self, stamp: &Stamp, base_offset: Offset, timestamp_ms: i64) {
-        let fresh = || Producer { epoch: stamp.epoch, seen_ms: timestamp_ms, batches: VecDeque::new() };
-        let producer = self.0.entry(stamp.producer_id).or_insert_with(fresh);
-        if producer.epoch != stamp.epoch {
-            *producer = fresh();
-        }
+        let producer = self.at(stamp.producer_id, stamp.epoch, timestamp_ms);
         if producer.batches.len() == REMEMBERED {
             producer.batches.pop_front();
         }
-        producer.seen_ms = producer.seen_ms.max(timestamp_ms);
         producer.batches.push_back(Appended { first: stamp.first, last: stamp.last(), base_offset, timestamp_ms });
+        if stamp.is_transactional && producer.open_since.is_none() {
+            producer.open_since = Some(base_offset);
+            self.open.insert((base_offset, stamp.producer_id));
+        }
+    }
+
+    /// What is known of a producer, from now on in this epoch.
+    fn at(&mut self, producer_id: i64, epoch: i16, timestamp_ms: i64) -> &mut Producer {
+        let fresh = || Producer { epoch, seen_ms: timestamp_ms, open_since: None, batches: VecDeque::new() };
+        let producer = self.known.entry(producer_id).or_insert_with(fresh);
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
+            producer.batches.clear();
+        }
+        producer.seen_ms = producer.seen_ms.max(timestamp_ms);
+        producer
+    }
+
+    /// A transaction has ended, by a marker at this offset.
+    pub fn ended(&mut self, marker: &Marker, offset: Offset) {
+        let producer_id = marker.producer_id;
+        let Some(first) = self.at(producer_id, marker.producer_epoch, marker.timestamp_ms).open_since.take() else {
+            return;
+        };
+        self.open.remove(&(first, producer_id));
+        if marker.control_type == ControlType::Abort {
+            self.aborted.push(Aborted { producer_id, first, marker: offset });
+        }
+    }
+
+    pub fn is_open(&self, producer_id: i64) -> bool {
+        self.known.get(&producer_id).is_some_and(|producer| producer.open_since.is_some())
+    }
+
+    /// The first offset that belongs to an open transaction.
+    pub fn first_open(&self) -> Option<Offset> {
+        self.open.first().map(|(offset, _)| *offset)
+    }
+
+    /// What a reader of committed records must leave out between two offsets.
+    pub fn aborted(&self, from: Offset, to: Offset) -> impl Iterator<Item = &Aborted> {
+        let after = self.aborted.partition_point(|it| it.marker < from);
+        self.aborted[after..].iter().filter(move |it| it.first < to)
+    }
+
+    /// Forgets what lies wholly before the start of the log.
+    pub fn forget_before(&mut self, start: Offset) {
+        let gone = self.aborted.partition_point(|it| it.marker < start);
+        self.aborted.drain(..gone);
     }
 
     /// Forgets batches from `end` on: the log was cut there.
     pub fn forget_from(&mut self, end: Offset) {
-        for producer in self.0.values_mut() {
-            producer.batches.retain(|batch| batch.base_offset < end);
+        for lost in self.aborted.extract_if(.., |it| it.marker >= end) {
+            // Without its marker it is open again, and hidden until it is ended anew.
+            if let Some(producer) = self.known.get_mut(&lost.producer_id).filter(|it| it.open_since.is_none()) {
+                producer.open_since = Some(lost.first);
+                self.open.insert((lost.first, lost.producer_id));
+            }
         }
-        self.0.retain(|_, producer| !producer.batches.is_empty());
+        self.open.retain(|(first, _)| *first < end);
+        self.known.retain(|_, producer| {
+            let knew = !producer.batches.is_empty();
+            producer.batches.retain(|batch| batch.base_offset < end);
+            producer.open_since.take_if(|first| *first >= end);
+            !(knew && producer.batches.is_empty()) || producer.open_since.is_some()
+        });
     }
 
     /// Forgets producers that have written nothing since `before_ms` (`producer.id.expiration.ms`).
     pub fn expire(&mut self, before_ms: i64) {
-        self.0.retain(|_, producer| producer.seen_ms >= before_ms);
+        self.known.retain(|_, producer| producer.seen_ms >= before_ms || producer.open_since.is_some());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, &Producer)> {
-        self.0.iter().map(|(id, producer)| (*id, producer))
+        self.known.iter().map(|(id, producer)| (*id, producer))
     }
 }
 
@@ -142,7 +222,7 @@ mod tests {
     use super::*;
 
     fn stamp(epoch: i16, first: i32, count: i32) -> Stamp {
-        Stamp { producer_id: 7, epoch, first, count }
+        Stamp { producer_id: 7, epoch, first, count, is_transactional: false }
     }
 
     /// Appends `written` one after another, each a batch of ten at offsets 0, 10, 20 …, and checks `asked`.

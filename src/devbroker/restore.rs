@@ -13,6 +13,7 @@ use super::producers::{Producers, Stamp};
 use super::state::{Broker, State};
 use super::storage::Storage;
 use super::topics::{Partition, TopicState};
+use crate::protocol::batch::batches;
 use crate::protocol::types::Topic;
 
 impl State {
@@ -28,6 +29,7 @@ impl State {
                 entry => {
                     self.replay_ids(&entry);
                     self.groups.replay(&entry);
+                    self.transactions.replay(&entry);
                 }
             }
         }
@@ -110,6 +112,10 @@ fn restore_partition(directory: &Path, brokers: &[Broker], entry: PartitionEntry
 
 /// What a batch on disk says of its producer.
 fn remember(producers: &mut Producers, batch: &Bytes) {
+    let read = batches(batch.clone()).next().and_then(Result::ok);
+    if let Some((marker, offset)) = read.and_then(|batch| Some((batch.marker()?, batch.base_offset))) {
+        return producers.ended(&marker, offset);
+    }
     if let Some((stamp, base_offset, timestamp_ms)) = Stamp::read(batch) {
         producers.appended(&stamp, base_offset, timestamp_ms);
     }

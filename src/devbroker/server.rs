@@ -23,6 +23,7 @@ use super::faults::{Fault, Faults};
 use super::handlers::{self, Call};
 use super::reply::{Answer, Ready};
 use super::state::{Broker, State};
+use super::transactions;
 use super::{BrokerConfig, Config, Error, Fsync};
 use crate::protocol::api::{Request, RequestHeader, Response, api, decode_request_header, encode_response_frame};
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
@@ -77,7 +78,8 @@ impl DevBroker {
         }
         let seed = config.seed.unwrap_or_else(rand::random);
         let state = State::new(config.clone(), brokers, seed, clock.now());
-        let state = blocking(state, |mut state| state.restore().map(|()| state)).await?;
+        let mut state = blocking(state, |mut state| state.restore().map(|()| state)).await?;
+        transactions::resume(&mut state, clock.now());
         let shared = Arc::new(Shared::new(config, state, clock, door));
         Ok(DevBroker { tasks: serve(&shared, listeners), shared, addresses })
     }

@@ -22,6 +22,7 @@ use super::sessions::Sessions;
 use super::storage::Storage;
 use super::sync::SyncQueue;
 use super::topics::Topics;
+use super::transactions::{self, Transactions};
 use super::{Config, Fsync};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::{BrokerId, Offset, Str, TopicId, Uuid};
@@ -45,6 +46,8 @@ pub enum Timer {
     /// A parked fetch has waited as long as it may.
     Fetch(FetchId),
     Group(GroupTimer),
+    /// An open transaction has taken too long.
+    Transaction,
     /// Retention, idle producers and sessions, the growth of the journal.
     Housekeeping,
 }
@@ -68,6 +71,7 @@ pub struct State {
     pub brokers: Vec<Broker>,
     pub topics: Topics,
     pub groups: Groups,
+    pub transactions: Transactions,
     pub timers: Timers<Timer>,
     pub(super) fetches: Fetches,
     pub(super) sessions: Sessions,
@@ -88,6 +92,7 @@ impl State {
             brokers,
             topics: Topics::default(),
             groups,
+            transactions: Transactions::default(),
             timers: Timers::default(),
             fetches: Fetches::default(),
             sessions: Sessions::default(),
@@ -132,6 +137,7 @@ impl State {
             match timer {
                 Timer::Fetch(id) => self.finish_fetch(now, id),
                 Timer::Group(timer) => groups::on_timer(self, now, timer),
+                Timer::Transaction => transactions::on_timer(self, now),
                 Timer::Housekeeping => {
                     self.keep_house(now);
                     self.timers.schedule(now.instant + HOUSEKEEPING, Timer::Housekeeping);
@@ -215,7 +221,18 @@ impl State {
         ];
         entries.extend(self.topics.iter().map(|topic| topic.entry().into()));
         entries.extend(self.groups.snapshot());
+        entries.extend(self.transactions.snapshot());
         entries
+    }
+
+    /// Lets readers see an append, at once or after the next sync.
+    pub(super) fn show(&mut self, now: Now, topic: TopicId, partition: i32) {
+        if self.storage.is_some() {
+            self.sync.note(topic, partition);
+        }
+        if !self.syncs_always() {
+            self.reveal(now, topic, partition, None);
+        }
     }
 
     /// Shows readers what was appended up to `end` (everything, if `None`) and wakes the fetches that wait for it.

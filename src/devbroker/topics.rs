@@ -7,7 +7,7 @@ use super::fetching::FetchId;
 use super::journal::{ConfigEntry, PartitionEntry, TopicEntry};
 use super::log::Log;
 use super::producers::Producers;
-use crate::protocol::types::{BrokerId, LeaderEpoch, Str, Topic, TopicId};
+use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicId};
 
 /// One partition: who leads it, what was written, who waits for more.
 #[derive(Debug)]
@@ -30,6 +30,14 @@ pub struct TopicState {
     /// What follows from it, ready to use.
     pub config: TopicConfig,
     pub partitions: Vec<Partition>,
+}
+
+impl Partition {
+    /// Below it nothing belongs to an open transaction (KIP-98).
+    pub fn last_stable(&self) -> Offset {
+        let visible = self.log.high_watermark();
+        self.producers.first_open().map_or(visible, |open| open.clamp(self.log.start(), visible))
+    }
 }
 
 impl TopicState {

@@ -636,6 +636,15 @@ impl Group {
         Ok(())
     }
 
+    pub(super) fn admit_transaction(&self, committer: &Committer) -> Result<(), ErrorCode> {
+        let Committer { generation, who, .. } = committer;
+        if generation.is_none() && who.member_id.is_empty() && who.instance_id.is_none() {
+            return Ok(());
+        }
+        self.check(&who.member_id, who.instance_id.as_deref())?;
+        if *generation == Some(self.generation) { Ok(()) } else { Err(ErrorCode::ILLEGAL_GENERATION) }
+    }
+
     // ---- members ----
 
     fn check_generation(&self, who: &Identity, generation: i32) -> Result<(), ErrorCode> {

@@ -36,7 +36,7 @@
 //! # Deliberately absent
 //!
 //! The expiry of old offsets (`offsets.retention.minutes`): a development cluster that forgets positions is of no use to
-//! anybody. Transactional offsets and the consumer protocol of KIP-848.
+//! anybody. The consumer protocol of KIP-848.
 
 mod entries;
 mod member;
@@ -322,6 +322,23 @@ impl Coordinator {
             // Such a commit makes the group: a simple one, for a consumer that assigns partitions to itself.
             None if committer.generation.is_none() => {}
             None if committer.knows_group_id_not_found => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            None => return Err(ErrorCode::ILLEGAL_GENERATION),
+        }
+        Ok(commits.iter().map(|commit| commit.entry(id, self.config.offset_metadata_max)).collect())
+    }
+
+    /// TxnOffsetCommit (28): as [`commit`](Self::commit), but who does not say who they are is believed (KIP-447), and nothing
+    /// becomes so before the transaction is committed.
+    pub fn admit_transaction(
+        &self,
+        id: &str,
+        committer: &Committer,
+        commits: &[Commit],
+    ) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
+        match self.groups.get(id) {
+            Some(kept) => kept.group.admit_transaction(committer)?,
+            None if id.is_empty() => return Err(ErrorCode::INVALID_GROUP_ID),
+            None if committer.generation.is_none() => {}
             None => return Err(ErrorCode::ILLEGAL_GENERATION),
         }
         Ok(commits.iter().map(|commit| commit.entry(id, self.config.offset_metadata_max)).collect())

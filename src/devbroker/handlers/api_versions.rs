@@ -18,7 +18,7 @@ const PRODUCE: i16 = 0;
 /// `metadata.version` 4.3-IV0; the lowest is 3.3-IV3.
 const METADATA_VERSION: RangeInclusive<i16> = 7..=30;
 
-pub fn serve(_state: &mut State, call: &Call, request: &ApiVersionsRequest) -> Answer {
+pub fn serve(state: &mut State, call: &Call, request: &ApiVersionsRequest) -> Answer {
     let named = |text: &str| {
         text.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
             && text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
@@ -31,22 +31,33 @@ pub fn serve(_state: &mut State, call: &Call, request: &ApiVersionsRequest) -> A
     }
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(row).collect(),
-        supported_features: vec![SupportedFeatureKey {
-            name: "metadata.version".into(),
-            min_version: *METADATA_VERSION.start(),
-            max_version: *METADATA_VERSION.end(),
-        }],
+        supported_features: vec![
+            supported("metadata.version", METADATA_VERSION),
+            // From version 4 on a range may begin at 0; older clients take that for an error (KAFKA-17011).
+            supported("transaction.version", if call.version >= 4 { 0 } else { 1 }..=2),
+        ],
         finalized_features_epoch: 1,
-        // group.version, share.version, transaction.version are absent: level 0, so clients keep to the classic
-        // protocols.
-        finalized_features: vec![FinalizedFeatureKey {
-            name: "metadata.version".into(),
-            max_version_level: *METADATA_VERSION.end(),
-            min_version_level: *METADATA_VERSION.end(),
-        }],
+        // group.version and share.version are absent: level 0, so clients keep to the classic protocol.
+        finalized_features: finalized(state),
         ..ApiVersionsResponse::default()
     }
     .into()
+}
+
+fn supported(name: &'static str, versions: RangeInclusive<i16>) -> SupportedFeatureKey {
+    SupportedFeatureKey { name: name.into(), min_version: *versions.start(), max_version: *versions.end() }
+}
+
+/// What the cluster has settled on; level 0 is said by silence.
+fn finalized(state: &State) -> Vec<FinalizedFeatureKey> {
+    let levels =
+        [("metadata.version", *METADATA_VERSION.end()), ("transaction.version", state.config.transaction_version)];
+    let level = |(name, level): (&'static str, i16)| FinalizedFeatureKey {
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
+    };
+    levels.into_iter().filter(|(_, level)| *level > 0).map(level).collect()
 }
 
 fn row((key, versions): &(i16, RangeInclusive<i16>)) -> ApiVersion {

@@ -62,9 +62,6 @@ pub fn check(version: i16, records: Option<Bytes>) -> Result<Checked, Invalid> {
     if batch.attributes.compression() == Ok(Compression::Zstd) && version < ZSTD_VERSION {
         return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE.into());
     }
-    if batch.attributes.is_transactional() {
-        return Err(Invalid::new(ErrorCode::INVALID_TXN_STATE, "This broker serves no transactions."));
-    }
     let mut bytes = BytesMut::from(&batch.bytes()[..]);
     if batch.max_timestamp_ms != found.seen.newest_ms.0 {
         set_max_timestamp(&mut bytes, found.seen.newest_ms.0);
@@ -74,6 +71,7 @@ pub fn check(version: i16, records: Option<Bytes>) -> Result<Checked, Invalid> {
         epoch: stamp.producer_epoch,
         first: stamp.base_sequence,
         count: batch.count,
+        is_transactional: batch.attributes.is_transactional(),
     });
     Ok(Checked { bytes, stamp, max_timestamp: found.seen.newest_ms.0, seen: found.seen, count: batch.count })
 }

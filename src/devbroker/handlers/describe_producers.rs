@@ -37,7 +37,7 @@ fn one(state: &State, call: &Call, topic: &str, index: i32) -> Result<Vec<Produc
         last_sequence: producer.last_sequence().unwrap_or(-1),
         last_timestamp: producer.seen_ms,
         coordinator_epoch: -1,
-        ..ProducerState::default()
+        current_txn_start_offset: producer.open_since.unwrap_or(-1),
     };
     Ok(partition.producers.iter().map(row).collect())
 }

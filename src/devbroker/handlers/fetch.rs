@@ -11,8 +11,10 @@ use crate::devbroker::sessions::{Ask, Key, Told, Use, Wanted};
 use crate::devbroker::state::State;
 use crate::devbroker::topics::{Partition, TopicState};
 use crate::protocol::error::ErrorCode;
-use crate::protocol::messages::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
-use crate::protocol::types::{Str, TopicId, Uuid};
+use crate::protocol::messages::{
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use crate::protocol::types::{Offset, Str, TopicId, Uuid};
 
 /// What a fetch is to read; kept while it waits.
 #[derive(Debug, Clone)]
@@ -93,7 +95,13 @@ fn read(state: &State, call: &Call, plan: &Plan) -> Found {
         let part = match locate(state, wanted) {
             Ok((topic, partition)) => {
                 found.reading.push((topic.id, wanted.key.partition));
-                read_partition(call, plan, wanted, partition, ReadLimit { max_bytes: left, at_least_one })
+                read_partition(
+                    call,
+                    plan,
+                    wanted,
+                    partition,
+                    ReadLimit { max_bytes: left, before: Offset::MAX, at_least_one },
+                )
             }
             Err(error) => failed(wanted, error),
         };
@@ -130,9 +138,9 @@ fn read_partition(call: &Call, plan: &Plan, wanted: &Wanted, partition: &Partiti
     let mut data = PartitionData {
         partition_index: wanted.key.partition,
         high_watermark: log.high_watermark(),
-        last_stable_offset: log.last_stable(),
+        last_stable_offset: partition.last_stable(),
         log_start_offset: log.start(),
-        aborted_transactions: plan.read_committed.then(Vec::new),
+        aborted_transactions: plan.read_committed.then(|| aborted(partition, wanted.offset)),
         ..PartitionData::default()
     };
     match diverging(partition, wanted) {
@@ -144,13 +152,20 @@ fn read_partition(call: &Call, plan: &Plan, wanted: &Wanted, partition: &Partiti
         Err(error) => return failed(wanted, error),
     }
     let max_bytes = limit.max_bytes.min(wanted.max_bytes);
-    match log.read(wanted.offset, ReadLimit { max_bytes, ..limit }) {
+    let before = if plan.read_committed { partition.last_stable() } else { limit.before };
+    match log.read(wanted.offset, ReadLimit { max_bytes, before, ..limit }) {
         Ok(slice) => Part { data, slice },
         Err(error) => {
             tracing::error!(partition = wanted.key.partition, %error, "the log could not be read");
             failed(wanted, ErrorCode::KAFKA_STORAGE_ERROR)
         }
     }
+}
+
+/// What of the stable part of the log came to nothing (KIP-98).
+fn aborted(partition: &Partition, from: Offset) -> Vec<AbortedTransaction> {
+    let aborted = partition.producers.aborted(from, partition.last_stable());
+    aborted.map(|it| AbortedTransaction { producer_id: it.producer_id, first_offset: it.first }).collect()
 }
 
 /// Where the reader's log and ours part, if the epoch of its last record did not reach so far here (KIP-595).

@@ -1,4 +1,4 @@
-//! FindCoordinator (10): which broker keeps a group. Many keys at once from v4 on (KIP-699).
+//! FindCoordinator (10): which broker keeps a group or a transactional id. Many keys at once from v4 on (KIP-699).
 
 use super::Call;
 use crate::devbroker::groups;
@@ -32,16 +32,14 @@ pub fn serve(state: &State, call: &Call, request: FindCoordinatorRequest) -> Ans
 
 fn find(state: &State, call: &Call, key_type: i8, key: Str) -> Coordinator {
     match key_type {
-        GROUP => {
+        GROUP | TRANSACTION => {
             let Some(broker) = groups::coordinator_of(state, &key).and_then(|id| state.broker(id)) else {
-                return nowhere(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, "No broker keeps this group.");
+                return nowhere(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, "No broker keeps this.");
             };
             let (host, port) = (broker.host_for(call), i32::from(broker.port));
             Coordinator { key, node_id: broker.id, host, port, ..Coordinator::default() }
         }
-        // What a Kafka answers that has no partition for the transaction to live in.
-        TRANSACTION => nowhere(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, "This broker keeps no transactions."),
-        _ => nowhere(key, ErrorCode::INVALID_REQUEST, "This broker keeps only consumer groups."),
+        _ => nowhere(key, ErrorCode::INVALID_REQUEST, "This broker keeps only consumer groups and transactions."),
     }
 }
 

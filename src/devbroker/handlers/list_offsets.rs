@@ -79,7 +79,7 @@ fn one(
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
     let log = &partition.log;
-    let end = if read_committed { log.last_stable() } else { log.high_watermark() };
+    let end = if read_committed { partition.last_stable() } else { log.high_watermark() };
     match asked.timestamp {
         LATEST => Ok(Some(place(end, Some(partition.leader_epoch)))),
         EARLIEST | EARLIEST_LOCAL => {

@@ -32,6 +32,8 @@ use crate::protocol::api::Request;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::{BrokerId, Str};
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
 mod checked;
@@ -46,6 +48,8 @@ mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 pub mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -54,6 +58,7 @@ pub mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 pub mod names;
 mod offset_commit;
@@ -63,6 +68,7 @@ mod offset_for_leader_epoch;
 mod produce;
 pub mod refusal;
 pub mod sync_group;
+mod txn_offset_commit;
 
 pub use api_versions::refusal as api_versions_refusal;
 
@@ -130,6 +136,10 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (21, 0..=2),
     (22, 0..=5),
     (23, 2..=4),
+    (24, 0..=5),
+    (25, 0..=4),
+    (26, 0..=5),
+    (28, 0..=5),
     (32, 1..=4),
     (33, 0..=2),
     (35, 1..=5),
@@ -140,6 +150,8 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (47, 0..=0),
     (60, 0..=2),
     (61, 0..=0),
+    (65, 0..=0),
+    (66, 0..=1),
     (75, 0..=0),
 ];
 
@@ -180,6 +192,12 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::DeleteTopics(it) => delete_topics::serve(state, call, it),
         Request::DeleteRecords(it) => delete_records::serve(state, call, &it),
         Request::InitProducerId(it) => init_producer_id::serve(state, call, &it),
+        Request::AddPartitionsToTxn(it) => add_partitions_to_txn::serve(state, call, it),
+        Request::AddOffsetsToTxn(it) => add_offsets_to_txn::serve(state, call, &it),
+        Request::EndTxn(it) => end_txn::serve(state, call, &it),
+        Request::TxnOffsetCommit(it) => txn_offset_commit::serve(state, call, &it),
+        Request::DescribeTransactions(it) => describe_transactions::serve(state, call, it),
+        Request::ListTransactions(it) => list_transactions::serve(state, call, &it),
         Request::OffsetForLeaderEpoch(it) => offset_for_leader_epoch::serve(state, call, &it),
         Request::DescribeConfigs(it) => describe_configs::serve(state, call, &it),
         Request::AlterConfigs(it) => alter_configs::serve(state, call, &it),

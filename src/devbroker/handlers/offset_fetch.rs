@@ -1,5 +1,5 @@
 //! OffsetFetch (9). One group until v7, many from v8 on (KIP-709); topics by id from v10 on (KIP-848). No list of topics
-//! means all of them. `require_stable` asks to wait for transactions, of which there are none.
+//! means all of them. `require_stable` asks for no offset that an open transaction may yet replace (KIP-447).
 
 use super::Call;
 use crate::devbroker::group::{Committed, Offsets};
@@ -15,11 +15,12 @@ use crate::protocol::messages::{
 use crate::protocol::types::{Str, Uuid};
 
 pub fn serve(state: &State, call: &Call, request: OffsetFetchRequest) -> Answer {
+    let stable = request.require_stable;
     if call.version >= 8 {
-        let groups = request.groups.into_iter().map(|group| fetch(state, call, group)).collect();
+        let groups = request.groups.into_iter().map(|group| fetch(state, call, group, stable)).collect();
         return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }.into();
     }
-    let group = fetch(state, call, widen(request));
+    let group = fetch(state, call, widen(request), stable);
     OffsetFetchResponse {
         topics: group.topics.into_iter().map(|topic| narrow(topic, group.error_code)).collect(),
         error_code: group.error_code,
@@ -51,7 +52,7 @@ fn narrow(topic: OffsetFetchResponseTopics, error_code: i16) -> OffsetFetchRespo
     OffsetFetchResponseTopic { name: topic.name, partitions: topic.partitions.into_iter().map(narrow).collect() }
 }
 
-fn fetch(state: &State, call: &Call, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn fetch(state: &State, call: &Call, request: OffsetFetchRequestGroup, stable: bool) -> OffsetFetchResponseGroup {
     let group_id = request.group_id;
     if !groups::is_coordinator(state, call, &group_id) {
         let nothing = |topic| listed(topic, |_, _| absent(ErrorCode::NOT_COORDINATOR));
@@ -63,7 +64,24 @@ fn fetch(state: &State, call: &Call, request: OffsetFetchRequestGroup) -> Offset
         None => all(state, call.version, &group_id),
         Some(topics) => topics.into_iter().map(|topic| some(state, call.version, &group_id, topic)).collect(),
     };
-    OffsetFetchResponseGroup { group_id, topics, ..OffsetFetchResponseGroup::default() }
+    let mut found = OffsetFetchResponseGroup { group_id, topics, ..OffsetFetchResponseGroup::default() };
+    if stable {
+        withhold_unstable(state, &mut found);
+    }
+    found
+}
+
+/// Takes back what is said of partitions whose offset is not decided.
+fn withhold_unstable(state: &State, group: &mut OffsetFetchResponseGroup) {
+    for topic in &mut group.topics {
+        for partition in topic.partitions.iter_mut().filter(|partition| partition.error_code == 0) {
+            let index = partition.partition_index;
+            if state.transactions.coordinator.is_unstable(&group.group_id, &topic.name, index) {
+                let nothing = absent(ErrorCode::UNSTABLE_OFFSET_COMMIT);
+                *partition = OffsetFetchResponsePartitions { partition_index: index, ..nothing };
+            }
+        }
+    }
 }
 
 fn all(state: &State, version: i16, group_id: &str) -> Vec<OffsetFetchResponseTopics> {

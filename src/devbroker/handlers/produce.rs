@@ -3,11 +3,11 @@
 
 use super::checked::{self, Checked, Invalid};
 use super::{Call, Refused};
-use crate::devbroker::clock::Now;
-use crate::devbroker::producers::Check;
+use crate::devbroker::producers::{Check, Stamp};
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
 use crate::devbroker::topics::{Partition, TopicState};
+use crate::devbroker::transactions::{self, Identity};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -19,6 +19,7 @@ use crate::protocol::types::{Offset, Str, TopicId, Uuid};
 #[derive(Debug)]
 pub struct Prepared {
     pub acks: i16,
+    pub transactional_id: Option<Str>,
     pub topics: Vec<PreparedTopic>,
 }
 
@@ -31,21 +32,18 @@ pub struct PreparedTopic {
 
 /// Checks every record set of a request.
 pub fn prepare(request: ProduceRequest, version: i16) -> Prepared {
-    let refused = request.transactional_id.is_some();
-    let partition = |it: PartitionProduceData| match refused {
-        true => (it.index, Err(Invalid::new(ErrorCode::INVALID_TXN_STATE, "This broker serves no transactions."))),
-        false => (it.index, checked::check(version, it.records)),
-    };
+    let partition = |it: PartitionProduceData| (it.index, checked::check(version, it.records));
     let topics = request.topic_data.into_iter().map(|it| PreparedTopic {
         name: it.name,
         id: it.topic_id,
         partitions: it.partition_data.into_iter().map(partition).collect(),
     });
-    Prepared { acks: request.acks, topics: topics.collect() }
+    Prepared { acks: request.acks, transactional_id: request.transactional_id, topics: topics.collect() }
 }
 
 pub fn serve(state: &mut State, call: &Call, request: Prepared) -> Answer {
     let acks = request.acks;
+    let transactional_id = request.transactional_id.as_ref();
     let mut response = ProduceResponse::default();
     for topic in request.topics {
         let found = find(state, &topic).map(|topic| (topic.id, Str::from(&topic.name)));
@@ -54,7 +52,7 @@ pub fn serve(state: &mut State, call: &Call, request: Prepared) -> Answer {
         for (index, checked) in topic.partitions {
             let outcome = found.as_ref().map_err(|error| Invalid::from(*error)).and(checked);
             let outcome = if (-1..=1).contains(&acks) { outcome } else { Err(ErrorCode::INVALID_REQUIRED_ACKS.into()) };
-            let outcome = outcome.and_then(|batch| append(state, call, id, index, acks, batch));
+            let outcome = outcome.and_then(|batch| append(state, call, (id, index), acks, transactional_id, batch));
             rows.push(row(index, outcome));
         }
         if call.version >= 10 {
@@ -89,9 +87,9 @@ struct Appended {
 fn append(
     state: &mut State,
     call: &Call,
-    id: TopicId,
-    index: i32,
+    (id, index): (TopicId, i32),
     acks: i16,
+    transactional_id: Option<&Str>,
     batch: Checked,
 ) -> Result<Appended, Invalid> {
     let topic = state.topics.by_id_mut(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
@@ -113,6 +111,11 @@ fn append(
         }
         return Ok(appended);
     }
+    if let Some(stamp) = batch.stamp.filter(|stamp| stamp.is_transactional) {
+        join_transaction(state, call, transactional_id, &stamp, (id, index))?;
+    }
+    let topic = state.topics.by_id_mut(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition_mut(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let base_offset = partition.log.end();
     let (stamp, timestamp_ms) = (batch.stamp, append_time_ms.unwrap_or(batch.max_timestamp));
     let bytes = batch.assign(base_offset, partition.leader_epoch, append_time_ms);
@@ -126,7 +129,7 @@ fn append(
         partition.producers.appended(&stamp, base_offset, timestamp_ms);
     }
     let log_start = partition.log.start();
-    show(state, call.now, id, index);
+    state.show(call.now, id, index);
     Ok(Appended { base_offset, append_time_ms, log_start })
 }
 
@@ -143,13 +146,27 @@ fn seen(partition: &Partition, batch: &Checked) -> Result<Option<(Offset, i64)>,
     }
 }
 
-/// Lets readers see an append, at once or after the next sync.
-fn show(state: &mut State, now: Now, id: TopicId, index: i32) {
-    if state.storage.is_some() {
-        state.sync.note(id, index);
-    }
-    if !state.syncs_always() {
-        state.reveal(now, id, index, None);
+/// A batch of a transaction adds its partition by itself from version 12 on (KIP-890); before, that was the producer's to do.
+fn join_transaction(
+    state: &mut State,
+    call: &Call,
+    transactional_id: Option<&Str>,
+    stamp: &Stamp,
+    partition: (TopicId, i32),
+) -> Result<(), ErrorCode> {
+    let id = transactional_id.ok_or(ErrorCode::INVALID_TXN_STATE)?;
+    let who = Identity { producer_id: stamp.producer_id, epoch: stamp.epoch };
+    let joined = match call.version {
+        12.. => transactions::add(state, call.now, id, who, &[partition], None).map(|()| true),
+        _ => state.transactions.coordinator.is_in(id, who, partition),
+    };
+    match joined {
+        Ok(true) => Ok(()),
+        Ok(false) if call.version >= 11 => Err(ErrorCode::TRANSACTION_ABORTABLE),
+        Ok(false) => Err(ErrorCode::INVALID_TXN_STATE),
+        // As Kafka's leaders translate what the coordinator tells them.
+        Err(ErrorCode::PRODUCER_FENCED) => Err(ErrorCode::INVALID_PRODUCER_EPOCH),
+        Err(error) => Err(error),
     }
 }
 

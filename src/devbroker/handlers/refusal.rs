@@ -9,7 +9,10 @@ use crate::protocol::types::Str;
 /// `None` for an API without room for an error, and for those that are not served.
 pub fn refuse(request: &Request, version: i16, error: ErrorCode) -> Option<Response> {
     let code = i16::from(error);
-    topics(request, code).or_else(|| groups(request, version, code)).or_else(|| cluster(request, code))
+    topics(request, code)
+        .or_else(|| groups(request, version, code))
+        .or_else(|| transactions(request, version, code))
+        .or_else(|| cluster(request, code))
 }
 
 /// APIs whose errors are about partitions or topics.
@@ -210,6 +213,54 @@ fn offset_fetch(request: &OffsetFetchRequest, version: i16, code: i16) -> Offset
         ..Default::default()
     };
     OffsetFetchResponse { groups: request.groups.iter().map(row).collect(), ..Default::default() }
+}
+
+/// APIs whose errors are about transactions.
+fn transactions(request: &Request, version: i16, code: i16) -> Option<Response> {
+    Some(match request {
+        Request::AddPartitionsToTxn(it) => add_partitions(it, version, code).into(),
+        Request::AddOffsetsToTxn(_) => AddOffsetsToTxnResponse { error_code: code, ..Default::default() }.into(),
+        Request::EndTxn(_) => EndTxnResponse { error_code: code, ..Default::default() }.into(),
+        Request::TxnOffsetCommit(it) => txn_offset_commit(it, code).into(),
+        Request::ListTransactions(_) => ListTransactionsResponse { error_code: code, ..Default::default() }.into(),
+        Request::DescribeTransactions(it) => {
+            let row = |id: &Str| DescribeTransactionsState {
+                error_code: code,
+                transactional_id: id.clone(),
+                ..Default::default()
+            };
+            let transaction_states = it.transactional_ids.iter().map(row).collect();
+            DescribeTransactionsResponse { transaction_states, ..Default::default() }.into()
+        }
+        _ => return None,
+    })
+}
+
+/// From version 4 on the whole request is refused.
+fn add_partitions(request: &AddPartitionsToTxnRequest, version: i16, code: i16) -> AddPartitionsToTxnResponse {
+    if version >= 4 {
+        return AddPartitionsToTxnResponse { error_code: code, ..Default::default() };
+    }
+    let row = |it: &i32| AddPartitionsToTxnPartitionResult { partition_index: *it, partition_error_code: code };
+    let topic = |it: &AddPartitionsToTxnTopic| AddPartitionsToTxnTopicResult {
+        name: it.name.clone(),
+        results_by_partition: it.partitions.iter().map(row).collect(),
+    };
+    let results_by_topic_v3_and_below = request.v3_and_below_topics.iter().map(topic).collect();
+    AddPartitionsToTxnResponse { results_by_topic_v3_and_below, ..Default::default() }
+}
+
+fn txn_offset_commit(request: &TxnOffsetCommitRequest, code: i16) -> TxnOffsetCommitResponse {
+    let row = |it: &TxnOffsetCommitRequestPartition| TxnOffsetCommitResponsePartition {
+        partition_index: it.partition_index,
+        error_code: code,
+    };
+    let topic = |it: &TxnOffsetCommitRequestTopic| TxnOffsetCommitResponseTopic {
+        name: it.name.clone(),
+        topic_id: it.topic_id,
+        partitions: it.partitions.iter().map(row).collect(),
+    };
+    TxnOffsetCommitResponse { topics: request.topics.iter().map(topic).collect(), ..Default::default() }
 }
 
 /// APIs whose errors are about the whole request, or about configs.

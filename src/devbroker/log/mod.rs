@@ -1,11 +1,10 @@
 //! The append-only log of one partition: segments in memory, or in files under `topics/<topic>-<partition>/`.
 //!
-//! What must stay true, and `check` asserts in tests: log start ≤ last stable offset ≤ high watermark ≤ log end;
-//! segments lie back to back; leader epochs and their start offsets grow together.
+//! What must stay true, and `check` asserts in tests: log start ≤ high watermark ≤ log end; segments lie back to back;
+//! leader epochs and their start offsets grow together.
 //!
 //! The high watermark is what readers may see. It follows the end at once, but where every append must be synced first
-//! ([`Fsync::Always`](super::Fsync)) it stays behind until it was. Without transactions the last stable offset is
-//! the high watermark.
+//! ([`Fsync::Always`](super::Fsync)) it stays behind until it was.
 //!
 //! An append that fails leaves nothing behind: the file is cut back to the last good batch, and the log goes on.
 //!
@@ -48,6 +47,8 @@ pub struct Log {
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimit {
     pub max_bytes: usize,
+    /// Nothing from this offset on.
+    pub before: Offset,
     /// Return the first batch even if it alone is larger (KIP-74).
     pub at_least_one: bool,
 }
@@ -75,11 +76,6 @@ impl Log {
     }
 
     pub fn high_watermark(&self) -> Offset {
-        self.high_watermark
-    }
-
-    /// Below it nothing belongs to an open transaction.
-    pub fn last_stable(&self) -> Offset {
         self.high_watermark
     }
 
@@ -139,12 +135,13 @@ impl Log {
 
     /// Visible batches from the one that holds `offset`; of one segment at a time, as Kafka reads.
     pub fn read(&self, offset: Offset, limit: ReadLimit) -> io::Result<Slice> {
-        if offset >= self.high_watermark {
+        let before = limit.before.min(self.high_watermark);
+        if offset >= before {
             return Ok(Slice::EMPTY);
         }
         let Some(segment) = self.segment_with(offset) else { return Ok(Slice::EMPTY) };
-        let hidden = segment.end() > self.high_watermark;
-        let end = if hidden { segment.position_of(self.high_watermark)? } else { segment.size() };
+        let hidden = segment.end() > before;
+        let end = if hidden { segment.position_of(before)? } else { segment.size() };
         segment.read(offset, end, limit.max_bytes, limit.at_least_one)
     }
 
@@ -256,8 +253,7 @@ impl Log {
 
     #[cfg(test)]
     pub fn check(&self) {
-        assert!(self.start <= self.last_stable());
-        assert!(self.last_stable() <= self.high_watermark);
+        assert!(self.start <= self.high_watermark);
         assert!(self.high_watermark <= self.end());
         assert!(self.segments.windows(2).all(|pair| pair[0].end() == pair[1].base()));
         assert!(self.epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));

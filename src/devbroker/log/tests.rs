@@ -22,7 +22,7 @@ fn batch(base: Offset, count: i32, epoch: LeaderEpoch, max_timestamp: i64, body:
 }
 
 const SEGMENT: u64 = 10_000;
-const ALL: ReadLimit = ReadLimit { max_bytes: usize::MAX / 2, at_least_one: true };
+const ALL: ReadLimit = ReadLimit { max_bytes: usize::MAX / 2, before: Offset::MAX, at_least_one: true };
 
 /// Twenty batches of 5 records and 1,000 bytes; epoch 0 up to offset 50, then epoch 2; batch n at time 100 n.
 fn fill(log: &mut Log) {
@@ -56,7 +56,7 @@ fn reads_begin_with_the_batch_that_holds_the_offset() {
     both(|name, mut log| {
         fill(&mut log);
         assert_eq!((log.start(), log.end(), log.size()), (0, 100, 20_000), "{name}");
-        let limit = |max_bytes, at_least_one| ReadLimit { max_bytes, at_least_one };
+        let limit = |max_bytes, at_least_one| ReadLimit { max_bytes, before: Offset::MAX, at_least_one };
         let cases = [
             (0, ALL, Some((0, 49))), // one segment at a time
             (7, ALL, Some((5, 49))),
