@@ -72,6 +72,9 @@ pub enum ErrorKind {
     TooLarge { bytes: usize, limit: usize },
     /// No room in the buffer within the time allowed.
     BufferFull,
+    /// The transaction could not be committed, for this reason, and is aborted: nothing of it will be read by those who
+    /// read committed records. Another one may begin.
+    Aborted(Arc<Error>),
     /// The client was closed.
     Closed,
     /// Something that was asked for cannot be.
@@ -133,6 +136,22 @@ impl Error {
             *had = deadline;
         }
         self
+    }
+
+    /// Of a transaction that can only be aborted, says so.
+    pub(super) fn aborts(self) -> Self {
+        if self.is_aborted() { self } else { Self::new(ErrorKind::Aborted(Arc::new(self))) }
+    }
+
+    /// Whether the transaction came to nothing, but its producer may begin another, which does the same work again.
+    pub fn is_aborted(&self) -> bool {
+        matches!(self.kind, ErrorKind::Aborted(_))
+    }
+
+    /// Whether another producer has begun with the same transactional id, or the transaction took longer than it may. This
+    /// producer can do nothing more.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH))
     }
 
     /// The broker's verdict, if it was one.
@@ -227,6 +246,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.kind {
             ErrorKind::Protocol(cause) | ErrorKind::Corrupt { cause, .. } => Some(cause.as_ref()),
+            ErrorKind::Aborted(cause) => Some(cause.as_ref()),
             ErrorKind::Broker(code, _) => Some(code),
             _ => None,
         }
@@ -294,6 +314,7 @@ impl fmt::Display for ErrorKind {
             Self::Corrupt { offset, cause } => write!(f, "corrupt at offset {offset}: {cause}"),
             Self::TooLarge { bytes, limit } => write!(f, "{bytes} bytes are more than the limit of {limit}"),
             Self::BufferFull => f.write_str("the buffer is full"),
+            Self::Aborted(cause) => write!(f, "the transaction is aborted: {cause}"),
             Self::Closed => f.write_str("the client is closed"),
             Self::Config(what) => f.write_str(what),
         }

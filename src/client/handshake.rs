@@ -33,6 +33,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether the cluster has switched on the second transaction protocol (KIP-890).
+    pub fn has_transactions_v2(&self) -> bool {
+        self.features.get("transaction.version").is_some_and(|level| *level >= 2)
+    }
+
     /// The version in which a request is spoken with this broker; `None` if there is none.
     pub fn version<R: Api>(&self) -> Option<i16> {
         R::spoken(self.versions.get(&R::KEY)?)
@@ -51,14 +56,15 @@ impl Capabilities {
         let features = answer.finalized_features.iter().map(|it| (it.name.to_string(), it.max_version_level));
         let mut known =
             Self { versions: said.filter(|(_, range)| !range.is_empty()).collect(), features: features.collect() };
-        // Later versions mean the second transaction protocol (KIP-890), which the cluster has to have switched on.
-        if known.features.get("transaction.version").is_none_or(|level| *level < 2) {
+        // Later versions mean the second transaction protocol, which the cluster has to have switched on.
+        if !known.has_transactions_v2() {
             known.cap(ProduceRequest::KEY, 11);
             known.cap(TxnOffsetCommitRequest::KEY, 4);
             known.cap(EndTxnRequest::KEY, 4);
         }
         // Later versions name topics by their ids alone: of topics that are gone, nobody could say what was committed.
         known.cap(OffsetFetchRequest::KEY, 9);
+        known.cap(TxnOffsetCommitRequest::KEY, 5);
         known
     }
 

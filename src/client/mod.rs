@@ -66,7 +66,8 @@ pub use layer::observe::{ApiStats, Traffic};
 pub use layer::reconnect::Backoff;
 pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
 pub use producer::{
-    Acks, Compression, Producer, ProducerConfig, ProducerRecord, ProducerStats, Receipt, RecordMetadata,
+    Acks, Compression, GroupMetadata, Position, Producer, ProducerConfig, ProducerRecord, ProducerStats, Receipt,
+    RecordMetadata, Transaction,
 };
 
 pub use sasl::{Login, Mechanism, Password, Refusal, RefusalReason, Sasl, Secret, Token, TokenFile, TokenSource};

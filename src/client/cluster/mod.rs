@@ -13,7 +13,6 @@
 mod coordinators;
 mod learning;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::AtomicU64;
@@ -25,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::coordinators::{Coordinators, Kept};
 use self::learning::{Flight, Wanted, keep_fresh};
 use super::ClientConfig;
 use super::broker::{Dialer, Lanes};
@@ -48,6 +48,8 @@ pub enum To<'a> {
     Controller,
     /// The broker that keeps this group.
     GroupCoordinator(&'a str),
+    /// The broker that keeps this transactional id.
+    TransactionCoordinator(&'a str),
 }
 
 /// What to learn about.
@@ -81,7 +83,7 @@ struct Shared {
     asked: AtomicU64,
     flight: tokio::sync::Mutex<Flight>,
     nudge: Arc<Notify>,
-    coordinators: Mutex<HashMap<String, BrokerId>>,
+    coordinators: Mutex<Coordinators>,
     closed: CancellationToken,
     _end_with_last_handle: DropGuard,
 }
@@ -297,7 +299,8 @@ impl Cluster {
         match to {
             To::Broker(broker) => Ok(broker),
             To::Any => self.any(),
-            To::GroupCoordinator(group) => self.coordinator_within(group, deadline).await,
+            To::GroupCoordinator(group) => self.coordinator_within(Kept::Group, group, deadline).await,
+            To::TransactionCoordinator(id) => self.coordinator_within(Kept::Transaction, id, deadline).await,
             To::Controller => match self.metadata().controller {
                 Some(controller) => Ok(controller),
                 None => {
@@ -328,8 +331,10 @@ impl Cluster {
         if !error.is_transport() && !matches!(error.kind, ErrorKind::UnknownBroker) {
             return;
         }
-        if let To::GroupCoordinator(group) = to {
-            self.forget_coordinator(group);
+        match to {
+            To::GroupCoordinator(group) => self.forget_coordinator(group),
+            To::TransactionCoordinator(id) => self.forget_transaction_coordinator(id),
+            To::Broker(_) | To::Any | To::Controller => {}
         }
         self.request_metadata();
     }

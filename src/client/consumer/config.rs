@@ -41,6 +41,10 @@ pub struct ConsumerConfig {
     /// An application that does not ask for records for so long leaves the group, until it asks again. It is also how
     /// long the group waits for its members in a rebalance.
     pub max_poll_interval: Duration,
+    /// Whether finished offsets are committed by the consumer itself. Without it they are where
+    /// [`Transaction::send_offsets`](crate::client::Transaction::send_offsets) or
+    /// [`Consumer::commit`](crate::client::Consumer::commit) puts them.
+    pub auto_commit: bool,
     /// How often finished offsets are committed, beside every revocation and the end.
     pub commit_interval: Duration,
     /// How long partitions that are revoked wait for what the application holds of them; at most half the session
@@ -71,6 +75,7 @@ impl Default for ConsumerConfig {
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_millis(500),
             max_poll_interval: Duration::from_secs(300),
+            auto_commit: true,
             commit_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(20),
             fetch_max_wait: Duration::from_millis(500),

@@ -1,8 +1,9 @@
 //! What the application gets: a run of records of one partition, borrowed from the bytes they came in.
 
-use super::progress::{Offsets, RunId};
+use super::progress::{Mark, Offsets, RunId};
 use super::scan::Chunk;
 use super::tenure::{Tenure, Weight};
+use crate::client::producer::Position;
 use crate::protocol::batch::{Record, Records, RecordsIter};
 use crate::protocol::types::{Offset, TopicPartition};
 
@@ -78,6 +79,12 @@ impl Delivery {
     /// The offset after the last one that this covers.
     pub fn next_offset(&self) -> Offset {
         self.chunk.end.offset
+    }
+
+    /// Where a group goes on after it: for [`Transaction::send_offsets`](crate::client::Transaction::send_offsets).
+    pub fn position(&self) -> Position {
+        let Mark { offset, leader_epoch } = self.chunk.end;
+        Position { topic_partition: self.topic_partition.clone(), offset, leader_epoch }
     }
 
     /// All of it is finished.

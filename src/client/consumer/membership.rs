@@ -54,6 +54,9 @@ pub(super) enum Command {
 /// What the handle may see of it: the partitions that are held.
 pub(super) type Held = Arc<Mutex<BTreeMap<TopicPartition, Arc<Tenure>>>>;
 
+/// What the handle may see of it: who the member is in the present generation.
+pub(super) type Identity = Arc<Mutex<Option<(Str, i32)>>>;
+
 /// What has come of something that was waited for.
 enum Done {
     Joined(Result<(Joined, Vec<Member>), Fault>),
@@ -73,6 +76,7 @@ pub(super) struct Membership {
     config: Arc<ConsumerConfig>,
     group: Group,
     held: Held,
+    identity: Identity,
     memory: Arc<Memory>,
     clock: Arc<PollClock>,
     commands: mpsc::Receiver<Command>,
@@ -98,6 +102,7 @@ pub(super) struct Parts {
     pub cluster: Cluster,
     pub config: Arc<ConsumerConfig>,
     pub held: Held,
+    pub identity: Identity,
     pub memory: Arc<Memory>,
     pub clock: Arc<PollClock>,
     pub commands: mpsc::Receiver<Command>,
@@ -107,7 +112,7 @@ pub(super) struct Parts {
 
 impl Membership {
     pub fn new(parts: Parts) -> Self {
-        let Parts { cluster, config, held, memory, clock, commands, fetcher, items } = parts;
+        let Parts { cluster, config, held, identity, memory, clock, commands, fetcher, items } = parts;
         let rules = Rules {
             cooperative: config.is_cooperative(),
             is_static: config.instance_id.is_some(),
@@ -132,6 +137,7 @@ impl Membership {
             cluster,
             config,
             held,
+            identity,
             memory,
             clock,
             commands,
@@ -153,6 +159,8 @@ impl Membership {
                 () = sleep_until(wake) => self.tick(),
             }
             self.clock.set_away(self.group.is_away());
+            // After the revocations that the new generation brought, so that they are seen first.
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = self.group.identity();
         }
     }
 
@@ -164,7 +172,7 @@ impl Membership {
             // It waits for records; it can be late a whole interval from now at the earliest.
             None => now + self.config.max_poll_interval,
         };
-        let commit = if self.committing { None } else { Some(self.commit_at) };
+        let commit = (self.config.auto_commit && !self.committing).then_some(self.commit_at);
         let missing = (!self.missing.is_empty()).then_some(self.look_for_missing_at);
         [self.group.wakes_at(), commit, missing].into_iter().flatten().fold(overdue, Instant::min)
     }
@@ -175,7 +183,7 @@ impl Membership {
             self.tell(Event::Overdue);
         }
         self.tell(Event::Tick);
-        if self.commit_at <= now && !self.committing {
+        if self.config.auto_commit && self.commit_at <= now && !self.committing {
             self.commit_at = now + self.config.commit_interval;
             self.commit_periodically();
         }
@@ -324,7 +332,7 @@ impl Membership {
         tracing::info!(group = %self.config.group_id, partitions = %list(partitions), "revoked");
         let tenures = self.end(partitions);
         let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
-        let committer = self.committer();
+        let committer = self.committer().filter(|_| self.config.auto_commit);
         self.wait_for(async move {
             if timeout(limit, join_all(tenures.iter().map(|tenure| tenure.drained()))).await.is_err() && drain {
                 let open = tenures.iter().filter(|tenure| tenure.outstanding() > 0);

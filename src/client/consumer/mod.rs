@@ -70,15 +70,17 @@ pub use assignor::Assignor;
 pub use config::{ConsumerConfig, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
 
-use self::membership::{Command, Held, Membership, Parts};
+use self::membership::{Command, Held, Identity, Membership, Parts};
 use self::memory::Memory;
 use self::poll::PollClock;
 use self::reader::{Item, Shared};
 use super::cluster::Cluster;
 use super::error::{Error, ErrorKind};
+use super::producer::GroupMetadata;
 use crate::protocol::api::Body;
+use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::FetchRequest;
-use crate::protocol::types::{Offset, TopicPartition};
+use crate::protocol::types::{Offset, Str, TopicPartition};
 
 /// Runs of records that wait for the application. Their bytes are bounded by the memory.
 const ITEMS_MAX: usize = 64;
@@ -92,7 +94,9 @@ pub struct Consumer {
     commands: mpsc::Sender<Command>,
     fetcher: mpsc::Sender<fetcher::Request>,
     clock: Arc<PollClock>,
+    config: Arc<ConsumerConfig>,
     held: Held,
+    identity: Identity,
     memory: Arc<Memory>,
     /// Batches that could not be read, until the application decides.
     broken: HashMap<TopicPartition, Range<Offset>>,
@@ -130,6 +134,7 @@ impl Consumer {
         let (commands, command_receiver) = mpsc::channel(1);
         let (fetcher, requests) = mpsc::channel(FETCHER_REQUESTS_MAX);
         let (memory, clock, held) = (Memory::new(config.memory_bytes), Arc::new(PollClock::new()), Held::default());
+        let identity = Identity::default();
         let shared = Arc::new(Shared {
             cluster: cluster.clone(),
             config: Arc::clone(&config),
@@ -140,8 +145,9 @@ impl Consumer {
         let fetching = tokio::spawn(fetcher::Fetcher::new(shared, requests).run());
         let membership = Membership::new(Parts {
             cluster,
-            config,
+            config: Arc::clone(&config),
             held: Arc::clone(&held),
+            identity: Arc::clone(&identity),
             memory: Arc::clone(&memory),
             clock: Arc::clone(&clock),
             commands: command_receiver,
@@ -153,7 +159,7 @@ impl Consumer {
             fetching.abort();
         });
         let (broken, membership) = (HashMap::new(), Some(membership));
-        Ok(Self { items, commands, fetcher, clock, held, memory, broken, membership })
+        Ok(Self { items, commands, fetcher, clock, config, held, identity, memory, broken, membership })
     }
 
     /// The next records of any partition, or what is wrong with one. `None` once the consumer is closed, or its group has
@@ -200,6 +206,16 @@ impl Consumer {
             Assigned { topic_partition: of.clone(), finished: finished.map(|mark| mark.offset), delivered }
         });
         assigned.collect()
+    }
+
+    /// Who this member is at present, for [`Transaction::send_offsets`](super::Transaction::send_offsets): whoever commits
+    /// under it is refused once the group has gone on to another generation (KIP-447). What is revoked in a generation is
+    /// known to be ([`Delivery::is_revoked`]) before that generation is told here.
+    pub fn group_metadata(&self) -> Result<GroupMetadata, Error> {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let member = identity.ok_or_else(|| Error::broker(ErrorCode::UNKNOWN_MEMBER_ID))?;
+        let instance_id = self.config.instance_id.as_deref().map(Str::from);
+        Ok(GroupMetadata { member: Some(member), instance_id, ..GroupMetadata::new(&self.config.group_id) })
     }
 
     /// Commits what is finished, now.

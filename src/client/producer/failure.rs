@@ -44,6 +44,16 @@ pub(super) fn no_identity(code: ErrorCode) -> Error {
     Error::broker_says(code, Some(words)).of("InitProducerId")
 }
 
+/// What was sent before did not get into the log, so this cannot either.
+pub(super) fn gap(topic_partition: &TopicPartition) -> Error {
+    Error::broker(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER).of(PRODUCE).at(topic_partition.clone())
+}
+
+/// Outside of a transaction, where there has to be one.
+pub(super) fn no_transaction() -> Error {
+    Error::config("a producer with a transactional id writes through `Producer::begin`").of(PRODUCE)
+}
+
 /// A broker's word on one partition's batch.
 pub(super) fn refused(broker: BrokerId, part: &Part, code: ErrorCode, message: Option<&Str>) -> Error {
     Error::broker_says(code, message.map(Str::as_str))

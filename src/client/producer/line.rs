@@ -16,7 +16,8 @@
 //!   are sent once more first: the broker then either has it, or refuses it and all behind it as out of order.
 //!
 //! The epoch is the partition's own: a broker keeps producer state per partition, and without transactions nothing
-//! compares epochs across partitions, so a gap in one partition disturbs no other.
+//! compares epochs across partitions, so a gap in one partition disturbs no other. With transactions it is the producer's,
+//! and no partition restarts by itself: a gap ends the transaction (`transaction`).
 
 use std::collections::VecDeque;
 
@@ -284,6 +285,18 @@ impl<B> Line<B> {
     pub fn adopt(&mut self, current: Identity) {
         let own = self.identity.map(|own| own.producer_id);
         if own != Some(current.producer_id) && self.sent.is_empty() && self.abandoned.is_empty() {
+            self.number_from_zero(current);
+        }
+    }
+
+    /// Whether nothing is unanswered, nor waits to be sent again.
+    pub fn is_quiet(&self) -> bool {
+        self.sent.is_empty() && self.abandoned.is_empty()
+    }
+
+    /// Takes the identity of the transaction that begins; one that is new counts from zero. Nothing of the last one is left.
+    pub fn assume(&mut self, current: Identity) {
+        if self.identity != Some(current) && self.is_quiet() {
             self.number_from_zero(current);
         }
     }

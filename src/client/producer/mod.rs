@@ -21,7 +21,9 @@
 //!
 //! Without idempotence a retry may duplicate records, and reorder them unless `in_flight_max` is 1.
 //!
-//! Deliberately absent: transactions, interceptors, serializers, and a thread of its own.
+//! With a transactional id, records go into a [`Transaction`], which is read as a whole or not at all (`transaction`).
+//!
+//! Deliberately absent: interceptors, serializers, and a thread of its own.
 
 mod accumulator;
 mod answer;
@@ -37,6 +39,7 @@ mod shared;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +50,8 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::receipt::{Receipt, RecordMetadata};
 use self::sender::{Command, Sender};
 use self::shared::{Shared, Tried};
+use self::transaction::Close;
+pub use self::transaction::{GroupMetadata, Position, Transaction};
 use crate::client::Error;
 use crate::client::cluster::Cluster;
 pub use crate::protocol::compression::Compression;
@@ -101,6 +106,11 @@ pub struct ProducerConfig {
     /// The first wait before a retry; it doubles up to `retry_backoff_max`.
     pub retry_backoff: Duration,
     pub retry_backoff_max: Duration,
+    /// Makes the producer write in transactions, and fences whoever wrote under this name before; implies `idempotent` and
+    /// [`Acks::All`]. See [`Producer::begin`].
+    pub transactional_id: Option<String>,
+    /// A transaction that is open for longer is aborted by its coordinator, and its producer fenced.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for ProducerConfig {
@@ -119,11 +129,21 @@ impl Default for ProducerConfig {
             in_flight_max: 5,
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }
 
 impl ProducerConfig {
+    /// With what a transactional id implies.
+    fn settled(self) -> Self {
+        if self.transactional_id.is_none() {
+            return self;
+        }
+        Self { acks: Acks::All, idempotent: true, ..self }
+    }
+
     fn is_idempotent(&self) -> bool {
         self.idempotent && self.acks == Acks::All
     }
@@ -184,7 +204,7 @@ pub struct Producer {
 impl Producer {
     /// Starts a producer; must be called within a tokio runtime.
     pub(in crate::client) fn new(cluster: Cluster, config: ProducerConfig) -> Self {
-        let shared = Arc::new(Shared::new(cluster, config));
+        let shared = Arc::new(Shared::new(cluster, config.settled()));
         // A full queue makes `flush` and `close` wait; records do not go through it.
         let (commands, inbox) = mpsc::channel(16);
         tokio::spawn(Sender::new(Arc::clone(&shared)).run(inbox));
@@ -199,6 +219,7 @@ impl Producer {
     /// Puts a record into its partition's batch. Waits, at most `max_block`, for the topic's metadata and for memory, in
     /// the order of arrival. Dropped while it waits, it has enqueued nothing.
     pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
+        self.check_untransacted()?;
         match self.shared.try_place(&record)? {
             Tried::Placed(receipt) => Ok(receipt),
             Tried::UnknownTopic | Tried::NoRoom => self.shared.place(&record).await,
@@ -208,14 +229,12 @@ impl Producer {
     /// As `enqueue`, without waiting: `None` if memory is used up, or if nothing is known about the topic yet, in which
     /// case it is being asked for.
     pub fn try_enqueue(&self, record: ProducerRecord<'_>) -> Result<Option<Receipt>, Error> {
-        match self.shared.try_place(&record)? {
-            Tried::Placed(receipt) => Ok(Some(receipt)),
-            Tried::NoRoom => Ok(None),
-            Tried::UnknownTopic => {
-                self.shared.ask_for(record.topic);
-                Ok(None)
-            }
-        }
+        self.check_untransacted()?;
+        self.shared.try_enqueue(&record)
+    }
+
+    fn check_untransacted(&self) -> Result<(), Error> {
+        if self.shared.config.transactional_id.is_none() { Ok(()) } else { Err(failure::no_transaction()) }
     }
 
     /// Waits until every record enqueued before is written or failed, without lingering.
@@ -231,10 +250,10 @@ impl Producer {
     }
 
     /// Accepts nothing more, delivers what was enqueued, and within `grace` stops. What is undelivered then fails, and is
-    /// counted in the error.
+    /// counted in the error. A transaction that is open is aborted.
     pub async fn close(&self, grace: Duration) -> Result<(), Error> {
         self.shared.closing.store(true, Ordering::Release);
-        let _ = tokio::time::timeout(grace, self.flush()).await;
+        let _ = tokio::time::timeout(grace, self.settle()).await;
         let (reply, failed) = oneshot::channel();
         if self.commands.send(Command::Stop(reply)).await.is_err() {
             return Ok(());
@@ -242,6 +261,17 @@ impl Producer {
         match failed.await {
             Ok(0) | Err(_) => Ok(()),
             Ok(records) => Err(failure::undelivered(records)),
+        }
+    }
+
+    /// Delivers what was enqueued, or aborts the transaction that it belongs to.
+    async fn settle(&self) {
+        if self.shared.config.transactional_id.is_none() {
+            return self.flush().await;
+        }
+        let (reply, ended) = oneshot::channel();
+        if self.commands.send(Command::End(Close::Abort, Some(reply))).await.is_ok() {
+            let _ = ended.await;
         }
     }
 

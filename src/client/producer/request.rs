@@ -1,11 +1,10 @@
 //! Batches into one Produce request, and its response back to each batch. Values in, values out.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Acks;
+use super::ProducerConfig;
 use crate::protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -24,7 +23,7 @@ pub(super) struct Part {
 
 /// The records move into the request, so that nothing holds them once it is answered. Names and ids are both given: version
 /// 13 speaks ids, all before it names (KIP-516).
-pub(super) fn produce(parts: &mut [Part], acks: Acks, timeout: Duration) -> ProduceRequest {
+pub(super) fn produce(parts: &mut [Part], config: &ProducerConfig) -> ProduceRequest {
     let mut topic_data: Vec<TopicProduceData> = Vec::new();
     let mut at = HashMap::new();
     for part in parts {
@@ -40,8 +39,9 @@ pub(super) fn produce(parts: &mut [Part], acks: Acks, timeout: Duration) -> Prod
         };
         topic_data[at].partition_data.push(data);
     }
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    ProduceRequest { transactional_id: None, acks: acks.on_wire(), timeout_ms, topic_data }
+    let timeout_ms = i32::try_from(config.request_timeout.as_millis()).unwrap_or(i32::MAX);
+    let transactional_id = config.transactional_id.as_deref().map(Str::from);
+    ProduceRequest { transactional_id, acks: config.acks.on_wire(), timeout_ms, topic_data }
 }
 
 /// The answer to each part, in the order of the parts; `None` where the broker said nothing.
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn partitions_are_grouped_by_topic() {
         let mut parts = [part("a", 1, 0), part("b", 2, 7), part("a", 1, 3)];
-        let request = produce(&mut parts, Acks::All, Duration::from_secs(30));
+        let request = produce(&mut parts, &ProducerConfig::default());
         let got: Vec<_> = request
             .topic_data
             .iter()

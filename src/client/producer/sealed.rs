@@ -54,13 +54,17 @@ impl Sealed {
 
     /// The bytes to send, under these numbers. They are written once, and again only if the numbers change: while an
     /// earlier attempt is unanswered the bytes are shared with it and stay as they are.
-    pub fn stamp(&mut self, numbers: Option<(Identity, i32)>) -> Bytes {
+    pub fn stamp(&mut self, numbers: Option<(Identity, i32)>, is_transactional: bool) -> Bytes {
         if !self.is_stamped || self.stamped != numbers {
-            self.batch.stamp(numbers.map(|(identity, base_sequence)| ProducerStamp {
+            let stamp = numbers.map(|(identity, base_sequence)| ProducerStamp {
                 producer_id: identity.producer_id,
                 producer_epoch: identity.epoch,
                 base_sequence,
-            }));
+            });
+            match stamp.filter(|_| is_transactional) {
+                Some(stamp) => self.batch.stamp_transactional(stamp),
+                None => self.batch.stamp(stamp),
+            }
             (self.stamped, self.is_stamped) = (numbers, true);
         }
         self.batch.bytes().clone()
@@ -160,10 +164,10 @@ mod tests {
     fn bytes_change_only_with_their_numbers() {
         let mut batch = sealed(Compression::None, &[b"a"]);
         let numbers = |epoch| Some((Identity { producer_id: 9, epoch }, 5));
-        let first = batch.stamp(numbers(0));
-        let again = batch.stamp(numbers(0));
+        let first = batch.stamp(numbers(0), false);
+        let again = batch.stamp(numbers(0), false);
         assert_eq!(first.as_ptr(), again.as_ptr());
-        let renumbered = batch.stamp(numbers(1));
+        let renumbered = batch.stamp(numbers(1), false);
         assert_ne!(first, renumbered, "an unanswered attempt keeps its bytes");
         let header = batches(renumbered).next().unwrap().unwrap();
         header.verify_crc().unwrap();

@@ -4,6 +4,8 @@
 //! for every broker that has ready partitions and a free place on its connection; then it sleeps until something happens.
 //! Work for a turn is in proportion to the batches concerned, never to the partitions known.
 
+mod transactions;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::transactions::Transactions;
 use super::accumulator::Filling;
 use super::answer::{Verdict, backoff, judge};
 use super::line::{Answer, Identity, Line};
@@ -22,6 +25,7 @@ use super::receipt::{Fate, Outcome};
 use super::request::{Part, answers, produce};
 use super::sealed::Sealed;
 use super::shared::{Counters, Shared, Signals, Slot};
+use super::transaction::{Close, GroupOffsets, Lease, Question, Reply};
 use super::{Acks, Compression, ProducerConfig, failure};
 use crate::client::Error;
 use crate::client::cluster::To;
@@ -39,6 +43,9 @@ pub(super) enum Command {
     Unsettled(oneshot::Sender<Vec<Arc<Outcome>>>),
     /// Fail what is unsettled, say how many records that were, and end.
     Stop(oneshot::Sender<usize>),
+    Begin(oneshot::Sender<Result<Lease, Error>>),
+    Offsets(Arc<GroupOffsets>, oneshot::Sender<Result<(), Error>>),
+    End(Close, Option<oneshot::Sender<Result<(), Error>>>),
 }
 
 /// What a turn may wait for.
@@ -47,18 +54,19 @@ enum Event {
     Sealed { index: usize, number: u64, sealed: Option<Sealed> },
     Metadata(Result<Arc<Metadata>, Error>),
     Identified(Result<Identity, Error>),
+    Coordinator { question: Question, answer: Result<Reply, Error> },
 }
 
 /// A question that is asked again after a while: metadata, or the producer id.
 #[derive(Debug, Default)]
-struct Question {
+struct Inquiry {
     wanted: bool,
     asked: bool,
     tries: u32,
     not_before: Option<Instant>,
 }
 
-impl Question {
+impl Inquiry {
     fn next(&self) -> Option<Instant> {
         self.not_before.filter(|_| self.wanted && !self.asked)
     }
@@ -116,9 +124,11 @@ pub(super) struct Sender {
     due: BTreeSet<(Instant, usize)>,
     work: FuturesUnordered<BoxFuture<'static, Event>>,
     metadata: Arc<Metadata>,
-    leaders: Question,
+    leaders: Inquiry,
     identity: Option<Identity>,
-    identify: Question,
+    identify: Inquiry,
+    /// Of a producer with a transactional id.
+    transactions: Option<Transactions>,
     numbers: u64,
     next_sweep: Instant,
     /// No handle is left: deliver what there is, then end.
@@ -127,6 +137,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub fn new(shared: Arc<Shared>) -> Self {
+        let transactions = shared.config.transactional_id.is_some().then(Transactions::default);
         Self {
             metadata: shared.cluster.metadata(),
             shared,
@@ -135,9 +146,10 @@ impl Sender {
             lingering: VecDeque::new(),
             due: BTreeSet::new(),
             work: FuturesUnordered::new(),
-            leaders: Question::default(),
+            leaders: Inquiry::default(),
             identity: None,
-            identify: Question::default(),
+            identify: Inquiry::default(),
+            transactions,
             numbers: 0,
             next_sweep: Instant::now(),
             is_draining: false,
@@ -149,7 +161,7 @@ impl Sender {
         loop {
             let now = Instant::now();
             self.turn(now);
-            if self.is_draining && self.shared.budget.used() == 0 {
+            if self.is_draining && self.is_done() {
                 return;
             }
             let until = self.next_wake();
@@ -181,13 +193,21 @@ impl Sender {
         match command {
             Command::Unsettled(reply) => {
                 let _ = reply.send(self.unsettled());
-                ControlFlow::Continue(())
             }
             Command::Stop(reply) => {
                 let _ = reply.send(self.stop());
-                ControlFlow::Break(())
+                return ControlFlow::Break(());
             }
+            Command::Begin(reply) => self.begin(reply),
+            Command::Offsets(offsets, reply) => self.commit_offsets(offsets, reply),
+            Command::End(close, reply) => self.end(close, reply),
         }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether nothing is left to deliver, or to end.
+    fn is_done(&self) -> bool {
+        self.shared.budget.used() == 0 && !self.transactions.as_ref().is_some_and(Transactions::is_busy)
     }
 
     fn turn(&mut self, now: Instant) {
@@ -196,12 +216,13 @@ impl Sender {
         self.promote(now);
         self.wake_due(now);
         self.sweep(now);
+        self.transact(now);
         self.ask(now);
         self.launch(now);
     }
 
     fn is_hurried(&self) -> bool {
-        self.is_draining || self.shared.is_hurried()
+        self.is_draining || self.shared.is_hurried() || self.transactions.as_ref().is_some_and(Transactions::is_ending)
     }
 
     /// Batches opened at or before this need not linger any more. While something is sent anyway, those that have lingered
@@ -294,6 +315,9 @@ impl Sender {
 /// Filling requests and sending them.
 impl Sender {
     fn launch(&mut self, now: Instant) {
+        if self.transactions.as_ref().is_some_and(|transactions| !transactions.is_sending()) {
+            return;
+        }
         if self.shared.config.is_idempotent() && self.identity.is_none() {
             self.identify.wanted |= self.links.values().any(|link| !link.ready.is_empty());
             return;
@@ -358,7 +382,8 @@ impl Sender {
         let identity = partition.line.identity();
         match partition.line.resend(ticket, broker) {
             Some(sent) => {
-                let records = sent.batch.stamp(identity.map(|identity| (identity, sent.first_sequence)));
+                let numbers = identity.map(|identity| (identity, sent.first_sequence));
+                let records = sent.batch.stamp(numbers, self.transactions.is_some());
                 Taken::Part(partition.part(index, ticket, records))
             }
             None => Taken::Nothing,
@@ -375,16 +400,23 @@ impl Sender {
             Some(_) => {}
             None => return Taken::Nothing,
         }
+        if !self.may_write(index) {
+            return Taken::Nothing;
+        }
+        let partition = &mut self.partitions[index];
         let Some(batch) = partition.sealed.pop_front() else { return Taken::Nothing };
-        if let Some(identity) = self.identity {
-            partition.line.adopt(identity);
+        match self.identity {
+            Some(identity) if self.transactions.is_some() => partition.line.assume(identity),
+            Some(identity) => partition.line.adopt(identity),
+            None => {}
         }
         Counters::add(&self.shared.counters.batches, 1);
         Counters::add(&self.shared.counters.batch_bytes, batch.bytes());
         let count = batch.count();
         let identity = partition.line.identity();
         let sent = partition.line.admit(ticket, batch, count, broker);
-        let records = sent.batch.stamp(identity.map(|identity| (identity, sent.first_sequence)));
+        let numbers = identity.map(|identity| (identity, sent.first_sequence));
+        let records = sent.batch.stamp(numbers, self.transactions.is_some());
         Taken::Part(partition.part(index, ticket, records))
     }
 
@@ -434,7 +466,7 @@ impl Sender {
 
     fn send(&mut self, broker: BrokerId, mut parts: Vec<Part>) {
         let config = &self.shared.config;
-        let request = produce(&mut parts, config.acks, config.request_timeout);
+        let request = produce(&mut parts, config);
         if config.acks == Acks::None {
             self.settle_unasked(&parts);
         }
@@ -490,6 +522,7 @@ impl Sender {
             Event::Sealed { index, number, sealed } => self.sealed(index, number, sealed),
             Event::Metadata(result) => self.learnt(result),
             Event::Identified(result) => self.identified(result),
+            Event::Coordinator { question, answer } => self.coordinator_answered(&question, answer),
         }
     }
 
@@ -581,6 +614,7 @@ impl Sender {
 
     fn answer(&mut self, part: &Part, answer: Answer<Sealed>, error: Error) {
         if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, answer) {
+            self.fail_transaction(&error);
             self.shared.settle(batch, Fate::Failed(error));
         }
     }
@@ -680,7 +714,7 @@ impl Sender {
         match result {
             Ok(identity) => {
                 self.identity = Some(identity);
-                self.identify = Question::default();
+                self.identify = Inquiry::default();
                 (0..self.partitions.len()).for_each(|index| self.reconsider(index, now));
             }
             Err(error) if error.is_retriable() => {
@@ -693,8 +727,16 @@ impl Sender {
 
     /// Lets a partition go on after a gap in its sequences (KIP-360).
     fn restart(&mut self, index: usize) {
+        if !self.partitions[index].line.may_restart() {
+            return;
+        }
+        if self.transactions.is_some() {
+            // A transaction is whole or nothing: it goes on under the next epoch, from its beginning.
+            let error = failure::gap(&self.partitions[index].slot.topic_partition);
+            return self.fail_transaction(&error);
+        }
         let partition = &mut self.partitions[index];
-        let Some(identity) = self.identity.filter(|_| partition.line.may_restart()) else { return };
+        let Some(identity) = self.identity else { return };
         if partition.line.restart(identity) {
             Counters::add(&self.shared.counters.restarts, 1);
             let (partition, identity) = (&partition.slot.topic_partition, partition.line.identity());
@@ -718,6 +760,7 @@ impl Sender {
             let fillings = self.partitions[index].slot.queue().take_older(before);
             for filling in fillings {
                 let error = self.expired(index, None);
+                self.fail_transaction(&error);
                 self.shared.settle_filling(filling, Fate::Failed(error));
             }
             let partition = &mut self.partitions[index];
@@ -729,6 +772,7 @@ impl Sender {
             }
             for batch in over {
                 let error = self.expired(index, batch.last_error.as_ref());
+                self.fail_transaction(&error);
                 self.shared.settle(batch, Fate::Failed(error));
             }
             self.reconsider(index, now);
@@ -748,8 +792,9 @@ impl Sender {
         let linger = self.lingering.front().map(|&(since, _)| since + self.shared.config.linger);
         let due = self.due.first().map(|&(at, _)| at);
         let sweep = (self.shared.budget.used() > 0).then_some(self.next_sweep);
-        let asked = [&self.leaders, &self.identify].into_iter().filter_map(Question::next);
-        linger.into_iter().chain(due).chain(sweep).chain(asked).min()
+        let asked = [&self.leaders, &self.identify].into_iter().filter_map(Inquiry::next);
+        let coordinator = self.transactions.as_ref().and_then(Transactions::next_wake);
+        linger.into_iter().chain(due).chain(sweep).chain(asked).chain(coordinator).min()
     }
 
     /// The outcomes of everything that has none.
@@ -769,9 +814,11 @@ impl Sender {
         tracing::error!(%error, "the producer cannot go on");
         let _ = self.shared.fatal.set(error.clone());
         self.fail_all(error);
+        self.end_transactions(error);
     }
 
     fn stop(&mut self) -> usize {
+        self.end_transactions(&failure::closed());
         self.fail_all(&failure::closed())
     }
 

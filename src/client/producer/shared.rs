@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -133,6 +133,12 @@ pub(super) struct Shared {
     /// Why nothing can be written any more.
     pub fatal: OnceLock<Error>,
     pub wake: Notify,
+    /// Why the transaction that is open can only be aborted.
+    pub failed: ArcSwapOption<Error>,
+    /// Why the transactional id could not be claimed, or the coordinator be asked, at the last try.
+    pub unclaimed: ArcSwapOption<Error>,
+    /// The highest number of a transaction whose handle is gone.
+    pub given_up: AtomicU64,
     buffers: Mutex<Vec<BytesMut>>,
     hurried: AtomicUsize,
     is_asking: AtomicBool,
@@ -162,6 +168,9 @@ impl Shared {
             closing: AtomicBool::new(false),
             fatal: OnceLock::new(),
             wake: Notify::new(),
+            failed: ArcSwapOption::empty(),
+            unclaimed: ArcSwapOption::empty(),
+            given_up: AtomicU64::new(0),
             hurried: AtomicUsize::new(0),
             is_asking: AtomicBool::new(false),
             topics: ArcSwap::default(),
@@ -182,11 +191,28 @@ impl Shared {
     }
 
     /// Whether records may be enqueued.
-    fn check_open(&self) -> Result<(), Error> {
+    pub fn check_open(&self) -> Result<(), Error> {
         if let Some(fatal) = self.fatal.get() {
             return Err(fatal.clone());
         }
         if self.closing.load(Ordering::Acquire) { Err(failure::closed()) } else { Ok(()) }
+    }
+
+    pub fn why_unclaimed(&self) -> Option<Error> {
+        self.unclaimed.load().as_deref().cloned()
+    }
+
+    /// Enqueues if nothing has to be waited for. A topic that is not known is being asked for from then on.
+    #[inline]
+    pub fn try_enqueue(self: &Arc<Self>, record: &ProducerRecord<'_>) -> Result<Option<Receipt>, Error> {
+        match self.try_place(record)? {
+            Tried::Placed(receipt) => Ok(Some(receipt)),
+            Tried::NoRoom => Ok(None),
+            Tried::UnknownTopic => {
+                self.ask_for(record.topic);
+                Ok(None)
+            }
+        }
     }
 
     /// Enqueues without waiting.
@@ -412,7 +438,7 @@ impl Shared {
     }
 
     /// Asks for a topic in the background, for a caller that does not wait.
-    pub fn ask_for(self: &Arc<Self>, topic: &Topic) {
+    fn ask_for(self: &Arc<Self>, topic: &Topic) {
         if self.is_asking.swap(true, Ordering::AcqRel) {
             return;
         }

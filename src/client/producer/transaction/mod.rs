@@ -1,0 +1,219 @@
+//! Transactions: what a producer writes to many partitions, and the offsets of the records that it was made from, as one.
+//!
+//! ```no_run
+//! # use highwater::client::*;
+//! # async fn work(client: Client, consumer: &mut Consumer, topic: Topic) -> Result<(), Error> {
+//! let config = ProducerConfig { transactional_id: Some("billing-7".to_owned()), ..Default::default() };
+//! let producer = client.producer(config);
+//! while let Some(delivery) = consumer.next().await {
+//!     let delivery = delivery?;
+//!     loop {
+//!         // In this order: whoever belongs to the group as it is now, and still holds the partition, may commit for it.
+//!         let group = consumer.group_metadata()?;
+//!         if delivery.is_revoked() {
+//!             break;
+//!         }
+//!         let transaction = producer.begin().await?;
+//!         for record in delivery.records() {
+//!             transaction.enqueue(ProducerRecord::new(&topic, record.value.unwrap_or_default())).await?;
+//!         }
+//!         transaction.send_offsets(&group, [delivery.position()]).await?;
+//!         match transaction.commit().await {
+//!             Ok(()) => break,
+//!             Err(error) if error.is_aborted() => continue,
+//!             Err(error) => return Err(error),
+//!         }
+//!     }
+//!     delivery.finish();
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The consumer of such a loop reads committed records and commits nothing itself (`auto_commit: false`); a delivery is
+//! finished after its transaction, so that a partition is not given up in the midst of one.
+
+mod asking;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub(super) use self::asking::ask;
+pub(super) use self::machine::{Close, Machine, Question, Reply};
+use super::sender::Command;
+use super::shared::{Shared, Tried};
+use super::{Producer, ProducerRecord, Receipt, RecordMetadata, failure};
+use crate::client::{Error, ErrorKind};
+use crate::protocol::types::{LeaderEpoch, Offset, Str, TopicPartition};
+
+/// Who commits offsets in the name of a group (KIP-447): from [`Consumer::group_metadata`](crate::client::Consumer::group_metadata), or,
+/// for partitions that were not assigned by the group, made of its name alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMetadata {
+    pub group_id: Str,
+    /// The member and its generation; a former one is fenced by it.
+    pub member: Option<(Str, i32)>,
+    pub instance_id: Option<Str>,
+}
+
+impl GroupMetadata {
+    pub fn new(group_id: &str) -> Self {
+        Self { group_id: group_id.into(), member: None, instance_id: None }
+    }
+}
+
+/// Where a group shall go on in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    pub topic_partition: TopicPartition,
+    /// Of the next record to read.
+    pub offset: Offset,
+    /// Of the last record that was read (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Positions that are committed with a transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct GroupOffsets {
+    pub group: GroupMetadata,
+    pub positions: Vec<Position>,
+}
+
+/// An open transaction. Dropped, it is aborted, and the next one waits for that.
+#[derive(Debug)]
+#[must_use = "a transaction that is not committed is aborted"]
+pub struct Transaction {
+    producer: Producer,
+    _lease: Lease,
+}
+
+/// The right to the one transaction that is open; given up when dropped.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Lease {
+    pub fn new(shared: &Arc<Shared>, number: u64) -> Self {
+        Self { shared: Arc::clone(shared), number }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared.given_up.fetch_max(self.number, Ordering::AcqRel);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Begins a transaction, after the one before it has ended. The first one claims the transactional id: whoever had it
+    /// before is fenced, and what it left open is aborted. Waits at most `max_block`.
+    ///
+    /// Only one transaction of a producer is open at a time: beginning another is an error, not a wait. Dropped while it
+    /// waits, it has begun nothing.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        if self.shared.config.transactional_id.is_none() {
+            return Err(Error::config("a producer needs a `transactional_id` to begin a transaction"));
+        }
+        let (reply, answer) = oneshot::channel();
+        let begun = async {
+            self.shared.check_open()?;
+            self.commands.send(Command::Begin(reply)).await.map_err(|_| failure::closed())?;
+            answer.await.unwrap_or_else(|_| Err(failure::closed()))
+        };
+        let limit = self.shared.config.max_block;
+        let lease = timeout(limit, begun).await;
+        let lease = lease.unwrap_or_else(|_| Err(self.shared.why_unclaimed().unwrap_or_else(|| too_late(limit))))?;
+        Ok(Transaction { producer: self.clone(), _lease: lease })
+    }
+}
+
+impl Transaction {
+    /// As [`Producer::send`], within the transaction.
+    pub async fn send(&self, record: ProducerRecord<'_>) -> Result<RecordMetadata, Error> {
+        self.enqueue(record).await?.await
+    }
+
+    /// As [`Producer::enqueue`], within the transaction. Receipts need not be kept: a record that is not written fails the
+    /// commit.
+    pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
+        self.check()?;
+        match self.shared().try_place(&record)? {
+            Tried::Placed(receipt) => Ok(receipt),
+            Tried::UnknownTopic | Tried::NoRoom => self.shared().place(&record).await,
+        }
+    }
+
+    /// As [`Producer::try_enqueue`], within the transaction.
+    pub fn try_enqueue(&self, record: ProducerRecord<'_>) -> Result<Option<Receipt>, Error> {
+        self.check()?;
+        self.shared().try_enqueue(&record)
+    }
+
+    /// Commits positions of a group together with what was written: with the commit they become visible, with an abort
+    /// nothing of them remains. Refused if the group has a newer generation, or this member is not in it.
+    pub async fn send_offsets(
+        &self,
+        group: &GroupMetadata,
+        positions: impl IntoIterator<Item = Position>,
+    ) -> Result<(), Error> {
+        self.check()?;
+        let offsets = GroupOffsets { group: group.clone(), positions: positions.into_iter().collect() };
+        if offsets.positions.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.told(Command::Offsets(Arc::new(offsets), reply), answer).await
+    }
+
+    /// Writes all that was enqueued and commits it. After an error of which [`Error::is_aborted`] is true nothing of it is
+    /// read by those who read committed records, and another transaction may begin. After a timeout (`delivery_timeout` and
+    /// `max_block` together) it is not known; the producer goes on trying, and the next transaction waits for that.
+    pub async fn commit(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.told(Command::End(Close::Commit, Some(reply)), answer).await
+    }
+
+    /// Aborts it: what is not written yet never is, and what is written is not read by those who read committed records.
+    pub async fn abort(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.told(Command::End(Close::Abort, Some(reply)), answer).await
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.producer.shared
+    }
+
+    /// Whether it may still be written to.
+    fn check(&self) -> Result<(), Error> {
+        self.shared().failed.load().as_deref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    async fn told(&self, command: Command, answer: oneshot::Receiver<Result<(), Error>>) -> Result<(), Error> {
+        let config = &self.shared().config;
+        let limit = config.delivery_timeout + config.max_block;
+        let told = async {
+            self.producer.commands.send(command).await.map_err(|_| failure::closed())?;
+            answer.await.unwrap_or_else(|_| Err(failure::closed()))
+        };
+        timeout(limit, told).await.unwrap_or_else(|_| Err(too_late(limit)))
+    }
+}
+
+fn too_late(limit: std::time::Duration) -> Error {
+    Error::new(ErrorKind::Timeout(limit)).of("EndTxn")
+}
