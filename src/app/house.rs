@@ -160,7 +160,8 @@ impl House {
         create_topics(&clients.lag, &config).await?;
         let ledger = Ledger::new(&clients.lag);
         let (at_start, carried_over) = at_start(&ledger, &config).await.map_err(Failure::of(Status::Unavailable))?;
-        let store = sink::open(&config.sink.store).await.map_err(Failure::of(Status::CannotCreate))?;
+        let unopened = if embedded_store { Status::CannotCreate } else { Status::Config };
+        let store = sink::open(&config.sink.store).await.map_err(Failure::of(unopened))?;
         let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
         let meters = Meters::new(&telemetry);
         let (config, store, rounds) = (Arc::new(config), Arc::from(store), lag::Rounds::default());

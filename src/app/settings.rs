@@ -2,7 +2,7 @@
 
 use super::{Failure, Status};
 use crate::config::Config;
-use crate::{cli, generator, sink};
+use crate::{cli, generator, lag, sink};
 
 /// Between two rounds of the lag monitor, under the live line of `up`.
 const LAG_SECONDS: u64 = 1;
@@ -13,6 +13,10 @@ pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
     load(&args.load, &mut config.generator);
     if args.redis.is_some() {
         config.lag.redis.clone_from(&args.redis);
+    }
+    if let Some(url) = &config.lag.redis {
+        let named = |error| Failure::new(Status::Config, format!("the URL of the lag history: {error}"));
+        lag::RedisStore::check_url(url).map_err(named)?;
     }
     config.lag.interval_seconds = LAG_SECONDS;
     config.lag.list_groups_every = 1;

@@ -25,7 +25,9 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), Error> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(env_filter)
         .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Of a standard error that is gone it would complain there, and that ends the program.
+        .log_internal_errors(false);
     let installed = match format {
         LogFormat::Pretty => builder.with_ansi(colour()).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

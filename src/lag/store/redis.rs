@@ -49,6 +49,11 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
+    /// Whether this is a URL of a Redis: a wrong one is better refused before anything runs.
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        Ok(Config::from_url(url).map(drop)?)
+    }
+
     /// `redis://`, `rediss://`, `redis-cluster://` and `redis-sentinel://` URLs. Nothing is connected yet.
     pub fn new(url: &str, prefix: &str) -> Self {
         let (url, prefix) = (url.to_owned(), prefix.to_owned());
