@@ -64,15 +64,24 @@ pub struct Cluster {
     /// Prove who we are by SASL; the password comes from --sasl-password-file or from HIGHWATER_SASL_PASSWORD
     #[arg(long, value_enum, ignore_case = true, value_name = "MECHANISM", requires = "bootstrap_server")]
     pub sasl_mechanism: Option<SaslMechanism>,
-    /// The user, for PLAIN and SCRAM
+    /// The user, for PLAIN and SCRAM; for OAUTHBEARER with a token endpoint, the client id
     #[arg(long, value_name = "NAME", requires = "sasl_mechanism")]
     pub sasl_username: Option<String>,
-    /// A file with the password in it, read anew for each connection
+    /// A file with the password, or the client's secret, in it, read anew for each connection
     #[arg(long, value_name = "FILE", requires = "sasl_mechanism")]
     pub sasl_password_file: Option<PathBuf>,
     /// A file with the token for OAUTHBEARER in it, read anew for each connection
-    #[arg(long, value_name = "FILE", requires = "sasl_mechanism")]
+    #[arg(long, value_name = "FILE", requires = "sasl_mechanism", conflicts_with = "sasl_token_endpoint")]
     pub sasl_token_file: Option<PathBuf>,
+    /// Where OAUTHBEARER tokens are had by client credentials (OpenID Connect), e.g. https://idp.example/oauth2/token
+    #[arg(long, value_name = "URL", requires_all = ["sasl_mechanism", "sasl_username"])]
+    pub sasl_token_endpoint: Option<String>,
+    /// The scope that tokens are asked for with
+    #[arg(long, value_name = "SCOPE", requires = "sasl_token_endpoint")]
+    pub sasl_scope: Option<String>,
+    /// Trust the certificate authorities of this PEM file at the token endpoint, rather than the machine's
+    #[arg(long, value_name = "FILE", requires = "sasl_token_endpoint")]
+    pub sasl_token_ca: Option<PathBuf>,
 }
 
 /// By the names that Kafka has for them.

@@ -9,14 +9,17 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highwater::client::{
-    Client, ClientConfig, Error, ErrorKind, Login, NewTopic, OffsetSpec, Password, Producer, ProducerConfig,
-    ProducerRecord, RefusalReason, Sasl, Tls, TlsFault, TlsOptions, Token, TokenFile, Topic, TopicPartition,
+    Client, ClientConfig, Error, ErrorKind, Login, NewTopic, OffsetSpec, Oidc, OidcConfig, Password, Producer,
+    ProducerConfig, ProducerRecord, RefusalReason, Sasl, Tls, TlsFault, TlsOptions, Token, TokenFile, Topic,
+    TopicPartition,
 };
 use highwater::client::{ErrorCode, IsolationLevel};
 use highwater::devbroker::{self, DevBroker, Mechanism, SaslConfig, User};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::SaslHandshakeRequest;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -263,11 +266,51 @@ async fn sessions_are_renewed_under_load(site: &Site) -> Outcome<()> {
     Ok(())
 }
 
+/// An identity provider over HTTPS, which gives one token to whoever knows the secret.
+async fn provider(token: String) -> Outcome<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("https://localhost:{}/token", listener.local_addr()?.port());
+    let tls = tokio_rustls::TlsAcceptor::from(server_tls(None).config()?);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = tls.accept(stream).await?;
+            let mut heard = vec![0; 8192];
+            let n = stream.read(&mut heard).await?;
+            let known = String::from_utf8_lossy(&heard[..n]).contains("Basic aWQ6c2VjcmV0");
+            let (status, body) = match known {
+                true => ("200 OK", format!(r#"{{"access_token":"{token}","expires_in":600}}"#)),
+                false => ("401 Unauthorized", r#"{"error":"invalid_client"}"#.to_owned()),
+            };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await?;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    Ok(endpoint)
+}
+
+async fn tokens_come_from_an_identity_provider(site: &Site) -> Outcome<()> {
+    let endpoint = provider(unsecured("alice", Duration::from_secs(600))).await?;
+    let oidc = |secret: &str, ca: &str| -> Outcome<Sasl> {
+        let tls = Tls::new(TlsOptions { ca_file: Some(testdata(ca)), ..TlsOptions::default() })?;
+        let config = OidcConfig::new(&endpoint, "id", Password::Given(secret.into()), tls);
+        Ok(Sasl::OAuthBearer(Arc::new(Oidc::new(config)?)))
+    };
+    use_it(&connect(&site.sasl, None, Some(oidc("secret", "ca.pem")?)).await?, "security-oidc").await?;
+    let error = refused(&site.sasl, None, Some(oidc("guess", "ca.pem")?)).await?;
+    assert!(error.is_authentication() && error.to_string().contains("invalid_client"), "{error}");
+    let error = refused(&site.sasl, None, Some(oidc("secret", "other-ca.pem")?)).await?;
+    assert!(error.to_string().contains("no CA that is trusted"), "{error}");
+    Ok(())
+}
+
 async fn all(site: &Site) -> Outcome<()> {
     every_mechanism_lets_us_in(site).await?;
     a_refusal_says_who_and_how_and_why(site).await?;
     a_wrong_listener_is_recognised(site).await?;
     a_certificate_that_is_not_right_is_named(site).await?;
+    tokens_come_from_an_identity_provider(site).await?;
     files_that_change_are_used_by_new_connections(site).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Failure, Status};
 use crate::cli::{Cluster, SaslMechanism};
-use crate::client::{Login, Password, Sasl, Secret, Tls, TlsOptions, TokenFile};
+use crate::client::{Login, Oidc, OidcConfig, Password, Sasl, Secret, Tls, TlsOptions, TokenFile, TokenSource};
 
 /// The environment variable that a password may come in: unlike a flag, other users of the machine cannot read it.
 pub(super) const PASSWORD: &str = "HIGHWATER_SASL_PASSWORD";
@@ -30,31 +30,49 @@ pub(super) fn sasl(cluster: &Cluster, password: Option<String>) -> Result<Option
         SaslMechanism::Plain => login(cluster, password).map(Sasl::Plain),
         SaslMechanism::ScramSha256 => login(cluster, password).map(Sasl::ScramSha256),
         SaslMechanism::ScramSha512 => login(cluster, password).map(Sasl::ScramSha512),
-        SaslMechanism::OAuthBearer => token(cluster).map(|token| Sasl::OAuthBearer(Arc::new(token))),
+        SaslMechanism::OAuthBearer => tokens(cluster, password).map(Sasl::OAuthBearer),
     }
     .map(Some)
-    .map_err(|what| Failure::new(Status::Usage, what))
 }
 
-fn login(cluster: &Cluster, password: Option<String>) -> Result<Login, String> {
-    if cluster.sasl_token_file.is_some() {
-        return Err("--sasl-token-file is for OAUTHBEARER".to_owned());
+fn wrong(what: &str) -> Failure {
+    Failure::new(Status::Usage, what)
+}
+
+fn login(cluster: &Cluster, password: Option<String>) -> Result<Login, Failure> {
+    if cluster.sasl_token_file.is_some() || cluster.sasl_token_endpoint.is_some() {
+        return Err(wrong("tokens are for OAUTHBEARER"));
     }
-    let user = cluster.sasl_username.clone().ok_or("this SASL mechanism needs --sasl-username")?;
+    name_and_password(cluster, password)
+}
+
+fn name_and_password(cluster: &Cluster, password: Option<String>) -> Result<Login, Failure> {
+    let user = cluster.sasl_username.clone().ok_or_else(|| wrong("this SASL mechanism needs --sasl-username"))?;
     let password = match (&cluster.sasl_password_file, password) {
         (Some(file), _) => Password::File(file.clone()),
         (None, Some(password)) => Password::Given(Secret::from(password)),
-        (None, None) => return Err(format!("give the password in --sasl-password-file or in {PASSWORD}")),
+        (None, None) => return Err(wrong(&format!("give the password in --sasl-password-file or in {PASSWORD}"))),
     };
     Ok(Login { user, password })
 }
 
-fn token(cluster: &Cluster) -> Result<TokenFile, String> {
-    if cluster.sasl_username.is_some() || cluster.sasl_password_file.is_some() {
-        return Err("OAUTHBEARER has a token in place of --sasl-username and --sasl-password-file".to_owned());
+fn tokens(cluster: &Cluster, secret: Option<String>) -> Result<Arc<dyn TokenSource>, Failure> {
+    match (&cluster.sasl_token_file, &cluster.sasl_token_endpoint) {
+        (Some(file), _) if cluster.sasl_username.is_none() && cluster.sasl_password_file.is_none() => {
+            Ok(Arc::new(TokenFile::new(file)))
+        }
+        (Some(_), _) => Err(wrong("--sasl-token-file is in place of --sasl-username and --sasl-password-file")),
+        (None, Some(endpoint)) => provider(cluster, endpoint, secret),
+        (None, None) => Err(wrong("OAUTHBEARER needs --sasl-token-file or --sasl-token-endpoint")),
     }
-    let file = cluster.sasl_token_file.as_ref().ok_or("OAUTHBEARER needs --sasl-token-file")?;
-    Ok(TokenFile::new(file))
+}
+
+fn provider(cluster: &Cluster, endpoint: &str, secret: Option<String>) -> Result<Arc<dyn TokenSource>, Failure> {
+    let Login { user, password } = name_and_password(cluster, secret)?;
+    let trusted = TlsOptions { ca_file: cluster.sasl_token_ca.clone(), ..TlsOptions::default() };
+    let tls = Tls::new(trusted).map_err(Failure::of(Status::Config))?;
+    let config = OidcConfig { scope: cluster.sasl_scope.clone(), ..OidcConfig::new(endpoint, user, password, tls) };
+    Ok(Arc::new(Oidc::new(config).map_err(Failure::of(Status::Usage))?))
 }
 
 #[cfg(test)]
@@ -93,8 +111,14 @@ mod tests {
         check("--sasl-mechanism SCRAM-SHA-512", Some("hunter2"), "needs --sasl-username");
         check("--sasl-mechanism OAUTHBEARER --sasl-token-file t", None, r#"TokenFile { file: "t""#);
         check("--sasl-mechanism OAUTHBEARER", None, "needs --sasl-token-file");
+        let endpoint = "--sasl-mechanism OAUTHBEARER --sasl-token-endpoint https://idp/t --sasl-scope s \
+                        --sasl-token-ca src/tls/testdata/ca.pem";
+        check(&format!("{endpoint} --sasl-username id"), Some("hunter2"), r#"client_id: "id""#);
+        check(&format!("{endpoint} --sasl-username id"), None, "give the password");
+        check(endpoint, Some("hunter2"), "--sasl-username");
+        check(&format!("{endpoint} --sasl-username id --sasl-token-file t"), None, "cannot be used with");
         check("--sasl-mechanism OAUTHBEARER --sasl-token-file t --sasl-username u", None, "in place of");
-        check(&format!("{plain} --sasl-token-file t"), Some("hunter2"), "is for OAUTHBEARER");
+        check(&format!("{plain} --sasl-token-file t"), Some("hunter2"), "tokens are for OAUTHBEARER");
         check("--sasl-mechanism GSSAPI", None, "possible values: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER");
         check("--sasl-username u", None, "--sasl-mechanism");
     }

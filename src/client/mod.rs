@@ -70,7 +70,10 @@ pub use producer::{
     RecordMetadata, Transaction,
 };
 
-pub use sasl::{Login, Mechanism, Password, Refusal, RefusalReason, Sasl, Secret, Token, TokenFile, TokenSource};
+pub use sasl::{
+    Login, Mechanism, NoToken, Oidc, OidcConfig, Password, Refusal, RefusalReason, Sasl, Secret, Token, TokenFile,
+    TokenSource,
+};
 
 pub use crate::protocol::batch::Record;
 pub use crate::protocol::error::{Class, ErrorCode};

@@ -12,6 +12,7 @@
 //! - a broker that cannot prove itself, where the mechanism has it do so, gets nothing more from us.
 
 pub(super) mod exchange;
+mod oidc;
 mod refusal;
 mod source;
 
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use oidc::{Oidc, OidcConfig};
 pub use refusal::{Refusal, RefusalReason};
 pub use source::{NoToken, Token, TokenFile, TokenSource};
 
