@@ -54,7 +54,7 @@ kafka *ARGS:
 
 # Benchmarks; they time, and therefore are no tests. BOOTSTRAP names the cluster for `produce` and `consume`.
 bench *NAMES:
-    cargo bench -p protocol-tests {{ if NAMES == "" { "" } else { "--bench " + NAMES } }}
+    cargo bench -p protocol-tests {{ prepend("--bench ", NAMES) }}
 
 # The book of the house.
 docs:
