@@ -39,7 +39,7 @@ fn against_the_dev_broker() -> Result<(), Missing> {
     let data = directory.join("data");
     let mut broker =
         Program::start(&directory, &["broker", "--listen", &address, "--data-dir", &data.to_string_lossy()]);
-    wait_until("the dev broker listens", Duration::from_secs(30), || {
+    wait_until("the dev broker listens", Duration::from_secs(120), || {
         broker.check_running();
         TcpStream::connect(&address).ok()
     });

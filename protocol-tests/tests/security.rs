@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Sessions of PLAIN and SCRAM last so long on the listener without TLS of Kafka.
 const SESSION: Duration = Duration::from_secs(2);
 

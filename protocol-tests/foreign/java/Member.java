@@ -62,7 +62,7 @@ final class Member implements AutoCloseable {
     @Override
     public void close() throws InterruptedException {
         leaving = true;
-        thread.join(30_000);
+        thread.join(120_000);
     }
 
     @Override

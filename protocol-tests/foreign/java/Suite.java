@@ -70,9 +70,9 @@ final class Suite {
 
     /** Asks again and again; the deadline is generous, since a busy machine is no fault. */
     static void until(Callable<Boolean> condition, Supplier<String> what) throws Exception {
-        long deadline = System.nanoTime() + 30_000_000_000L;
+        long deadline = System.nanoTime() + 120_000_000_000L;
         while (!condition.call()) {
-            if (System.nanoTime() > deadline) throw new AssertionError("not within 30 s: " + what.get());
+            if (System.nanoTime() > deadline) throw new AssertionError("not within 120 s: " + what.get());
             Thread.sleep(20);
         }
     }

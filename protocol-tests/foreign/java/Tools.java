@@ -98,7 +98,7 @@ public final class Tools {
             String topic = topic(1);
             produce(topic, "a:1,b:2\tkey\tvalue\nnone:\tkey 2\twith spaces\n", "--compression-codec", codec,
                     "--property", "parse.key=true", "--property", "parse.headers=true");
-            List<String> got = run(CONSUMER, "--topic", topic, "--from-beginning", "--max-messages", "2", "--timeout-ms", "30000",
+            List<String> got = run(CONSUMER, "--topic", topic, "--from-beginning", "--max-messages", "2", "--timeout-ms", "120000",
                     "--property", "print.key=true", "--property", "print.headers=true", "--property", "print.partition=true",
                     "--property", "print.offset=true").succeeded().lines();
             Suite.equal(got, List.of("Partition:0\tOffset:0\ta:1,b:2\tkey\tvalue", "Partition:0\tOffset:1\tnone:\tkey 2\twith spaces"), codec);
@@ -136,7 +136,7 @@ public final class Tools {
     private void groups() throws Exception {
         String topic = topic(1), group = suite.fresh();
         produce(topic, "1\n2\n3\n4\n5\n");
-        List<String> read = run(CONSUMER, "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "4", "--timeout-ms", "30000",
+        List<String> read = run(CONSUMER, "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "4", "--timeout-ms", "120000",
                 "--consumer-property", "max.poll.records=1").succeeded().lines();
         Suite.equal(read, List.of("1", "2", "3", "4"), "what the group read");
         Suite.holds(run(GROUPS, "--list").succeeded().lines().contains(group), "the group is listed");

@@ -52,7 +52,7 @@ class Group:
     assigned: frozenset  # partitions, of all members
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what, seconds=120):
     """Asks again and again until the answer is true; the deadline is generous, since a busy machine is no fault."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
