@@ -52,8 +52,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use admin::{
-    Admin, ClusterDescription, Committed, CommittedOffsets, ConfigEntry, ConfigResource, ConfigSource,
-    GroupDescription, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, NewTopic, OffsetSpec,
+    Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
+    DeleteBefore, Election, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel,
+    ListedOffset, LogDir, NewOffset, NewTopic, OffsetSpec, PartitionSize,
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
@@ -193,6 +194,17 @@ impl Client {
     /// A member of a group, which begins to join at once.
     pub fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, Error> {
         Consumer::start(&self.cluster, config)
+    }
+
+    /// Reads these partitions outside of any group, each from an offset or, without one, from where
+    /// [`auto_offset_reset`](ConsumerConfig::auto_offset_reset) says. Nothing is committed; what concerns groups in the
+    /// configuration is not used.
+    pub fn reader(
+        &self,
+        config: ConsumerConfig,
+        partitions: Vec<(TopicPartition, Option<Offset>)>,
+    ) -> Result<Consumer, Error> {
+        Consumer::assigned(&self.cluster, config, partitions)
     }
 
     /// How many partitions a topic has; `None` if there is no such topic.

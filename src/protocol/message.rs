@@ -267,6 +267,21 @@ impl Uuid {
     pub const ZERO: Self = Self([0; 16]);
 }
 
+/// As Kafka's tools print it: base64 for URLs, without padding.
+impl std::fmt::Display for Uuid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        for three in self.0.chunks(3) {
+            let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+            for letter in 0..=three.len() {
+                let index = bits >> (18 - 6 * letter) & 0x3f;
+                write!(f, "{}", char::from(LETTERS[index as usize]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Value for Uuid {
     const SMALLEST: usize = 16;
     fn get(reader: &mut Reader) -> Result<Self, DecodeError> {
@@ -712,6 +727,18 @@ mod tests {
         }
         assert_eq!(Item::SMALLEST, 9);
         assert_eq!(smallest(&[]), 1);
+    }
+
+    #[test]
+    fn ids_look_as_kafkas_tools_print_them() {
+        let check = |first: u8, last: u8, want: &str| {
+            let mut id = [0; 16];
+            (id[0], id[15]) = (first, last);
+            assert_eq!(Uuid(id).to_string(), want);
+        };
+        check(0, 0, "AAAAAAAAAAAAAAAAAAAAAA");
+        check(0, 1, "AAAAAAAAAAAAAAAAAAAAAQ");
+        check(0xff, 0xff, "_wAAAAAAAAAAAAAAAAAA_w");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use super::{Admin, Round, all_failed, by, passes, passes_but_silent, unanswered};
 use crate::client::cluster::{To, Topics};
-use crate::client::error::Error;
+use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
@@ -33,6 +33,26 @@ pub struct GroupListings {
     pub groups: Vec<GroupListing>,
     /// One for each broker that did not answer; the groups that it keeps are not in `groups`.
     pub failures: Vec<Error>,
+}
+
+/// Which groups to list; an empty list lets all pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupFilter {
+    /// `Stable`, `Empty`, …; from Kafka 2.6 on (KIP-518).
+    pub states: Vec<String>,
+    /// `classic`, `consumer`, `share`, `streams`; from Kafka 3.8 on (KIP-848).
+    pub types: Vec<String>,
+}
+
+impl GroupFilter {
+    /// A broker that knows no such filter would list everything.
+    fn since_version(&self) -> i16 {
+        match (self.types.is_empty(), self.states.is_empty()) {
+            (false, _) => 5,
+            (true, false) => 4,
+            (true, true) => 0,
+        }
+    }
 }
 
 /// A group, by the broker that keeps it.
@@ -89,13 +109,21 @@ pub type CommittedOffsets = HashMap<TopicPartition, Committed>;
 impl Admin {
     /// All groups, asked of all brokers at the same time. Fails only when none of them answers.
     pub async fn list_groups(&self) -> Result<GroupListings, Error> {
+        self.list_groups_of(&GroupFilter::default()).await
+    }
+
+    /// The groups that pass a filter.
+    pub async fn list_groups_of(&self, filter: &GroupFilter) -> Result<GroupListings, Error> {
         // A broker that has joined since keeps groups, too.
         let known = self.cluster.refresh(Topics::Followed).await?;
         let brokers = known.brokers.keys().copied().collect();
         // One that is gone is not waited for: the others' groups are known, and its own move to them.
         let brief = self.clone().rounds(self.rounds_max.min(BROKER_ROUNDS_MAX));
         let answers = brief.in_rounds(brokers, passes_but_silent, |open, round| {
-            join_all(open.into_iter().map(move |broker| async move { (broker, self.groups_of(broker, round).await) }))
+            join_all(
+                open.into_iter()
+                    .map(move |broker| async move { (broker, self.groups_of(broker, filter, round).await) }),
+            )
         });
         let mut listed = GroupListings::default();
         for (broker, answer) in answers.await {
@@ -134,8 +162,14 @@ impl Admin {
         groups.retain(|it| seen.insert(it.group_id.clone()));
     }
 
-    async fn groups_of(&self, broker: BrokerId, round: Round) -> Result<Vec<ListedGroup>, Error> {
-        let request = ListGroupsRequest::default();
+    async fn groups_of(&self, broker: BrokerId, filter: &GroupFilter, round: Round) -> Result<Vec<ListedGroup>, Error> {
+        let needs = filter.since_version();
+        if needs > 0 && self.cluster.version::<ListGroupsRequest>(broker, Lane::General).await? < needs {
+            let error = Error::new(ErrorKind::Unsupported).of(ListGroupsRequest::NAME);
+            return Err(self.cluster.placed(broker, error));
+        }
+        let names = |of: &[String]| of.iter().map(|it| it.as_str().into()).collect();
+        let request = ListGroupsRequest { states_filter: names(&filter.states), types_filter: names(&filter.types) };
         let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?;
         let code = ErrorCode(answer.body.error_code).ok();
         code.map_err(|code| self.says::<ListGroupsRequest>(broker, code, None))?;
@@ -242,7 +276,7 @@ impl Admin {
 
     /// Asks the coordinators of groups in rounds. What fails in a way that says that the coordinator is another one by
     /// now has it looked for anew.
-    async fn of_coordinators<V, F, A>(&self, groups: &[String], ask: F) -> Vec<(String, Result<V, Error>)>
+    pub(super) async fn of_coordinators<V, F, A>(&self, groups: &[String], ask: F) -> Vec<(String, Result<V, Error>)>
     where
         F: Fn(BrokerId, Vec<String>, Round) -> A,
         A: Future<Output = Vec<(String, Result<V, Error>)>>,

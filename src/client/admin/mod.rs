@@ -11,8 +11,12 @@
 
 mod cluster;
 mod configs;
+mod group_changes;
 mod groups;
+mod leaders;
+mod log_dirs;
 mod offsets;
+mod records;
 mod topics;
 
 use std::collections::HashMap;
@@ -21,9 +25,15 @@ use std::hash::Hash;
 use std::time::Duration;
 
 pub use cluster::ClusterDescription;
-pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
-pub use groups::{Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupListing, GroupListings, GroupMember};
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use group_changes::NewOffset;
+pub use groups::{
+    Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember,
+};
+pub use leaders::Election;
+pub use log_dirs::{LogDir, PartitionSize};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};
+pub use records::DeleteBefore;
 use tokio::time::{Instant, sleep_until};
 pub use topics::NewTopic;
 
@@ -140,4 +150,9 @@ fn by<K: Eq + Hash, V>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<K, Ve
 /// The answer is silent about something that was asked.
 fn unanswered(what: &dyn std::fmt::Display) -> Error {
     Error::protocol(std::io::Error::other(format!("the answer says nothing of {what}")))
+}
+
+/// What a broker may take, as requests say it.
+fn milliseconds(left: Duration) -> i32 {
+    i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
 }

@@ -52,6 +52,9 @@ pub struct ListedOffset {
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
+/// Partitions of one leader.
+pub(super) type Led = Vec<(TopicPartition, Leader)>;
+
 impl OffsetSpec {
     fn on_the_wire(self) -> i64 {
         match self {
@@ -89,17 +92,23 @@ impl Admin {
         partitions: &[TopicPartition],
         isolation: IsolationLevel,
     ) -> Result<HashMap<TopicPartition, Result<ListedOffset, Error>>, Error> {
-        let ask = |open, round| self.ask_leaders(spec, isolation, open, round);
+        let ask = |open, round| {
+            self.of_leaders(open, round, move |leader, led| self.ask_leader(spec, isolation, leader, led, round))
+        };
         Ok(self.in_rounds(partitions.to_vec(), passes, ask).await.into_iter().collect())
     }
 
-    async fn ask_leaders(
+    /// Asks the leaders of partitions, all at the same time and each once for at most [`PARTITIONS_MAX`] of them.
+    pub(super) async fn of_leaders<V, F, A>(
         &self,
-        spec: OffsetSpec,
-        isolation: IsolationLevel,
         open: Vec<TopicPartition>,
         round: Round,
-    ) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
+        ask: F,
+    ) -> Vec<(TopicPartition, Result<V, Error>)>
+    where
+        F: Fn(BrokerId, Led) -> A,
+        A: Future<Output = Vec<(TopicPartition, Result<V, Error>)>>,
+    {
         let known = match self.known_for(&open, round).await {
             Ok(known) => known,
             Err(error) => return all_failed(open, &error),
@@ -114,7 +123,7 @@ impl Admin {
         }
         let by_leader = by(led);
         let asked = by_leader.iter().flat_map(|(leader, of)| of.chunks(PARTITIONS_MAX).map(|chunk| (*leader, chunk)));
-        let asked = asked.map(|(leader, chunk)| self.ask_leader(spec, isolation, leader, chunk, round));
+        let asked = asked.map(|(leader, chunk)| ask(leader, chunk.to_vec()));
         answers.extend(join_all(asked).await.into_iter().flatten());
         answers
     }
@@ -137,17 +146,17 @@ impl Admin {
         spec: OffsetSpec,
         isolation: IsolationLevel,
         leader: BrokerId,
-        of: &[(TopicPartition, Leader)],
+        of: Led,
         round: Round,
     ) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
         let answered = match self.can_answer(spec, leader).await {
             Ok(()) => {
-                let request = request(spec, isolation, of);
+                let request = request(spec, isolation, &of);
                 self.cluster.call(To::Broker(leader), Lane::General, request, round.left).await
             }
             Err(error) => Err(error),
         };
-        let partitions = of.iter().map(|(partition, _)| partition.clone());
+        let partitions = of.into_iter().map(|(partition, _)| partition);
         match answered {
             Ok(answer) => said(answer.body, partitions, |error| self.cluster.placed(leader, error)),
             Err(error) => all_failed(partitions, &error),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Admin, Round, all_failed, passes_but_unknown, unanswered};
+use super::{Admin, Round, all_failed, milliseconds, passes_but_unknown, unanswered};
 use crate::client::cluster::{To, Topics};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
@@ -180,9 +180,4 @@ fn delete_request(names: Vec<Str>, version: i16, left: Duration) -> DeleteTopics
             DeleteTopicsRequest { topics: names.into_iter().map(topic).collect(), timeout_ms, ..Default::default() }
         }
     }
-}
-
-/// What the controller may take, as requests say it.
-fn milliseconds(left: Duration) -> i32 {
-    i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
 }

@@ -91,6 +91,17 @@ impl Default for ConsumerConfig {
 impl ConsumerConfig {
     /// Every mistake at once.
     pub(super) fn validate(&self) -> Result<(), Error> {
+        let mut wrong = self.wrong_of_group();
+        wrong.extend(self.wrong_of_reading());
+        refused(&wrong)
+    }
+
+    /// The same for reading outside a group.
+    pub(super) fn validate_reading(&self) -> Result<(), Error> {
+        refused(&self.wrong_of_reading())
+    }
+
+    fn wrong_of_group(&self) -> Vec<String> {
         let limits = [
             ("session_timeout", self.session_timeout),
             ("heartbeat_interval", self.heartbeat_interval),
@@ -102,18 +113,23 @@ impl ConsumerConfig {
             .filter(|(_, limit)| limit.is_zero() || limit.as_millis() > i32::MAX as u128)
             .map(|(name, limit)| format!("{name} is {limit:?}"))
             .collect();
-        let mut unless = |right: bool, what: &str| {
-            if !right {
-                wrong.push(what.to_owned());
-            }
-        };
-        unless(!self.group_id.is_empty(), "group_id is empty");
-        unless(!self.topics.is_empty(), "no topics");
-        unless(!self.assignors.is_empty(), "no assignors");
-        unless(self.heartbeat_interval < self.session_timeout, "heartbeat_interval is not below session_timeout");
-        unless(self.fetch_max_bytes > 0 && self.partition_max_bytes > 0, "nothing may be fetched");
-        unless(self.memory_bytes >= self.partition_max_bytes, "memory_bytes is below partition_max_bytes");
-        if wrong.is_empty() { Ok(()) } else { Err(Error::config(format!("consumer: {}", wrong.join("; ")))) }
+        let rules = [
+            (!self.group_id.is_empty(), "group_id is empty"),
+            (!self.topics.is_empty(), "no topics"),
+            (!self.assignors.is_empty(), "no assignors"),
+            (self.heartbeat_interval < self.session_timeout, "heartbeat_interval is not below session_timeout"),
+        ];
+        wrong.extend(broken(&rules));
+        wrong
+    }
+
+    fn wrong_of_reading(&self) -> Vec<String> {
+        let something = self.fetch_max_bytes > 0 && self.partition_max_bytes > 0;
+        let rules = [
+            (something, "nothing may be fetched"),
+            (self.memory_bytes >= self.partition_max_bytes, "memory_bytes is below partition_max_bytes"),
+        ];
+        broken(&rules).collect()
     }
 
     /// Whether partitions are kept through a rebalance.
@@ -124,6 +140,14 @@ impl ConsumerConfig {
     pub(super) fn drain_limit(&self) -> Duration {
         self.drain_timeout.min(self.session_timeout / 2)
     }
+}
+
+fn broken(rules: &[(bool, &'static str)]) -> impl Iterator<Item = String> {
+    rules.iter().filter(|(holds, _)| !holds).map(|(_, what)| (*what).to_owned())
+}
+
+fn refused(wrong: &[String]) -> Result<(), Error> {
+    if wrong.is_empty() { Ok(()) } else { Err(Error::config(format!("consumer: {}", wrong.join("; ")))) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reading as a member of a group.
+//! Reading as a member of a group; or, outside of any, partitions that are given ([`assigned`]).
 //!
 //! # Nouns
 //!
@@ -36,9 +36,10 @@
 //!
 //! # Absent on purpose
 //!
-//! A background that processes records, callbacks on rebalances, offsets outside a group, pattern subscriptions, and
-//! reading from followers (KIP-392).
+//! A background that processes records, callbacks on rebalances, pattern subscriptions, and reading from followers
+//! (KIP-392).
 
+mod assigned;
 pub mod assignor;
 pub mod config;
 mod cursor;
@@ -87,7 +88,7 @@ const ITEMS_MAX: usize = 64;
 /// What the membership may have told the fetcher before it gets round to it: some rebalances.
 const FETCHER_REQUESTS_MAX: usize = 64;
 
-/// One member of a group. Dropped without [`Consumer::close`], it leaves the group all the same, a little later.
+/// One member of a group, or a reader outside of any. Dropped without [`Consumer::close`], it leaves the group all the same, a little later.
 #[derive(Debug)]
 pub struct Consumer {
     items: mpsc::Receiver<Item>,
@@ -101,6 +102,15 @@ pub struct Consumer {
     /// Batches that could not be read, until the application decides.
     broken: HashMap<TopicPartition, Range<Offset>>,
     membership: Option<JoinHandle<()>>,
+}
+
+/// A consumer that nobody tells yet what to read.
+struct Begun {
+    consumer: Consumer,
+    cluster: Cluster,
+    fetching: JoinHandle<()>,
+    items: mpsc::Sender<Item>,
+    commands: mpsc::Receiver<Command>,
 }
 
 /// A partition that is held.
@@ -128,6 +138,45 @@ impl Consumer {
     /// Joins the group; what it comes to shows in what [`Consumer::next`] gives.
     pub(super) fn start(cluster: &Cluster, config: ConsumerConfig) -> Result<Self, Error> {
         config.validate()?;
+        let Begun { mut consumer, cluster, fetching, items, commands } = Self::begin(cluster, config);
+        let membership = Membership::new(Parts {
+            cluster,
+            config: Arc::clone(&consumer.config),
+            held: Arc::clone(&consumer.held),
+            identity: Arc::clone(&consumer.identity),
+            memory: Arc::clone(&consumer.memory),
+            clock: Arc::clone(&consumer.clock),
+            commands,
+            fetcher: consumer.fetcher.clone(),
+            items,
+        });
+        consumer.membership = Some(tokio::spawn(async move {
+            membership.run().await;
+            fetching.abort();
+        }));
+        Ok(consumer)
+    }
+
+    /// Reads these partitions, of no group.
+    pub(super) fn assigned(
+        cluster: &Cluster,
+        config: ConsumerConfig,
+        partitions: Vec<(TopicPartition, Option<Offset>)>,
+    ) -> Result<Self, Error> {
+        config.validate_reading()?;
+        let Begun { mut consumer, fetching, commands, .. } = Self::begin(cluster, config);
+        let request = assigned::take(partitions, &consumer.held, &consumer.memory);
+        consumer.fetcher.try_send(request).map_err(|_| Error::closed())?;
+        let held = Arc::clone(&consumer.held);
+        consumer.membership = Some(tokio::spawn(async move {
+            assigned::hold(held, commands).await;
+            fetching.abort();
+        }));
+        Ok(consumer)
+    }
+
+    /// What reads, before it is told what.
+    fn begin(cluster: &Cluster, config: ConsumerConfig) -> Begun {
         // Connections of its own: its long polls and joins hold up nobody else's.
         let (cluster, config) = (cluster.with_own_lanes(), Arc::new(config));
         let (item_sender, items) = mpsc::channel(ITEMS_MAX);
@@ -143,23 +192,9 @@ impl Consumer {
             readers: AtomicUsize::new(0),
         });
         let fetching = tokio::spawn(fetcher::Fetcher::new(shared, requests).run());
-        let membership = Membership::new(Parts {
-            cluster,
-            config: Arc::clone(&config),
-            held: Arc::clone(&held),
-            identity: Arc::clone(&identity),
-            memory: Arc::clone(&memory),
-            clock: Arc::clone(&clock),
-            commands: command_receiver,
-            fetcher: fetcher.clone(),
-            items: item_sender,
-        });
-        let membership = tokio::spawn(async move {
-            membership.run().await;
-            fetching.abort();
-        });
-        let (broken, membership) = (HashMap::new(), Some(membership));
-        Ok(Self { items, commands, fetcher, clock, config, held, identity, memory, broken, membership })
+        let (broken, membership) = (HashMap::new(), None);
+        let consumer = Self { items, commands, fetcher, clock, config, held, identity, memory, broken, membership };
+        Begun { consumer, cluster, fetching, items: item_sender, commands: command_receiver }
     }
 
     /// The next records of any partition, or what is wrong with one. `None` once the consumer is closed, or its group has
@@ -218,7 +253,7 @@ impl Consumer {
         Ok(GroupMetadata { member: Some(member), instance_id, ..GroupMetadata::new(&self.config.group_id) })
     }
 
-    /// Commits what is finished, now.
+    /// Commits what is finished, now. Outside of a group there is nobody to commit to, which is an error.
     pub async fn commit(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Commit(reply)).await.map_err(|_| Error::closed())?;
