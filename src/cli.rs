@@ -1,11 +1,25 @@
 //! The command line as data: one variant a subcommand, and no behaviour.
 
+mod asking;
+mod bench;
+mod groups;
+mod records;
+mod topics;
+pub mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::asking::{Asking, Output, Printing};
+pub use self::bench::{Bench, BenchConsume, BenchProduce};
+pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, ListGroups, ResetGroup, ResetTo};
+pub use self::records::{Codec, Consume, Produce, RecordOutput};
+pub use self::topics::{
+    AddPartitions, ConfigTopics, CreateTopics, DeleteTopics, DescribeTopics, ListTopics, PartitionCount, Topics,
+};
 use crate::generator::{Rate, Shape};
 use crate::telemetry::LogFormat;
 
@@ -38,6 +52,32 @@ pub enum Command {
     Broker(Broker),
     /// Send records to a cluster: made up, or the lines of a file
     Generate(Box<Generate>),
+    /// Look at topics, and change them
+    #[command(subcommand, alias = "topic")]
+    Topics(Topics),
+    /// Look at groups of consumers, and change what they have committed
+    #[command(subcommand, alias = "group")]
+    Groups(Groups),
+    /// Describe the cluster and its brokers
+    Cluster(DescribeCluster),
+    /// Write records, one a line
+    Produce(Produce),
+    /// Print records
+    Consume(Consume),
+    /// How fast a cluster takes and gives records
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub struct DescribeCluster {
+    #[command(flatten)]
+    pub asking: Asking,
+    #[command(flatten)]
+    pub printing: Printing,
+    /// Also what the brokers keep on their disks
+    #[arg(long)]
+    pub log_dirs: bool,
 }
 
 /// Which cluster, and how to reach it.

@@ -10,7 +10,7 @@ use highwater::{commands, telemetry};
 
 /// What is logged unless asked for otherwise: of libraries only what went wrong.
 const NORMAL: &str = "warn,highwater=info";
-/// A live line in a terminal is not written through by every step that went well.
+/// A live line in a terminal is not written through by every step that went well, and neither is an answer.
 const QUIET: &str = "warn";
 
 fn main() -> ExitCode {
@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("highwater: {failure}");
+            if failure.status != Status::BrokenPipe {
+                eprintln!("highwater: {failure}");
+            }
             failure.into()
         }
     }
@@ -38,18 +40,31 @@ fn run(cli: Cli) -> Result<(), Failure> {
     log(&cli)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::of(Status::Os))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match cli.command {
             Command::Up(args) => app::up(*args).await,
             Command::Broker(args) => commands::broker(args).await,
             Command::Generate(args) => commands::generate(*args).await,
+            Command::Topics(verb) => commands::topics(verb).await,
+            Command::Groups(verb) => commands::groups(verb).await,
+            Command::Cluster(args) => commands::cluster(args).await,
+            Command::Produce(args) => commands::produce(args).await,
+            Command::Consume(args) => commands::consume(args).await,
+            Command::Bench(verb) => commands::bench(verb).await,
         }
-    })
+    });
+    // Not waited for: a read from a terminal, which nothing ends.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn log(cli: &Cli) -> Result<(), Failure> {
     let Logging { log_level, log_format } = &cli.logging;
-    let quiet = matches!(cli.command, Command::Up(_)) && std::io::stdout().is_terminal();
+    let quiet = match cli.command {
+        Command::Up(_) => std::io::stdout().is_terminal(),
+        Command::Broker(_) | Command::Generate(_) => false,
+        _ => true,
+    };
     let filter = log_level.as_deref().unwrap_or(if quiet { QUIET } else { NORMAL });
     telemetry::init_logging(filter, *log_format).map_err(Failure::of(Status::Usage))
 }

@@ -76,26 +76,42 @@ pub struct Target {
 impl Target {
     /// What the flags name.
     pub fn of(cluster: &cli::Cluster) -> Result<Self, Failure> {
-        let sasl = credentials::sasl(cluster, std::env::var(credentials::PASSWORD).ok())?;
+        Self::with_password(cluster, None)
+    }
+
+    /// The same, with a password for SASL that was given otherwise than in the environment.
+    pub fn with_password(cluster: &cli::Cluster, password: Option<String>) -> Result<Self, Failure> {
+        let password = password.or_else(|| std::env::var(credentials::PASSWORD).ok());
+        let sasl = credentials::sasl(cluster, password)?;
         Ok(Self { bootstrap_servers: cluster.bootstrap_server.clone(), tls: credentials::tls(cluster)?, sasl })
     }
 
     /// A client for one room, with connections of its own: rooms do not wait behind each other's long polls, and a
     /// broker's logs tell them apart by client id.
     pub async fn connect(&self, room: &str) -> Result<Client, Failure> {
-        let config = ClientConfig {
+        connect(self.config(room)).await
+    }
+
+    /// How a room's client reaches the cluster.
+    pub fn config(&self, room: &str) -> ClientConfig {
+        ClientConfig {
             bootstrap_servers: self.bootstrap_servers.clone(),
             client_id: format!("highwater-{room}"),
             tls: self.tls.clone(),
             sasl: self.sasl.clone(),
             ..ClientConfig::default()
-        };
-        Client::connect(config).await.map_err(|error| {
-            let servers = self.bootstrap_servers.join(",");
-            if error.is_authentication() {
-                return Failure::new(Status::NotPermitted, format!("{servers} cannot be used: {error}"));
-            }
-            Failure::new(Status::Unavailable, format!("no broker of {servers} can be reached: {error}"))
-        })
+        }
     }
+}
+
+/// A client, or which servers could not be reached.
+pub async fn connect(config: ClientConfig) -> Result<Client, Failure> {
+    let servers = config.bootstrap_servers.join(",");
+    Client::connect(config).await.map_err(|error| {
+        let message = match error.is_authentication() {
+            true => format!("{servers} cannot be used: {error}"),
+            false => format!("no broker of {servers} can be reached: {error}"),
+        };
+        Failure::new(Status::of(&error), message)
+    })
 }

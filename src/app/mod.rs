@@ -15,7 +15,7 @@ mod summary;
 mod up;
 
 pub use failure::{Failure, Status};
-pub use listen::{Target, broker};
+pub use listen::{Target, broker, connect};
 pub use signals::stop_on_signal;
 pub use up::up;
 

@@ -1,7 +1,29 @@
 //! Verbs that end by themselves, or do one thing: each asks rooms, and prints.
+//!
+//! Answers go to standard output, as a table or as JSON; everything else goes to standard error. A verb about many things
+//! does what it can, says what it could not, and ends with the status of the first failure.
 
+mod bench;
 mod broker;
+mod cluster;
+mod consume;
+mod format;
 mod generate;
+mod groups;
+mod hint;
+mod output;
+mod produce;
+mod properties;
+mod record_json;
+mod reset;
+mod session;
+mod topics;
 
+pub use bench::bench;
 pub use broker::broker;
+pub use cluster::cluster;
+pub use consume::consume;
 pub use generate::generate;
+pub use groups::groups;
+pub use produce::produce;
+pub use topics::topics;

@@ -1,0 +1,322 @@
+//! `-X KEY=VALUE`: the names that properties have in the Java client and in librdkafka, and what they are called here.
+//! Pure but for the certificate files that some of them name.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::hint::did_you_mean;
+use clap::ValueEnum;
+
+use crate::app::{Failure, Status, Target};
+use crate::cli::values::Setting;
+use crate::cli::{Asking, Cluster, SaslMechanism};
+use crate::client::{Acks, Assignor, ClientConfig, ConsumerConfig, IsolationLevel, OffsetReset, ProducerConfig};
+
+/// How to reach a cluster, and how to write to it and read from it.
+pub(super) struct Settings {
+    pub client: ClientConfig,
+    pub producer: ProducerConfig,
+    pub consumer: ConsumerConfig,
+    /// What the flags say, and the properties that say the same.
+    cluster: Cluster,
+    password: Option<String>,
+}
+
+type Apply = fn(&mut Settings, &str) -> Result<(), String>;
+
+/// Every property that is understood; where the two clients have a name each, both.
+const KNOWN: &[(&[&str], Apply)] = &[
+    (&["bootstrap.servers", "metadata.broker.list"], |it, value| {
+        it.cluster.bootstrap_server = list(value);
+        Ok(())
+    }),
+    (&["client.id"], |it, value| text(&mut it.client.client_id, value)),
+    (&["security.protocol"], security_protocol),
+    (&["ssl.ca.location", "ssl.truststore.location"], |it, value| file(&mut it.cluster.tls_ca, value)),
+    (&["ssl.certificate.location"], |it, value| file(&mut it.cluster.tls_cert, value)),
+    (&["ssl.key.location"], |it, value| file(&mut it.cluster.tls_key, value)),
+    (&["sasl.mechanism", "sasl.mechanisms"], |it, value| {
+        let wanted = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
+        it.cluster.sasl_mechanism = Some(SaslMechanism::from_str(value, true).map_err(|_| wanted)?);
+        Ok(())
+    }),
+    (&["sasl.username"], |it, value| {
+        it.cluster.sasl_username = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["sasl.password"], |it, value| {
+        it.password = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["sasl.jaas.config"], |it, value| {
+        let of = |name| jaas(value, name).ok_or("a login module with username=\"…\" and password=\"…\"");
+        it.cluster.sasl_username = Some(of("username")?);
+        it.password = Some(of("password")?);
+        Ok(())
+    }),
+    (&["socket.connection.setup.timeout.ms"], |it, value| ms(&mut it.client.connect_timeout, value)),
+    (&["connections.max.idle.ms"], |it, value| ms(&mut it.client.connections_max_idle, value)),
+    (&["request.timeout.ms", "socket.timeout.ms"], |it, value| {
+        ms(&mut it.client.request_timeout, value)?;
+        it.producer.request_timeout = it.client.request_timeout;
+        Ok(())
+    }),
+    (&["default.api.timeout.ms"], |it, value| ms(&mut it.client.api_timeout, value)),
+    (&["metadata.max.age.ms", "topic.metadata.refresh.interval.ms"], |it, value| {
+        ms(&mut it.client.metadata_max_age, value)
+    }),
+    (&["reconnect.backoff.ms"], |it, value| ms(&mut it.client.reconnect_backoff, value)),
+    (&["reconnect.backoff.max.ms"], |it, value| ms(&mut it.client.reconnect_backoff_max, value)),
+    (&["retry.backoff.ms"], |it, value| {
+        ms(&mut it.client.retry_backoff, value)?;
+        it.producer.retry_backoff = it.client.retry_backoff;
+        Ok(())
+    }),
+    (&["retry.backoff.max.ms"], |it, value| {
+        ms(&mut it.client.retry_backoff_max, value)?;
+        it.producer.retry_backoff_max = it.client.retry_backoff_max;
+        Ok(())
+    }),
+    (&["allow.auto.create.topics"], |it, value| {
+        parsed(&mut it.client.allow_auto_create_topics, value, "true or false")
+    }),
+    (&["acks", "request.required.acks"], |it, value| {
+        it.producer.acks = match value {
+            "all" | "-1" => Acks::All,
+            "1" => Acks::Leader,
+            "0" => Acks::None,
+            _ => return Err("all, 1 or 0".to_owned()),
+        };
+        Ok(())
+    }),
+    (&["compression.type", "compression.codec"], |it, value| {
+        parsed(&mut it.producer.compression, value, "none, gzip, snappy, lz4 or zstd")
+    }),
+    (&["linger.ms", "queue.buffering.max.ms"], |it, value| ms(&mut it.producer.linger, value)),
+    (&["batch.size"], |it, value| bytes(&mut it.producer.batch_bytes, value)),
+    (&["buffer.memory"], |it, value| bytes(&mut it.producer.buffer_bytes, value)),
+    (&["queue.buffering.max.kbytes"], |it, value| {
+        bytes(&mut it.producer.buffer_bytes, value)?;
+        it.producer.buffer_bytes = it.producer.buffer_bytes.saturating_mul(1024);
+        Ok(())
+    }),
+    (&["max.request.size", "message.max.bytes"], |it, value| bytes(&mut it.producer.max_request_bytes, value)),
+    (&["delivery.timeout.ms", "message.timeout.ms"], |it, value| ms(&mut it.producer.delivery_timeout, value)),
+    (&["max.block.ms"], |it, value| ms(&mut it.producer.max_block, value)),
+    (&["enable.idempotence"], |it, value| parsed(&mut it.producer.idempotent, value, "true or false")),
+    (&["max.in.flight.requests.per.connection", "max.in.flight"], |it, value| {
+        bytes(&mut it.producer.in_flight_max, value)
+    }),
+    (&["group.id"], |it, value| text(&mut it.consumer.group_id, value)),
+    (&["group.instance.id"], |it, value| {
+        it.consumer.instance_id = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["auto.offset.reset"], |it, value| {
+        it.consumer.auto_offset_reset = match value {
+            "earliest" | "smallest" | "beginning" => OffsetReset::Earliest,
+            "latest" | "largest" | "end" => OffsetReset::Latest,
+            "none" | "error" => OffsetReset::None,
+            _ => return Err("earliest, latest or none".to_owned()),
+        };
+        Ok(())
+    }),
+    (&["isolation.level"], |it, value| {
+        it.consumer.isolation_level = match value {
+            "read_uncommitted" => IsolationLevel::ReadUncommitted,
+            "read_committed" => IsolationLevel::ReadCommitted,
+            _ => return Err("read_uncommitted or read_committed".to_owned()),
+        };
+        Ok(())
+    }),
+    (&["partition.assignment.strategy"], |it, value| {
+        let assignor = |name: &String| assignor(name).ok_or("range, roundrobin or cooperative-sticky");
+        it.consumer.assignors = list(value).iter().map(assignor).collect::<Result<_, _>>()?;
+        Ok(())
+    }),
+    (&["session.timeout.ms"], |it, value| ms(&mut it.consumer.session_timeout, value)),
+    (&["heartbeat.interval.ms"], |it, value| ms(&mut it.consumer.heartbeat_interval, value)),
+    (&["max.poll.interval.ms"], |it, value| ms(&mut it.consumer.max_poll_interval, value)),
+    (&["auto.commit.interval.ms"], |it, value| ms(&mut it.consumer.commit_interval, value)),
+    (&["fetch.max.wait.ms", "fetch.wait.max.ms"], |it, value| ms(&mut it.consumer.fetch_max_wait, value)),
+    (&["fetch.min.bytes"], |it, value| bytes(&mut it.consumer.fetch_min_bytes, value)),
+    (&["fetch.max.bytes"], |it, value| bytes(&mut it.consumer.fetch_max_bytes, value)),
+    (&["max.partition.fetch.bytes", "fetch.message.max.bytes"], |it, value| {
+        bytes(&mut it.consumer.partition_max_bytes, value)
+    }),
+    (&["check.crcs"], |it, value| parsed(&mut it.consumer.check_crcs, value, "true or false")),
+];
+
+impl Settings {
+    /// The settings of a verb: what the flags say of the cluster, and the properties over it. All mistakes are told at
+    /// once.
+    pub fn of(asking: &Asking, verb: &str) -> Result<Self, Failure> {
+        let mut settings = Self {
+            client: ClientConfig { client_id: format!("highwater-{verb}"), ..ClientConfig::default() },
+            producer: ProducerConfig::default(),
+            consumer: ConsumerConfig::default(),
+            cluster: asking.cluster.clone(),
+            password: None,
+        };
+        let wrong: Vec<String> = asking.properties.iter().filter_map(|it| settings.apply(it).err()).collect();
+        if !wrong.is_empty() {
+            return Err(Failure::new(Status::Usage, wrong.join("\nhighwater: ")));
+        }
+        let target = Target::with_password(&settings.cluster, settings.password.take())?;
+        if target.bootstrap_servers.is_empty() {
+            return Err(Failure::new(Status::Usage, "say which cluster: --bootstrap-server HOST:PORT"));
+        }
+        (settings.client.tls, settings.client.sasl) = (target.tls, target.sasl);
+        settings.client.bootstrap_servers = target.bootstrap_servers;
+        Ok(settings)
+    }
+
+    fn apply(&mut self, property: &Setting) -> Result<(), String> {
+        let Setting { key, value } = property;
+        let Some((_, apply)) = KNOWN.iter().find(|(names, _)| names.contains(&key.as_str())) else {
+            let names = KNOWN.iter().flat_map(|(names, _)| names.iter().copied());
+            return Err(format!("no property {key}{}", did_you_mean(key, names)));
+        };
+        apply(self, value.trim()).map_err(|wanted| format!("property {key}: {value:?} is not {wanted}"))
+    }
+}
+
+fn security_protocol(it: &mut Settings, value: &str) -> Result<(), String> {
+    it.cluster.tls = match value.to_ascii_lowercase().as_str() {
+        "plaintext" | "sasl_plaintext" => false,
+        "ssl" | "sasl_ssl" => true,
+        _ => return Err("plaintext, ssl, sasl_plaintext or sasl_ssl".to_owned()),
+    };
+    Ok(())
+}
+
+/// `name="value"` in the words of Java's login modules.
+fn jaas(config: &str, name: &str) -> Option<String> {
+    let (_, after) = config.split_once(&format!("{name}="))?;
+    let quote = after.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    after[1..].split_once(quote).map(|(value, _)| value.to_owned())
+}
+
+/// By its short name, or by that of the Java class.
+fn assignor(name: &str) -> Option<Assignor> {
+    match name.rsplit('.').next() {
+        Some("RangeAssignor") => Some(Assignor::Range),
+        Some("RoundRobinAssignor") => Some(Assignor::RoundRobin),
+        Some("CooperativeStickyAssignor") => Some(Assignor::CooperativeSticky),
+        _ => Assignor::from_name(name),
+    }
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+}
+
+fn text(field: &mut String, value: &str) -> Result<(), String> {
+    value.clone_into(field);
+    Ok(())
+}
+
+fn file(field: &mut Option<PathBuf>, value: &str) -> Result<(), String> {
+    *field = Some(PathBuf::from(value));
+    Ok(())
+}
+
+fn parsed<T: FromStr>(field: &mut T, value: &str, wanted: &str) -> Result<(), String> {
+    *field = value.parse().map_err(|_| wanted.to_owned())?;
+    Ok(())
+}
+
+fn bytes(field: &mut usize, value: &str) -> Result<(), String> {
+    parsed(field, value, "a whole number")
+}
+
+/// In milliseconds; librdkafka takes a fraction for its linger.
+fn ms(field: &mut Duration, value: &str) -> Result<(), String> {
+    let wanted = || "a number of milliseconds".to_owned();
+    let milliseconds: f64 = value.parse().map_err(|_| wanted())?;
+    *field = Duration::try_from_secs_f64(milliseconds / 1000.0).map_err(|_| wanted())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::client::{Compression, Sasl};
+
+    fn of(properties: &[&str]) -> Result<Settings, String> {
+        let properties = properties.iter().flat_map(|it| ["-X", it]);
+        let typed = ["highwater", "cluster", "-b", "h:1"].into_iter().chain(properties);
+        match Cli::try_parse_from(typed).expect("a command line").command {
+            Command::Cluster(args) => Settings::of(&args.asking, "cluster").map_err(|failure| failure.message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_clients_names_are_understood() {
+        let java = of(&["bootstrap.servers=a:1, b:2", "linger.ms=20", "fetch.max.wait.ms=7", "compression.type=zstd"]);
+        let c = of(&[
+            "metadata.broker.list=a:1,b:2",
+            "queue.buffering.max.ms=20",
+            "fetch.wait.max.ms=7",
+            "compression.codec=zstd",
+        ]);
+        for settings in [java.expect("Java's"), c.expect("librdkafka's")] {
+            assert_eq!(settings.client.bootstrap_servers, ["a:1", "b:2"]);
+            assert_eq!(settings.producer.linger, Duration::from_millis(20));
+            assert_eq!(settings.producer.compression, Compression::Zstd);
+            assert_eq!(settings.consumer.fetch_max_wait, Duration::from_millis(7));
+        }
+        let strategy = "org.apache.kafka.clients.consumer.RangeAssignor,roundrobin";
+        let settings =
+            of(&["acks=1", "auto.offset.reset=smallest", &format!("partition.assignment.strategy={strategy}")]);
+        let settings = settings.expect("right");
+        assert_eq!(settings.producer.acks, Acks::Leader);
+        assert_eq!(settings.consumer.auto_offset_reset, OffsetReset::Earliest);
+        assert_eq!(settings.consumer.assignors, [Assignor::Range, Assignor::RoundRobin]);
+    }
+
+    #[test]
+    fn mistakes_are_told_at_once_and_with_what_was_meant() {
+        let check = |properties: &[&str], want: &str| assert_eq!(of(properties).err().as_deref(), Some(want));
+        check(&["linger=5"], "no property linger; did you mean linger.ms?");
+        check(&["fetch.min.byte=5"], "no property fetch.min.byte; did you mean fetch.min.bytes?");
+        check(&["linger.ms=soon"], "property linger.ms: \"soon\" is not a number of milliseconds");
+        check(&["acks=2"], "property acks: \"2\" is not all, 1 or 0");
+        check(
+            &["security.protocol=kerberos"],
+            "property security.protocol: \"kerberos\" is not plaintext, ssl, sasl_plaintext or sasl_ssl",
+        );
+        check(
+            &["zzz=1", "batch.size=-1"],
+            "no property zzz\nhighwater: property batch.size: \"-1\" is not a whole number",
+        );
+    }
+
+    #[test]
+    fn credentials_are_understood_in_both_ways() {
+        let c = ["sasl.mechanisms=SCRAM-SHA-256", "sasl.username=ann", "sasl.password=it's"];
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule required";
+        let jaas = format!("sasl.jaas.config={module} username=\"ann\" password=\"it's\";");
+        let java = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-256", jaas.as_str()];
+        for properties in [&c, &java] {
+            let Ok(settings) = of(properties) else { panic!("{properties:?}") };
+            assert!(matches!(settings.client.sasl, Some(Sasl::ScramSha256(login)) if login.user == "ann"));
+        }
+        let said = of(&["sasl.mechanism=GSSAPI"]).err();
+        assert!(said.is_some_and(|said| said.ends_with("is not PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")));
+    }
+
+    #[test]
+    fn no_name_is_there_twice() {
+        let mut names: Vec<&str> = KNOWN.iter().flat_map(|(names, _)| names.iter().copied()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
