@@ -94,6 +94,8 @@ struct Partition {
     line: Line<Sealed>,
     /// In its leader's ready list.
     is_queued: bool,
+    /// What was opened at or before this has left `lingering`: if it could not go then, it goes as soon as it can.
+    promoted: Option<Instant>,
 }
 
 /// A batch that is being compressed, and the result once it is there.
@@ -231,6 +233,12 @@ impl Sender {
         if self.is_hurried() { now } else { now.checked_sub(self.shared.config.linger / share).unwrap_or(now) }
     }
 
+    /// The same for one partition.
+    fn ripe_in(&self, index: usize, now: Instant, share: u32) -> Instant {
+        let ripe = self.ripe(now, share);
+        self.partitions[index].promoted.map_or(ripe, |promoted| promoted.max(ripe))
+    }
+
     /// Takes in what callers signalled.
     fn absorb(&mut self, now: Instant) {
         let Signals { opened, filled, .. } = self.shared.take_signals();
@@ -255,6 +263,7 @@ impl Sender {
                 sealed: VecDeque::new(),
                 line: Line::default(),
                 is_queued: false,
+                promoted: None,
             });
         }
     }
@@ -268,6 +277,7 @@ impl Sender {
                 break;
             }
             self.lingering.pop_front();
+            self.partitions[index].promoted = Some(since);
             self.queue(index);
         }
     }
@@ -298,7 +308,7 @@ impl Sender {
     /// Looks at a partition again after something about it changed.
     fn reconsider(&mut self, index: usize, now: Instant) {
         self.restart(index);
-        let ripe = self.ripe(now, 1);
+        let ripe = self.ripe_in(index, now, 1);
         self.start_sealing(index);
         let partition = &self.partitions[index];
         match partition.line.due() {
@@ -392,7 +402,7 @@ impl Sender {
 
     fn take_new(&mut self, index: usize, broker: BrokerId, now: Instant, room: usize) -> Taken {
         let ticket = self.number();
-        let ripe = self.ripe(now, 2);
+        let ripe = self.ripe_in(index, now, 2);
         self.stock(index, ripe);
         let partition = &mut self.partitions[index];
         match partition.sealed.front() {

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::client::cluster::To;
+use crate::client::fake::{self, Reply};
 use crate::client::lane::Lane;
 use crate::client::{Client, ClientConfig, ErrorCode, ErrorKind};
 use crate::devbroker::{self, DevBroker, Fault, Matching};
+use crate::protocol::api::Request;
 use crate::protocol::batch::batches;
-use crate::protocol::messages::{FetchPartition, FetchRequest, FetchTopic};
+use crate::protocol::messages::{
+    FetchPartition, FetchRequest, FetchTopic, InitProducerIdResponse, PartitionProduceData, PartitionProduceResponse,
+    ProduceResponse, TopicProduceResponse,
+};
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
 
 const PRODUCE: i16 = 0;
@@ -381,4 +386,47 @@ async fn without_the_right_to_a_producer_id_records_fail_with_that() {
     let producer = world.client.producer(brisk());
     let error = producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap_err();
     assert!(error.to_string().contains("`idempotent`"), "{error}");
+}
+
+/// A broker in memory that writes everything, partition 0 after a while.
+fn slow_in_one_partition(request: &Request) -> Option<Reply> {
+    let slow = Duration::from_millis(90);
+    match request {
+        Request::Metadata(_) => Some(Reply::Say(fake::cluster(&[1], vec![fake::topic("t", &[(1, 0), (1, 0)])]).into())),
+        Request::InitProducerId(_) => Some(Reply::Say(InitProducerIdResponse::default().into())),
+        Request::Produce(it) => {
+            let topic = it.topic_data.first()?;
+            let row =
+                |data: &PartitionProduceData| PartitionProduceResponse { index: data.index, ..Default::default() };
+            let partition_responses: Vec<_> = topic.partition_data.iter().map(row).collect();
+            let is_slow = partition_responses.iter().any(|row| row.index == 0);
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            let responses = vec![TopicProduceResponse { name, topic_id, partition_responses }];
+            let response = ProduceResponse { responses, ..Default::default() };
+            Some(if is_slow { Reply::SayAfter(slow, response.into()) } else { Reply::Say(response.into()) })
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
+    let net = Arc::new(fake::Net::default());
+    net.listen(1, slow_in_one_partition);
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let config = ProducerConfig { linger: Duration::from_millis(100), batch_bytes: 1000, ..Default::default() };
+    let (producer, topic) = (client.producer(config), Topic::from("t"));
+    let enqueue = |partition, value: &'static [u8]| {
+        producer.enqueue(ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&topic, value) })
+    };
+    enqueue(1, b"the connection is known to work").await.unwrap().await.unwrap();
+    let first = enqueue(0, b"first of its partition: until it is written, no second one may go").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    let second = enqueue(0, b"second").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    // Something is sent, so what has lingered half its time would go along, and cannot.
+    let full = enqueue(1, &[b'x'; 1000]).await.unwrap();
+    for receipt in [first, full, second] {
+        tokio::time::timeout(Duration::from_secs(1), receipt).await.unwrap().unwrap();
+    }
 }
