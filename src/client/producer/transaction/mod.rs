@@ -5,6 +5,7 @@
 //! # async fn work(client: Client, consumer: &mut Consumer, topic: Topic) -> Result<(), Error> {
 //! let config = ProducerConfig { transactional_id: Some("billing-7".to_owned()), ..Default::default() };
 //! let producer = client.producer(config);
+//! producer.claim().await?;
 //! while let Some(delivery) = consumer.next().await {
 //!     let delivery = delivery?;
 //!     loop {
@@ -120,6 +121,13 @@ impl fmt::Debug for Lease {
 }
 
 impl Producer {
+    /// Claims the transactional id now, and not with the first transaction. What a predecessor left open is aborted: of a
+    /// program that reads, writes and starts again after a crash this has to come first, or its consumer waits until the
+    /// coordinator gives up the offsets that hang in the air.
+    pub async fn claim(&self) -> Result<(), Error> {
+        self.begin().await?.abort().await
+    }
+
     /// Begins a transaction, after the one before it has ended. The first one claims the transactional id: whoever had it
     /// before is fenced, and what it left open is aborted. Waits at most `max_block`.
     ///

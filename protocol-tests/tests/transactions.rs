@@ -1,0 +1,504 @@
+//! Transactions, the same scenarios on the dev broker in both protocols, on Kafka 3.9 (the first) and on 4.3 (the second):
+//! all is read or nothing, whoever is replaced is fenced, and a program that reads, writes and is killed in the midst of it
+//! leaves every record once.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use highwater::client::{
+    Client, ClientConfig, Consumer, ConsumerConfig, Delivery, GroupMetadata, IsolationLevel, NewTopic, OffsetReset,
+    OffsetSpec, Position, Producer, ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction,
+};
+use highwater::devbroker::{BrokerConfig, Config, DevBroker, GroupConfig};
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use tokio::time::timeout;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const PARTITIONS: i32 = 3;
+
+/// A name that no other run has.
+fn unique(what: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("transactions-{what}-{}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A cluster and a topic of our own on it.
+struct Site {
+    servers: String,
+    client: Client,
+    topic: Topic,
+}
+
+impl Site {
+    async fn new(servers: &str) -> Outcome<Self> {
+        let client = connect(servers).await?;
+        let topic = make_topic(&client, "topic").await?;
+        Ok(Self { servers: servers.to_owned(), client, topic })
+    }
+
+    fn producer(&self, id: &str) -> Producer {
+        let transactional_id = Some(id.to_owned());
+        self.client.producer(ProducerConfig { transactional_id, ..Default::default() })
+    }
+
+    fn consumer(&self, group: &str, isolation_level: IsolationLevel) -> Outcome<Consumer> {
+        Ok(self.client.consumer(reading(group, &self.topic, isolation_level))?)
+    }
+
+    /// What is to be read of a topic up to its end, in order within each partition.
+    async fn read(&self, topic: &Topic, isolation_level: IsolationLevel) -> Outcome<BTreeMap<i32, Vec<String>>> {
+        let partitions: Vec<_> = (0..PARTITIONS).map(|index| TopicPartition::new(topic.clone(), index)).collect();
+        let ends = self.client.admin().list_offsets(OffsetSpec::Latest, &partitions, isolation_level).await?;
+        let mut missing = BTreeMap::new();
+        for (of, end) in ends {
+            missing.insert(of.partition, end?.offset.unwrap_or_default());
+        }
+        missing.retain(|_, end| *end > 0);
+        let mut consumer = self.client.consumer(reading(&unique("reader"), topic, isolation_level))?;
+        let mut read: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+        // The last record may be one that is not read, so how far the consumer is counts, and not what it gave out.
+        while !missing.is_empty() {
+            match timeout(Duration::from_millis(300), consumer.next()).await {
+                Ok(delivery) => take(delivery.ok_or("the consumer has ended")??, &mut read),
+                Err(_) => forget_finished(&consumer, &mut missing),
+            }
+        }
+        consumer.close(PATIENCE).await?;
+        Ok(read)
+    }
+
+    async fn words(&self, isolation_level: IsolationLevel) -> Outcome<String> {
+        let read = self.read(&self.topic, isolation_level).await?;
+        let mut words: Vec<String> = read.into_values().flatten().collect();
+        words.sort();
+        Ok(words.join(" "))
+    }
+
+    /// Reads until it reads these: a commit is decided before all of its markers are written.
+    async fn expect(&self, isolation_level: IsolationLevel, words: &str) -> Outcome<()> {
+        let becomes = async {
+            while self.words(isolation_level).await? != words {}
+            Outcome::Ok(())
+        };
+        match timeout(PATIENCE, becomes).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("{:?} instead of {words:?}", self.words(isolation_level).await?).into()),
+        }
+    }
+
+    /// Asks until the group has committed this.
+    async fn expect_committed(&self, group: &str, of: &TopicPartition, offset: i64) -> Outcome<()> {
+        let (admin, mut last) = (self.client.admin(), None);
+        let becomes = async {
+            while last != Some(offset) {
+                let mut found = admin.committed_offsets(&[group.to_owned()]).await?;
+                last = found.remove(group).ok_or("no such group")??.get(of).and_then(|it| it.offset);
+            }
+            Outcome::Ok(())
+        };
+        match timeout(PATIENCE, becomes).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("{last:?} instead of {offset}").into()),
+        }
+    }
+
+    async fn write(&self, transaction: &Transaction, words: &str) -> Outcome<()> {
+        for word in words.split(' ') {
+            let key = word.as_bytes();
+            let record = ProducerRecord { key: Some(key), ..ProducerRecord::new(&self.topic, key) };
+            drop(transaction.enqueue(record).await?);
+        }
+        Ok(())
+    }
+}
+
+fn take(delivery: Delivery, read: &mut BTreeMap<i32, Vec<String>>) {
+    let values =
+        delivery.records().map(|record| String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned());
+    read.entry(delivery.topic_partition.partition).or_default().extend(values);
+    delivery.finish();
+}
+
+fn forget_finished(consumer: &Consumer, missing: &mut BTreeMap<i32, i64>) {
+    for assigned in consumer.assignment() {
+        let partition = assigned.topic_partition.partition;
+        if assigned.finished.is_some_and(|finished| missing.get(&partition).is_some_and(|end| finished >= *end)) {
+            missing.remove(&partition);
+        }
+    }
+}
+
+async fn connect(servers: &str) -> Outcome<Client> {
+    let bootstrap_servers = servers.split(',').map(str::to_owned).collect();
+    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
+}
+
+async fn make_topic(client: &Client, what: &str) -> Outcome<Topic> {
+    let name = unique(what);
+    let made = client.admin().create_topics(&[NewTopic::new(name.as_str()).partitions(PARTITIONS)]).await?;
+    for (_, outcome) in made {
+        outcome?;
+    }
+    Ok(Topic::from(name.as_str()))
+}
+
+fn reading(group: &str, topic: &Topic, isolation_level: IsolationLevel) -> ConsumerConfig {
+    ConsumerConfig {
+        group_id: group.to_owned(),
+        topics: vec![topic.clone()],
+        auto_offset_reset: OffsetReset::Earliest,
+        isolation_level,
+        auto_commit: false,
+        fetch_max_wait: Duration::from_millis(50),
+        ..Default::default()
+    }
+}
+
+/// Plays a scenario to everybody.
+async fn on_all<F: Future<Output = Outcome<()>>>(name: &str, scenario: impl Fn(String) -> F) -> Outcome<()> {
+    for transaction_version in [0, 2] {
+        let broker = DevBroker::start(dev_broker(transaction_version)).await?;
+        let test = format!("{name} on the dev broker with transaction.version {transaction_version}");
+        play(&test, scenario(broker.bootstrap_servers())).await?;
+        broker.stop().await?;
+    }
+    for version in [KAFKA_39, KAFKA_43] {
+        on_kafka(name, version, &scenario).await?;
+    }
+    Ok(())
+}
+
+async fn on_kafka<F: Future<Output = Outcome<()>>>(
+    name: &str,
+    version: Version,
+    scenario: &impl Fn(String) -> F,
+) -> Outcome<()> {
+    let test = format!("{name} on Kafka {}", version.number);
+    let Some(kafka) = servers::or_skip(&test, Kafka::shared(version)) else { return Ok(()) };
+    play(&test, scenario(kafka.bootstrap().to_owned())).await
+}
+
+async fn play(test: &str, scenario: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+    let played = timeout(2 * PATIENCE, scenario).await.map_err(|_| format!("{test}: stuck"))?;
+    played.map_err(|error| format!("{test}: {error}").into())
+}
+
+fn dev_broker(transaction_version: i16) -> Config {
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+    Config { transaction_version, groups, ..Config::with_brokers(3) }
+}
+
+#[tokio::test]
+async fn all_of_a_transaction_is_read_or_nothing() -> Outcome<()> {
+    on_all("all or nothing", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let producer = site.producer(&unique("id"));
+        for (words, ending) in [("a b c", "commit"), ("d e", "abort"), ("f g", "drop"), ("h", "commit"), ("i", "abort")]
+        {
+            let transaction = producer.begin().await?;
+            site.write(&transaction, words).await?;
+            producer.flush().await;
+            match ending {
+                "commit" => transaction.commit().await?,
+                "abort" => transaction.abort().await?,
+                _ => drop(transaction),
+            }
+        }
+        site.expect(IsolationLevel::ReadCommitted, "a b c h").await?;
+        site.expect(IsolationLevel::ReadUncommitted, "a b c d e f g h i").await?;
+        let open = producer.begin().await?;
+        site.write(&open, "x y z").await?;
+        producer.flush().await;
+        site.expect(IsolationLevel::ReadCommitted, "a b c h").await?;
+        open.commit().await?;
+        site.expect(IsolationLevel::ReadCommitted, "a b c h x y z").await?;
+        producer.close(PATIENCE).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_producer_that_was_replaced_is_fenced() -> Outcome<()> {
+    on_all("a zombie", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let id = unique("id");
+        let (zombie, heir) = (site.producer(&id), site.producer(&id));
+        let transaction = zombie.begin().await?;
+        site.write(&transaction, "a b c").await?;
+        zombie.flush().await;
+        let other = heir.begin().await?;
+        site.write(&other, "a b").await?;
+        site.write(&transaction, "d").await?;
+        let error = transaction.commit().await.err().ok_or("the zombie has committed")?;
+        assert!(error.is_fenced() && !error.is_aborted(), "{error}");
+        let error = zombie.begin().await.err().ok_or("the zombie has begun again")?;
+        assert!(error.is_fenced(), "{error}");
+        other.commit().await?;
+        site.expect(IsolationLevel::ReadCommitted, "a b").await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn offsets_are_part_of_the_transaction() -> Outcome<()> {
+    on_all("offsets", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let (producer, name) = (site.producer(&unique("id")), unique("group"));
+        let (group, of) = (GroupMetadata::new(&name), TopicPartition::new(site.topic.clone(), 0));
+        for (offset, commits, expected) in [(7, true, 7), (9, false, 7), (8, true, 8)] {
+            let transaction = producer.begin().await?;
+            let position = Position { topic_partition: of.clone(), offset, leader_epoch: None };
+            transaction.send_offsets(&group, [position]).await?;
+            if commits {
+                transaction.commit().await?
+            } else {
+                transaction.abort().await?
+            }
+            site.expect_committed(&name, &of, expected).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_member_of_a_former_generation_commits_nothing() -> Outcome<()> {
+    on_all("a former generation", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let producer = site.producer(&unique("id"));
+        let seed = producer.begin().await?;
+        site.write(&seed, "a b c").await?;
+        seed.commit().await?;
+        let mut consumer = site.consumer(&unique("group"), IsolationLevel::ReadCommitted)?;
+        let delivery = consumer.next().await.ok_or("the consumer has ended")??;
+        let group = consumer.group_metadata()?;
+        let former = GroupMetadata { member: group.member.clone().map(|(id, epoch)| (id, epoch - 1)), ..group.clone() };
+        let transaction = producer.begin().await?;
+        let refused = transaction.send_offsets(&former, [delivery.position()]).await;
+        assert!(refused.is_err_and(|error| error.is_aborted()));
+        assert!(transaction.commit().await.is_err_and(|error| error.is_aborted()));
+        let transaction = producer.begin().await?;
+        transaction.send_offsets(&group, [delivery.position()]).await?;
+        transaction.commit().await?;
+        delivery.finish();
+        consumer.close(PATIENCE).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Where a program is killed, in the order in which it passes there.
+const DEATHS: [&str; 4] = ["written", "offsets", "committing", "committed"];
+const RECORDS: usize = 600;
+/// What the program is told, and by which variable.
+const TASK: &str = "TRANSACTIONS_TEST_TASK";
+
+#[tokio::test]
+async fn a_program_that_is_killed_leaves_every_record_once() -> Outcome<()> {
+    on_all("kill -9", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let output = make_topic(&site.client, "output").await?;
+        fill(&site, RECORDS).await?;
+        let (group, id) = (unique("group"), unique("id"));
+        for death in DEATHS.into_iter().chain(["never"]) {
+            let task = [site.servers.as_str(), &site.topic, &output, &group, &id, death].join(" ");
+            let status = work(task).await?;
+            assert_eq!(status.success(), death == "never", "{death}: {status}");
+        }
+        let read = site.read(&output, IsolationLevel::ReadCommitted).await?;
+        let mut numbers: Vec<usize> = Vec::new();
+        for words in read.values() {
+            let of_partition = words.iter().map(|word| word.parse()).collect::<Result<Vec<usize>, _>>()?;
+            assert!(of_partition.is_sorted(), "{of_partition:?}");
+            numbers.extend(of_partition);
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..RECORDS).collect::<Vec<_>>());
+        let written = site.read(&output, IsolationLevel::ReadUncommitted).await?;
+        let written: usize = written.values().map(Vec::len).sum();
+        assert!(written > RECORDS, "{written} records were written: nothing was written twice, so nothing was tested");
+        Ok(())
+    })
+    .await
+}
+
+/// Numbered records, in small batches, so that they are read in many pieces.
+async fn fill(site: &Site, count: usize) -> Outcome<()> {
+    let producer = site.client.producer(ProducerConfig {
+        batch_bytes: 1024,
+        delivery_timeout: Duration::from_secs(15),
+        ..Default::default()
+    });
+    let mut receipts = Vec::new();
+    for number in 0..count {
+        let (value, partition) = (number.to_string(), Some(number as i32 % PARTITIONS));
+        let record = ProducerRecord { partition, ..ProducerRecord::new(&site.topic, value.as_bytes()) };
+        receipts.push(producer.enqueue(record).await?);
+    }
+    for receipt in receipts {
+        receipt.await?;
+    }
+    Ok(producer.close(PATIENCE).await?)
+}
+
+/// Runs `the_program` as a process of its own.
+async fn work(task: String) -> Outcome<std::process::ExitStatus> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--exact", "the_program", "--ignored", "--nocapture"]).env(TASK, task);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(tokio::task::spawn_blocking(move || command.status()).await??)
+}
+
+/// Reads, writes what it has read, and commits both as one; kills itself in its second transaction where it was told to.
+#[tokio::test]
+#[ignore = "a part of `a_program_that_is_killed_leaves_every_record_once`, which starts it as a process"]
+async fn the_program() -> Outcome<()> {
+    let Ok(task) = std::env::var(TASK) else { return Ok(()) };
+    let [servers, input, output, group, id, death] = task.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(format!("what does {task:?} mean").into());
+    };
+    let site = Site { servers: servers.to_owned(), client: connect(servers).await?, topic: Topic::from(input) };
+    let (producer, output) = (site.producer(id), Topic::from(output));
+    producer.claim().await?;
+    // A static member: it comes back in its own place, and nobody has to wait for its session to end.
+    let config = ConsumerConfig {
+        instance_id: Some("the program".to_owned()),
+        partition_max_bytes: 1,
+        ..reading(group, &site.topic, IsolationLevel::ReadCommitted)
+    };
+    let mut consumer = site.client.consumer(config)?;
+    for number in 1.. {
+        let Ok(delivery) = timeout(Duration::from_secs(3), consumer.next()).await else {
+            if is_done(&site, group).await? {
+                break;
+            }
+            continue;
+        };
+        let death = if number == 2 { death } else { "never" };
+        transform(&consumer, &producer, &output, delivery.ok_or("the consumer has ended")??, death).await?;
+    }
+    consumer.close(PATIENCE).await?;
+    Ok(producer.close(PATIENCE).await?)
+}
+
+async fn transform(
+    consumer: &Consumer,
+    producer: &Producer,
+    output: &Topic,
+    delivery: Delivery,
+    death: &str,
+) -> Outcome<()> {
+    loop {
+        let group = consumer.group_metadata()?;
+        if delivery.is_revoked() {
+            return Ok(());
+        }
+        let transaction = producer.begin().await?;
+        let partition = Some(delivery.topic_partition.partition);
+        for record in delivery.records() {
+            let copy = ProducerRecord { partition, ..ProducerRecord::new(output, record.value.unwrap_or_default()) };
+            drop(transaction.enqueue(copy).await?);
+        }
+        producer.flush().await;
+        die_if(death == "written");
+        transaction.send_offsets(&group, [delivery.position()]).await?;
+        die_if(death == "offsets");
+        let mut commit = std::pin::pin!(transaction.commit());
+        if death == "committing" {
+            // On its way, or not even that: nobody can know, and it must not matter.
+            let _ = timeout(Duration::ZERO, &mut commit).await;
+            tokio::task::yield_now().await;
+            die_if(true);
+        }
+        match commit.await {
+            Ok(()) => break,
+            Err(error) if error.is_aborted() => continue,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    die_if(death == "committed");
+    delivery.finish();
+    Ok(())
+}
+
+/// `kill -9`, and no step further.
+fn die_if(now: bool) {
+    if now {
+        let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Whether the group has read everything.
+async fn is_done(site: &Site, group: &str) -> Outcome<bool> {
+    let admin = site.client.admin();
+    let partitions: Vec<_> = (0..PARTITIONS).map(|index| TopicPartition::new(site.topic.clone(), index)).collect();
+    let ends = admin.list_offsets(OffsetSpec::Latest, &partitions, IsolationLevel::ReadCommitted).await?;
+    let mut committed = admin.committed_offsets(&[group.to_owned()]).await?;
+    let committed = committed.remove(group).ok_or("no such group")??;
+    for (of, end) in ends {
+        let end = end?.offset;
+        if end != Some(0) && committed.get(&of).and_then(|it| it.offset) != end {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[tokio::test]
+async fn the_dev_broker_may_die_in_the_midst_of_a_transaction() -> Outcome<()> {
+    for transaction_version in [0, 2] {
+        let directory = tempfile::tempdir()?;
+        let config = Config { data_dir: Some(directory.path().to_owned()), ..dev_broker(transaction_version) };
+        let config = Config { brokers: vec![config.brokers[0].clone()], ..config };
+        let broker = DevBroker::start(config.clone()).await?;
+        let address = broker.address(1).ok_or("it listens")?;
+        let site = Site::new(&broker.bootstrap_servers()).await?;
+        let (producer, name) = (site.producer(&unique("id")), unique("group"));
+        let (group, of) = (GroupMetadata::new(&name), TopicPartition::new(site.topic.clone(), 0));
+        let aborted = producer.begin().await?;
+        site.write(&aborted, "x y").await?;
+        producer.flush().await;
+        aborted.abort().await?;
+        let transaction = producer.begin().await?;
+        site.write(&transaction, "a b c").await?;
+        transaction
+            .send_offsets(&group, [Position { topic_partition: of.clone(), offset: 5, leader_epoch: None }])
+            .await?;
+        producer.flush().await;
+        // Without a word to anybody, and without what `stop` does.
+        drop(broker);
+        let config = Config { brokers: vec![BrokerConfig::new(1, address)], ..config };
+        let broker = again(&config).await?;
+        site.expect(IsolationLevel::ReadCommitted, "").await?;
+        site.write(&transaction, "d").await?;
+        transaction.commit().await?;
+        site.expect(IsolationLevel::ReadCommitted, "a b c d").await?;
+        site.expect_committed(&name, &of, 5).await?;
+        broker.stop().await?;
+    }
+    Ok(())
+}
+
+/// The port and the directory are free as soon as the first life has let go of them.
+async fn again(config: &Config) -> Outcome<DevBroker> {
+    let started = async {
+        loop {
+            match DevBroker::start(config.clone()).await {
+                Ok(broker) => return broker,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    Ok(timeout(PATIENCE, started).await?)
+}
