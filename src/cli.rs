@@ -67,6 +67,22 @@ pub enum Command {
     /// How fast a cluster takes and gives records
     #[command(subcommand)]
     Bench(Bench),
+    /// Print what a shell needs to complete this command line, e.g. `source <(highwater completions bash)`
+    Completions(Completions),
+    /// Print the man page, or write one for each verb into a directory
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -51,6 +51,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Produce(args) => commands::produce(args).await,
             Command::Consume(args) => commands::consume(args).await,
             Command::Bench(verb) => commands::bench(verb).await,
+            Command::Completions(args) => commands::completions(&args),
+            Command::Man(args) => commands::man(&args),
         }
     });
     // Not waited for: a read from a terminal, which nothing ends.

@@ -17,7 +17,7 @@ pub fn profile_directory() -> PathBuf {
 
 /// The program: the one that `HIGHWATER_BIN` names, or this workspace's, built as this test was. It is built by the command
 /// that a user would type: of other packages' features, none may slip in.
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| std::env::var_os("HIGHWATER_BIN").map_or_else(build, PathBuf::from))
 }

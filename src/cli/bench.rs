@@ -36,7 +36,7 @@ pub struct BenchProduce {
     #[arg(long, value_name = "N", default_value_t = -1.0, allow_negative_numbers = true)]
     pub throughput: f64,
     /// As --property, several in a row
-    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    #[arg(long, alias = "command-property", value_name = "KEY=VALUE", num_args = 1..)]
     pub producer_props: Vec<super::values::Setting>,
 }
 

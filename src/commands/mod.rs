@@ -6,6 +6,7 @@
 mod bench;
 mod broker;
 mod cluster;
+mod completions;
 mod consume;
 mod format;
 mod generate;
@@ -22,6 +23,7 @@ mod topics;
 pub use bench::bench;
 pub use broker::broker;
 pub use cluster::cluster;
+pub use completions::{completions, man};
 pub use consume::consume;
 pub use generate::generate;
 pub use groups::groups;
