@@ -295,6 +295,42 @@ async fn a_member_of_a_former_generation_commits_nothing() -> Outcome<()> {
     .await
 }
 
+#[tokio::test]
+async fn a_transaction_that_takes_too_long_is_aborted() -> Outcome<()> {
+    on_all("too long", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let config = ProducerConfig {
+            transactional_id: Some(unique("id")),
+            transaction_timeout: Duration::from_secs(1),
+            ..Default::default()
+        };
+        let slow = site.client.producer(config);
+        let transaction = slow.begin().await?;
+        site.write(&transaction, "a b c").await?;
+        slow.flush().await;
+        // Behind it, whoever reads committed records would wait for ever.
+        let other = site.producer(&unique("id"));
+        let quick = other.begin().await?;
+        for partition in 0..PARTITIONS {
+            let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&site.topic, b"z") };
+            drop(quick.enqueue(record).await?);
+        }
+        quick.commit().await?;
+        site.expect(IsolationLevel::ReadCommitted, "z z z").await?;
+        let error = transaction.commit().await.err().ok_or("it was committed all the same")?;
+        // The second protocol lets the producer go on.
+        assert!(error.is_fenced() || error.is_aborted(), "{error}");
+        if error.is_aborted() {
+            let transaction = slow.begin().await?;
+            site.write(&transaction, "a b").await?;
+            transaction.commit().await?;
+            site.expect(IsolationLevel::ReadCommitted, "a b z z z").await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Where a program is killed, in the order in which it passes there.
 const DEATHS: [&str; 4] = ["written", "offsets", "committing", "committed"];
 const RECORDS: usize = 600;

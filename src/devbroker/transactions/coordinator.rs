@@ -296,7 +296,9 @@ impl Coordinator {
         // A retry after the ids were exchanged shows the old one; it is not known here any more.
         let known = self.check(transactional_id, who)?;
         let current = known.identity.epoch;
-        let is_retry = is_v2 && known.last_epoch == Some(who.epoch) && matches!(known.phase, Phase::Complete(_));
+        // The epoch before this one: a retry, or a producer that has not heard that its time was over.
+        let is_former = who.epoch.checked_add(1) == Some(current);
+        let is_retry = is_v2 && is_former && matches!(known.phase, Phase::Complete(_));
         if who.epoch != current && !is_retry {
             return Err(ErrorCode::PRODUCER_FENCED);
         }

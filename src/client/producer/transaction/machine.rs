@@ -86,6 +86,9 @@ fn judge(question: &Question, error: &Error) -> Verdict {
         | ErrorCode::FENCED_INSTANCE_ID
         | ErrorCode::OFFSET_METADATA_TOO_LARGE
         | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => Verdict::Abort,
+        // What Kafka 4 says of a commit that comes after the transaction's time was over. Java gives up there; the abort that
+        // follows here is taken for a repetition of the coordinator's own, and the producer goes on.
+        ErrorCode::INVALID_TXN_STATE if matches!(question, Question::End(_, Close::Commit)) => Verdict::Abort,
         ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_ID_MAPPING if !is_init => Verdict::Bump,
         _ if code.class() == Class::Rejoin => Verdict::Abort,
         _ if error.is_retriable() => Verdict::Again,

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::client::producer::ProducerConfig;
 use crate::client::producer::line::Identity;
 use crate::client::{Client, ClientConfig, Consumer, ConsumerConfig, ErrorCode, IsolationLevel, OffsetReset, Topic};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::api::Body;
-use crate::protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest, ProduceRequest};
+use crate::protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest, ProduceRequest,
+    TxnOffsetCommitRequest,
+};
 
 /// A machine, and what it was asked and said.
 #[derive(Default)]
@@ -184,6 +190,12 @@ fn failures_are_repeated_aborted_or_final() {
         "may commit-9/0 abort-9/0 aborted",
     );
     check_v2(
+        "a commit that comes too late",
+        "write:0 commit ask-quiet no:48 ask-quiet ended:9/1 outcome begin",
+        "may commit-9/0 abort-9/0 aborted open",
+    );
+    check_v2("no end at all", "write:0 abort ask-quiet no:48 outcome", "may abort-9/0 dead-48");
+    check_v2(
         "another generation",
         "offsets ask no:22 commit ask-quiet ended:9/1 outcome",
         "offsets-g abort-9/0 aborted",
@@ -227,6 +239,9 @@ impl World {
             bootstrap_servers: vec![broker.bootstrap_servers()],
             allow_auto_create_topics: true,
             reconnect_backoff: Duration::from_millis(1),
+            reconnect_backoff_max: Duration::from_millis(5),
+            retry_backoff: Duration::from_millis(1),
+            retry_backoff_max: Duration::from_millis(5),
             ..Default::default()
         };
         Self { client: Client::connect(config).await.unwrap(), broker, topic: Topic::from("orders") }
@@ -445,4 +460,123 @@ async fn records_of_a_transactional_producer_need_a_transaction_and_one_only() {
     drop(producer.begin().await.unwrap());
     let plain = world.client.producer(ProducerConfig::default());
     assert!(plain.begin().await.is_err());
+}
+
+/// What may happen to a request on its way, without harm.
+fn harmless(chance: &mut StdRng) -> Fault {
+    match chance.random_range(0..6) {
+        0 => Fault::Disconnect,
+        1 | 2 => Fault::DisconnectAfter,
+        3 => Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        4 => Fault::Error(ErrorCode::CONCURRENT_TRANSACTIONS),
+        _ => Fault::Error(ErrorCode::NOT_COORDINATOR),
+    }
+}
+
+fn disturb(world: &World, chance: &mut StdRng) {
+    let apis = [
+        ProduceRequest::KEY,
+        InitProducerIdRequest::KEY,
+        AddPartitionsToTxnRequest::KEY,
+        AddOffsetsToTxnRequest::KEY,
+        EndTxnRequest::KEY,
+        TxnOffsetCommitRequest::KEY,
+    ];
+    for api in apis {
+        if chance.random_range(0..3) > 0 {
+            continue;
+        }
+        // A Produce that is refused for good ends its transaction; one that may be repeated does not.
+        let is_produce = api == ProduceRequest::KEY;
+        let fault = match harmless(chance) {
+            Fault::Error(_) if is_produce && chance.random_range(0..3) == 0 => {
+                Fault::Error(ErrorCode::TRANSACTION_ABORTABLE)
+            }
+            Fault::Error(_) if is_produce => Fault::Error(ErrorCode::NOT_ENOUGH_REPLICAS),
+            fault => fault,
+        };
+        world.broker.faults().inject(Matching::api(api), 1, fault);
+    }
+}
+
+async fn check_seed(version: i16, seed: u64) {
+    let (mut chance, world) = (StdRng::seed_from_u64(seed), World::new(version).await);
+    let (producer, group) = (world.producer("p"), GroupMetadata::new("g"));
+    let mut committed: Vec<String> = Vec::new();
+    for number in 0..12 {
+        disturb(&world, &mut chance);
+        let transaction = producer.begin().await.unwrap();
+        let words: Vec<String> = (0..chance.random_range(1..6)).map(|word| format!("{number:02}-{word}")).collect();
+        for word in &words {
+            let record =
+                ProducerRecord { key: Some(word.as_bytes()), ..ProducerRecord::new(&world.topic, word.as_bytes()) };
+            // Refused if the transaction has failed by now; the commit says so, too.
+            drop(transaction.enqueue(record).await);
+            if chance.random_range(0..4) == 0 {
+                producer.flush().await;
+            }
+        }
+        if chance.random_range(0..2) == 0 {
+            let topic_partition = TopicPartition::new(world.topic.clone(), 0);
+            let position = Position { topic_partition, offset: number, leader_epoch: None };
+            drop(transaction.send_offsets(&group, [position]).await);
+        }
+        match chance.random_range(0..4) {
+            0 => drop(transaction),
+            1 => transaction.abort().await.unwrap(),
+            _ => match transaction.commit().await {
+                Ok(()) => committed.extend(words),
+                Err(error) => assert!(error.is_aborted(), "version {version}, seed {seed}: {error}"),
+            },
+        }
+    }
+    let read = read_after(&world, &producer, IsolationLevel::ReadCommitted).await;
+    assert_eq!(read, committed.join(" "), "version {version}, seed {seed}");
+}
+
+#[tokio::test]
+async fn whatever_happens_what_is_read_is_what_was_committed() {
+    for seed in 0..6 {
+        for version in PROTOCOLS {
+            check_seed(version, seed).await;
+        }
+    }
+}
+
+/// Polls a future a number of times, and drops it.
+async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        if let std::task::Poll::Ready(output) = futures::poll!(&mut future) {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_wait_that_is_dropped_leaves_a_producer_that_goes_on() {
+    for version in PROTOCOLS {
+        let world = World::new(version).await;
+        let (producer, group) = (world.producer("p"), GroupMetadata::new("g"));
+        let of = TopicPartition::new(world.topic.clone(), 0);
+        let mut committed = Vec::new();
+        for polls in (0..30).chain([1000]) {
+            drop(drop_after(polls, producer.begin()).await);
+            let transaction = producer.begin().await.unwrap();
+            world.write(&transaction, "x").await;
+            let position = Position { topic_partition: of.clone(), offset: 1, leader_epoch: None };
+            drop(drop_after(polls, transaction.send_offsets(&group, [position])).await);
+            drop(drop_after(polls, transaction.commit()).await);
+            let word = format!("{polls:04}");
+            let transaction = producer.begin().await.unwrap();
+            world.write(&transaction, &word).await;
+            transaction.commit().await.unwrap();
+            committed.push(word);
+        }
+        let read = read_after(&world, &producer, IsolationLevel::ReadCommitted).await;
+        let others: Vec<&str> = read.split(' ').filter(|word| *word != "x").collect();
+        assert_eq!(others, committed, "{version}");
+    }
 }

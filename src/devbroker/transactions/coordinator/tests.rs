@@ -166,6 +166,11 @@ fn what_takes_too_long_is_aborted_and_fenced() {
         "init wait:900 add:1/0 wait:999 wait:1 add:1/0 commit:1/0 init",
         "1/0 in-time added in-time aborted-1/1 producer-fenced producer-fenced 1/2",
     );
+    check(
+        "in the second protocol the producer may go on once it has aborted, too",
+        "init add:1/0 wait:1000 commit-v2:1/0 abort-v2:1/0 add:1/1",
+        "1/0 added aborted-1/1 invalid-txn-state done-1/1 added",
+    );
     check("what has ended is in time", "init add:1/0 commit:1/0 wait:5000", "1/0 added 1/0 in-time");
 }
 
