@@ -237,11 +237,13 @@ async fn files_that_change_are_used_by_new_connections(site: &Site) -> Outcome<(
 async fn write_on(producer: &Producer, topic: &Topic, until: impl Fn() -> bool) -> Outcome<i64> {
     let mut written = 0;
     while !until() {
-        let receipts = futures::future::try_join_all((0..50).map(|_| async {
-            producer.enqueue(ProducerRecord { partition: Some(0), ..ProducerRecord::new(topic, b"value") }).await?.await
-        }));
-        for metadata in timeout(PATIENCE, receipts).await?? {
-            assert_eq!(metadata.offset, Some(written));
+        let mut receipts = Vec::new();
+        for _ in 0..50 {
+            let record = ProducerRecord { partition: Some(0), ..ProducerRecord::new(topic, b"value") };
+            receipts.push(timeout(PATIENCE, producer.enqueue(record)).await??);
+        }
+        for receipt in receipts {
+            assert_eq!(timeout(PATIENCE, receipt).await??.offset, Some(written));
             written += 1;
         }
     }
