@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::assignor::Assignor;
+use crate::client::error::Error;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, TopicPartition};
 
@@ -48,9 +49,23 @@ pub enum Fault {
     MemberIdRequired(Str),
     /// No answer: no coordinator known, no connection, no time left.
     Unanswered,
+    /// One side does not believe who the other is, and will not.
+    Distrust(Distrust),
     /// An answer or an assignment that makes no sense.
     Broken(String),
 }
+
+/// An error of that kind; two that say the same are one.
+#[derive(Debug, Clone)]
+pub struct Distrust(pub Error);
+
+impl PartialEq for Distrust {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl Eq for Distrust {}
 
 /// The part of a JoinGroup response that the machine needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,6 +333,7 @@ impl Group {
                 Vec::new()
             }
             Err(Fault::Refused(code)) => self.refused(*code, now),
+            Err(fault @ Fault::Distrust(_)) => self.stop(fault.clone()),
             Err(_) => self.look_for_coordinator(now),
         }
     }
@@ -392,7 +408,7 @@ impl Group {
                 self.state = again;
                 vec![Action::FindCoordinator]
             }
-            Fault::MemberIdRequired(_) | Fault::Broken(_) => self.stop(fault),
+            Fault::MemberIdRequired(_) | Fault::Distrust(_) | Fault::Broken(_) => self.stop(fault),
         }
     }
 

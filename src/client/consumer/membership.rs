@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::assignor::{Counts, Member};
 use super::config::ConsumerConfig;
 use super::fetcher;
-use super::group::{Action, Event, Fault, Group, Joined, Rules};
+use super::group::{Action, Distrust, Event, Fault, Group, Joined, Rules};
 use super::memory::Memory;
 use super::poll::PollClock;
 use super::progress::Mark;
@@ -385,6 +385,7 @@ impl Membership {
         let Some(fault) = fault else { return };
         let error = match fault {
             Fault::Refused(code) => Error::broker_says(code, Some("this member cannot stay in its group")),
+            Fault::Distrust(Distrust(error)) => error,
             fault => Error::config(format!("the membership of group {} cannot go on: {fault:?}", self.config.group_id)),
         };
         tracing::error!(group = %self.config.group_id, %error, "out of the group for good");
@@ -609,7 +610,7 @@ impl Committer {
 fn fault(error: &Error) -> Fault {
     match error.code() {
         Some(code) => Fault::Refused(code),
-        None if error.is_authentication() => Fault::Broken(error.to_string()),
+        None if error.is_authentication() => Fault::Distrust(Distrust(error.clone())),
         None => {
             tracing::warn!(%error, "the group's coordinator does not answer");
             Fault::Unanswered

@@ -246,6 +246,11 @@ impl Reader {
     /// The broker is gone, or the connection to it. Whoever leads now is found anew.
     fn unanswered(&mut self, error: &Error) {
         tracing::debug!(%error, "a fetch has failed");
+        if error.is_authentication() {
+            self.not_before = Some(Instant::now() + LONG_PAUSE);
+            // A full queue has enough to say already; this is said again after the pause.
+            let _ = self.shared.items.try_send(Item::Failed(error.clone()));
+        }
         self.session.unanswered();
         for (_, cursor) in std::mem::take(&mut self.cursors) {
             self.give_back(cursor);

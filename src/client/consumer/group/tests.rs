@@ -43,6 +43,7 @@ fn show(action: &Action) -> String {
         Action::Lose { partitions, .. } => format!("lose {}", numbers(partitions)),
         Action::Leave { member_id, .. } => format!("leave {member_id}"),
         Action::Stop(None) => "stop".into(),
+        Action::Stop(Some(Fault::Distrust(_))) => "stop distrust".into(),
         Action::Stop(Some(fault)) => format!("stop {fault:?}"),
     }
 }
@@ -54,6 +55,7 @@ fn event(word: &str) -> Event {
         let known = ErrorCode::ALL.iter().find(|code| code.name() == Some(rest)).copied();
         Fault::Refused(known.unwrap_or_else(|| panic!("{rest} is no error code")))
     };
+    let distrust = || Fault::Distrust(Distrust(Error::broker(ErrorCode::SASL_AUTHENTICATION_FAILED)));
     let generation = 1;
     let joined = |generation| Joined { member_id: "m".into(), generation, assignor: Assignor::Range };
     let list = || set(&rest.split(',').filter_map(|number| number.parse().ok()).collect::<Vec<_>>());
@@ -62,6 +64,8 @@ fn event(word: &str) -> Event {
         "id" => Event::Joined(Err(Fault::MemberIdRequired("m".into()))),
         "joined" => Event::Joined(Ok(joined(rest.parse().unwrap_or(generation)))),
         "join-fails" => Event::Joined(Err(code())),
+        "join-distrust" => Event::Joined(Err(distrust())),
+        "beat-distrust" => Event::Beaten { generation, result: Err(distrust()) },
         "join-lost" => Event::Joined(Err(Fault::Unanswered)),
         "synced" => Event::Synced(Ok(list())),
         "sync-fails" => Event::Synced(Err(code())),
@@ -209,6 +213,8 @@ fn what_no_retry_can_change_ends_it() {
             ("join-fails INCONSISTENT_GROUP_PROTOCOL", "stop Refused(INCONSISTENT_GROUP_PROTOCOL)"),
         ],
     );
+    check(rules(true), &[("wanted", "join []"), ("join-distrust", "stop distrust")]);
+    check_stable(rules(true), &[("tick", "beat 1"), ("beat-distrust", "lose 0,1; stop distrust")]);
 }
 
 #[test]
