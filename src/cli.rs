@@ -220,9 +220,32 @@ pub struct Broker {
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub fsync: FsyncArg,
+    #[command(flatten)]
+    pub door: Door,
     /// Partitions of a topic that is made without saying how many
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100_000))]
     pub default_partitions: i32,
+}
+
+/// What clients of the dev broker are asked for.
+#[derive(Debug, Clone, Args)]
+pub struct Door {
+    /// Speak TLS, with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Ask clients for a certificate of these certificate authorities (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Ask clients who they are, by PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or OAUTHBEARER with unsecured tokens; known are
+    /// the users of this file, one NAME:PASSWORD a line
+    #[arg(long, value_name = "FILE")]
+    pub sasl_users: Option<PathBuf>,
+    /// How long clients are believed before they must prove it again, e.g. 1h [default: as long as they stay]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "sasl_users")]
+    pub sasl_session: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

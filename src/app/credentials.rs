@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Failure, Status};
-use crate::cli::{Cluster, SaslMechanism};
+use crate::cli::{Cluster, Door, SaslMechanism};
 use crate::client::{Login, Oidc, OidcConfig, Password, Sasl, Secret, Tls, TlsOptions, TokenFile, TokenSource};
+use crate::devbroker::{self, Mechanism, SaslConfig, User};
 
 /// The environment variable that a password may come in: unlike a flag, other users of the machine cannot read it.
 pub(super) const PASSWORD: &str = "HIGHWATER_SASL_PASSWORD";
@@ -75,6 +76,31 @@ fn provider(cluster: &Cluster, endpoint: &str, secret: Option<String>) -> Result
     Ok(Arc::new(Oidc::new(config).map_err(Failure::of(Status::Usage))?))
 }
 
+/// What the dev broker asks its clients for.
+pub(super) fn door(door: &Door) -> Result<(Option<devbroker::TlsOptions>, Option<SaslConfig>), Failure> {
+    let tls = door.tls_cert.clone().zip(door.tls_key.clone()).map(|(cert_file, key_file)| devbroker::TlsOptions {
+        cert_file,
+        key_file,
+        client_ca_file: door.tls_client_ca.clone(),
+    });
+    let Some(file) = &door.sasl_users else { return Ok((tls, None)) };
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let users = text.and_then(|text| users(&text));
+    let users = users.map_err(|why| Failure::new(Status::Config, format!("{}: {why}", file.display())))?;
+    let sasl = SaslConfig { mechanisms: Mechanism::ALL.to_vec(), users, session_lifetime: door.sasl_session };
+    Ok((tls, Some(sasl)))
+}
+
+/// One `NAME:PASSWORD` a line. A line that is wrong is named by its number: it may hold a password.
+fn users(text: &str) -> Result<Vec<User>, String> {
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
+    let user = |(number, line): (u32, &str)| match line.split_once(':') {
+        Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok(User::new(name, password)),
+        _ => Err(format!("line {number} is not NAME:PASSWORD")),
+    };
+    lines.map(user).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -121,6 +147,19 @@ mod tests {
         check(&format!("{plain} --sasl-token-file t"), Some("hunter2"), "tokens are for OAUTHBEARER");
         check("--sasl-mechanism GSSAPI", None, "possible values: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER");
         check("--sasl-username u", None, "--sasl-mechanism");
+    }
+
+    #[test]
+    fn users_are_read_from_lines() {
+        let check = |text: &str, want: Result<&[(&str, &str)], &str>| {
+            let got = users(text);
+            let got = got.as_ref().map(|users| users.iter().map(|it| (it.name.as_str(), it.password.reveal())));
+            assert_eq!(got.map(Iterator::collect::<Vec<_>>).map_err(String::as_str), want.map(<[_]>::to_vec), "{text}");
+        };
+        check("", Ok(&[]));
+        check("alice:a:b\n\nbob: c \n", Ok(&[("alice", "a:b"), ("bob", " c ")]));
+        check("alice:a\nhunter2\n", Err("line 2 is not NAME:PASSWORD"));
+        check(":hunter2", Err("line 1 is not NAME:PASSWORD"));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub async fn broker(
     data_dir: Option<PathBuf>,
     fsync: cli::Fsync,
     default_partitions: i32,
+    door: Option<&cli::Door>,
 ) -> Result<DevBroker, Failure> {
     let fsync = match fsync {
         cli::Fsync::Always => Fsync::Always,
@@ -56,8 +57,17 @@ pub async fn broker(
     let brokers = vec![BrokerConfig::new(1, listen)];
     // Kafka waits 3 s for more members before a new group's first assignment; at a desk that is only a delay.
     let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
-    let config =
-        devbroker::Config { brokers, data_dir, fsync, default_partitions, groups, ..devbroker::Config::default() };
+    let (tls, sasl) = door.map(credentials::door).transpose()?.unwrap_or_default();
+    let config = devbroker::Config {
+        brokers,
+        data_dir,
+        fsync,
+        default_partitions,
+        groups,
+        tls,
+        sasl,
+        ..devbroker::Config::default()
+    };
     DevBroker::start(config).await.map_err(|error| {
         let message =
             format!("the embedded broker did not start: {error}; --listen and --data-dir choose other places");
