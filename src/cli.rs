@@ -34,9 +34,10 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
 pub struct Logging {
     /// What to log: error, warn, info, debug or trace, also per module (`warn,highwater::client=debug`) [default: info,
-    /// or warn where a live status is shown]
+    /// or warn for verbs that answer and where a live status is shown]
     #[arg(long, global = true, value_name = "FILTER", env = "LOG_LEVEL")]
     pub log_level: Option<String>,
     /// How log lines look; they go to standard error
@@ -75,12 +76,14 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Completions {
+    /// Which shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
 pub struct Man {
+    /// Write a page for each verb here
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

@@ -7,6 +7,7 @@ use super::values::Setting;
 
 /// Which cluster, and how to reach it.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
 pub struct Asking {
     #[command(flatten)]
     pub cluster: Cluster,

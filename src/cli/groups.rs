@@ -37,6 +37,7 @@ pub struct ListGroups {
 
 #[derive(Debug, Args)]
 pub struct DescribeGroups {
+    /// Which groups
     #[arg(required = true, value_name = "GROUP")]
     pub groups: Vec<String>,
     #[command(flatten)]
@@ -50,6 +51,7 @@ pub struct DescribeGroups {
 
 #[derive(Debug, Args)]
 pub struct DeleteGroups {
+    /// Which groups
     #[arg(required = true, value_name = "GROUP")]
     pub groups: Vec<String>,
     #[command(flatten)]
@@ -60,6 +62,7 @@ pub struct DeleteGroups {
 
 #[derive(Debug, Args)]
 pub struct DeleteOffsets {
+    /// Which group
     pub group: String,
     #[command(flatten)]
     pub asking: Asking,
@@ -72,6 +75,7 @@ pub struct DeleteOffsets {
 
 #[derive(Debug, Args)]
 pub struct ResetGroup {
+    /// Which group
     pub group: String,
     #[command(flatten)]
     pub asking: Asking,

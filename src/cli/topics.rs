@@ -34,6 +34,7 @@ pub struct ListTopics {
 
 #[derive(Debug, Args)]
 pub struct DescribeTopics {
+    /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
@@ -44,6 +45,7 @@ pub struct DescribeTopics {
 
 #[derive(Debug, Args)]
 pub struct CreateTopics {
+    /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
@@ -66,6 +68,7 @@ pub struct CreateTopics {
 
 #[derive(Debug, Args)]
 pub struct DeleteTopics {
+    /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
@@ -79,6 +82,7 @@ pub struct DeleteTopics {
 
 #[derive(Debug, Args)]
 pub struct AddPartitions {
+    /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
@@ -102,6 +106,7 @@ pub struct PartitionCount {
 
 #[derive(Debug, Args)]
 pub struct ConfigTopics {
+    /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]

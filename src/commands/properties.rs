@@ -21,6 +21,7 @@ pub(super) struct Settings {
     /// What the flags say, and the properties that say the same.
     cluster: Cluster,
     password: Option<String>,
+    wants_sasl: bool,
 }
 
 type Apply = fn(&mut Settings, &str) -> Result<(), String>;
@@ -158,8 +159,12 @@ impl Settings {
             consumer: ConsumerConfig::default(),
             cluster: asking.cluster.clone(),
             password: None,
+            wants_sasl: false,
         };
-        let wrong: Vec<String> = asking.properties.iter().filter_map(|it| settings.apply(it).err()).collect();
+        let mut wrong: Vec<String> = asking.properties.iter().filter_map(|it| settings.apply(it).err()).collect();
+        if settings.wants_sasl && settings.cluster.sasl_mechanism.is_none() {
+            wrong.push("property security.protocol: SASL needs sasl.mechanism, too".to_owned());
+        }
         if !wrong.is_empty() {
             return Err(Failure::new(Status::Usage, wrong.join("\nhighwater: ")));
         }
@@ -183,9 +188,11 @@ impl Settings {
 }
 
 fn security_protocol(it: &mut Settings, value: &str) -> Result<(), String> {
-    it.cluster.tls = match value.to_ascii_lowercase().as_str() {
-        "plaintext" | "sasl_plaintext" => false,
-        "ssl" | "sasl_ssl" => true,
+    (it.cluster.tls, it.wants_sasl) = match value.to_ascii_lowercase().as_str() {
+        "plaintext" => (false, false),
+        "ssl" => (true, false),
+        "sasl_plaintext" => (false, true),
+        "sasl_ssl" => (true, true),
         _ => return Err("plaintext, ssl, sasl_plaintext or sasl_ssl".to_owned()),
     };
     Ok(())

@@ -262,7 +262,9 @@ impl Admin {
         if !missing.is_empty() && offered.version::<ConsumerGroupDescribeRequest>().is_some() {
             let request = ConsumerGroupDescribeRequest { group_ids: names(&missing), ..Default::default() };
             let answer = self.cluster.call(to, Lane::General, request, round.left).await?.body;
-            for it in answer.groups {
+            // Kafka 3.x offers the request, and refuses it where the new protocol is not switched on.
+            let unsupported = i16::from(ErrorCode::UNSUPPORTED_VERSION);
+            for it in answer.groups.into_iter().filter(|it| it.error_code != unsupported) {
                 said.insert(it.group_id.to_string(), of_the_new_protocol(it, coordinator));
             }
         }
