@@ -91,12 +91,12 @@ pub struct Man {
 #[derive(Debug, Args)]
 pub struct DescribeCluster {
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// Also what the brokers keep on their disks
     #[arg(long)]
     pub log_dirs: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 /// Which cluster, and how to reach it.

@@ -18,8 +18,6 @@ pub enum Bench {
 
 #[derive(Debug, Args)]
 pub struct BenchProduce {
-    #[command(flatten)]
-    pub asking: Asking,
     /// Where to; the topic must be there
     #[arg(short = 't', long, value_name = "TOPIC")]
     pub topic: String,
@@ -38,12 +36,12 @@ pub struct BenchProduce {
     /// As --property, several in a row
     #[arg(long, alias = "command-property", value_name = "KEY=VALUE", num_args = 1..)]
     pub producer_props: Vec<super::values::Setting>,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
 pub struct BenchConsume {
-    #[command(flatten)]
-    pub asking: Asking,
     /// Where from
     #[arg(short = 't', long, value_name = "TOPIC")]
     pub topic: String,
@@ -62,4 +60,6 @@ pub struct BenchConsume {
     /// Leave the head of the table out
     #[arg(long)]
     pub hide_header: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }

@@ -24,8 +24,6 @@ pub enum Groups {
 #[derive(Debug, Args)]
 pub struct ListGroups {
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// Only groups in one of these states, e.g. Stable,Empty
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',')]
@@ -33,6 +31,8 @@ pub struct ListGroups {
     /// Only groups of one of these types: classic, consumer, share, streams
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<String>,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -41,12 +41,12 @@ pub struct DescribeGroups {
     #[arg(required = true, value_name = "GROUP")]
     pub groups: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// Show the members rather than the partitions
     #[arg(short = 'm', long)]
     pub members: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -55,9 +55,9 @@ pub struct DeleteGroups {
     #[arg(required = true, value_name = "GROUP")]
     pub groups: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -65,20 +65,18 @@ pub struct DeleteOffsets {
     /// Which group
     pub group: String,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// Which topics, or which partitions of them
     #[arg(short = 't', long = "topic", required = true, value_name = "TOPIC[:P,P]")]
     pub topics: Vec<Partitions>,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
 pub struct ResetGroup {
     /// Which group
     pub group: String,
-    #[command(flatten)]
-    pub asking: Asking,
     #[command(flatten)]
     pub printing: Printing,
     #[command(flatten)]
@@ -92,6 +90,8 @@ pub struct ResetGroup {
     /// Do it
     #[arg(long)]
     pub execute: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Clone, Args)]

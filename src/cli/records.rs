@@ -11,8 +11,6 @@ use super::values::{Bound, Header, Partitions};
 pub struct Produce {
     /// Read records from this file rather than from standard input; `-` is standard input
     pub file: Option<PathBuf>,
-    #[command(flatten)]
-    pub asking: Asking,
     /// Where to
     #[arg(short = 't', long, value_name = "TOPIC")]
     pub topic: String,
@@ -40,6 +38,8 @@ pub struct Produce {
     /// Print where each record was written
     #[arg(short = 'v', long)]
     pub verbose: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,8 +65,6 @@ pub struct Consume {
     /// Topics, or partitions of them
     #[arg(required = true, value_name = "TOPIC[:P,P]")]
     pub topics: Vec<Partitions>,
-    #[command(flatten)]
-    pub asking: Asking,
     /// Where to begin: start, end, an offset N, N records before the end (-N) or after the start (+N), or @TIME; e@TIME
     /// is where to stop [default: start]
     #[arg(short = 'o', long = "offset", value_name = "PLACE", allow_hyphen_values = true)]
@@ -90,4 +88,6 @@ pub struct Consume {
     /// Read as a member of this group, which commits what was printed
     #[arg(short = 'g', short_alias = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
+    #[command(flatten)]
+    pub asking: Asking,
 }

@@ -24,12 +24,12 @@ pub enum Topics {
 #[derive(Debug, Args)]
 pub struct ListTopics {
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// Also those of the brokers' own, such as __consumer_offsets
     #[arg(short = 'i', long)]
     pub internal: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -38,9 +38,9 @@ pub struct DescribeTopics {
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -48,8 +48,6 @@ pub struct CreateTopics {
     /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
-    #[command(flatten)]
-    pub asking: Asking,
     #[command(flatten)]
     pub printing: Printing,
     /// How many partitions [default: the broker's choice]
@@ -64,6 +62,8 @@ pub struct CreateTopics {
     /// A topic that is there already is no mistake
     #[arg(long)]
     pub if_not_exists: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -72,12 +72,12 @@ pub struct DeleteTopics {
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     /// A topic that is not there is no mistake
     #[arg(long)]
     pub if_exists: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -86,11 +86,11 @@ pub struct AddPartitions {
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
-    #[command(flatten)]
     pub printing: Printing,
     #[command(flatten)]
     pub count: PartitionCount,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -109,8 +109,6 @@ pub struct ConfigTopics {
     /// Which topics
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
-    #[command(flatten)]
-    pub asking: Asking,
     #[command(flatten)]
     pub printing: Printing,
     /// Set this
@@ -131,4 +129,6 @@ pub struct ConfigTopics {
     /// Show defaults, too
     #[arg(short = 'a', long, conflicts_with_all = ["set", "delete", "append", "subtract"])]
     pub all: bool,
+    #[command(flatten)]
+    pub asking: Asking,
 }
