@@ -3,6 +3,7 @@
 mod asking;
 mod bench;
 mod groups;
+mod lag;
 mod records;
 mod topics;
 pub mod values;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::asking::{Asking, Output, Printing};
 pub use self::bench::{Bench, BenchConsume, BenchProduce};
 pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, ListGroups, ResetGroup, ResetTo};
+pub use self::lag::Lag;
 pub use self::records::{Codec, Consume, Produce, RecordOutput};
 pub use self::topics::{
     AddPartitions, ConfigTopics, CreateTopics, DeleteTopics, DescribeTopics, ListTopics, PartitionCount, Topics,
@@ -59,6 +61,8 @@ pub enum Command {
     /// Look at groups of consumers, and change what they have committed
     #[command(subcommand, alias = "group")]
     Groups(Groups),
+    /// How far behind groups are: served as metrics, or shown
+    Lag(Box<Lag>),
     /// Describe the cluster and its brokers
     Cluster(DescribeCluster),
     /// Write records, one a line

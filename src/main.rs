@@ -47,6 +47,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Generate(args) => commands::generate(*args).await,
             Command::Topics(verb) => commands::topics(verb).await,
             Command::Groups(verb) => commands::groups(verb).await,
+            Command::Lag(args) => commands::lag(*args).await,
             Command::Cluster(args) => commands::cluster(args).await,
             Command::Produce(args) => commands::produce(args).await,
             Command::Consume(args) => commands::consume(args).await,
@@ -65,6 +66,7 @@ fn log(cli: &Cli) -> Result<(), Failure> {
     let quiet = match cli.command {
         Command::Up(_) => std::io::stdout().is_terminal(),
         Command::Broker(_) | Command::Generate(_) => false,
+        Command::Lag(ref args) => args.once || args.watch,
         _ => true,
     };
     let filter = log_level.as_deref().unwrap_or(if quiet { QUIET } else { NORMAL });

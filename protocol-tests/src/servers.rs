@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Exit code of the scripts when a tool, or what it would fetch, cannot be had.
 const UNAVAILABLE: i32 = 69;
@@ -140,11 +140,19 @@ impl Kafka {
 
     /// A group's committed offset and lag, partition by partition, as Java's own tool sees them; empty when it cannot say.
     pub fn group(&self, group: &str) -> Vec<(u64, u64)> {
+        self.describe(group).lines().filter_map(|line| offsets(line, group)).collect()
+    }
+
+    /// A group's topics, partitions, committed offsets, ends and lags, as the same tool sees them.
+    pub fn described(&self, group: &str) -> Vec<(Arc<str>, i32, i64, i64, i64)> {
+        self.describe(group).lines().filter_map(|line| row(line, group)).collect()
+    }
+
+    fn describe(&self, group: &str) -> String {
         let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"];
         let asked = ["--bootstrap-server", &self.bootstrap, "--describe", "--group", group];
         let output = script("servers/kafka.sh").args(tool).args(asked).output();
-        let output = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        output.lines().filter_map(|line| offsets(line, group)).collect()
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     }
 }
 
@@ -153,6 +161,17 @@ fn offsets(line: &str, group: &str) -> Option<(u64, u64)> {
     let columns: Vec<_> = line.split_whitespace().collect();
     match columns[..] {
         [first, _, _, committed, _, lag, ..] if first == group => Some((committed.parse().ok()?, lag.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// The same row, with all that it says.
+fn row(line: &str, group: &str) -> Option<(Arc<str>, i32, i64, i64, i64)> {
+    let columns: Vec<_> = line.split_whitespace().collect();
+    match columns[..] {
+        [first, topic, partition, committed, end, lag, ..] if first == group => {
+            Some((topic.into(), partition.parse().ok()?, committed.parse().ok()?, end.parse().ok()?, lag.parse().ok()?))
+        }
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("gateway", &["client", "task"]),
     ("telemetry", &["task"]),
     ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry"]),
-    ("cli", &["generator", "telemetry"]),
+    ("cli", &["generator", "lag", "telemetry"]),
 ];
 /// The places where rooms meet.
 const MAY_USE_ALL: [&str; 4] = ["app", "commands", "main", "lib"];

@@ -8,6 +8,8 @@ use crate::client::{Error, ErrorCode, ErrorKind};
 /// The exit statuses of `sysexits.h`, and one of the shell's, by what an operator would do about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// 2: what was looked at is over a limit that was given.
+    Exceeded,
     /// 64: the command line is wrong.
     Usage,
     /// 65: the input is wrong, or what was asked for cannot be: no such topic, no such group.
@@ -34,6 +36,7 @@ pub enum Status {
 impl Status {
     pub fn code(self) -> u8 {
         match self {
+            Self::Exceeded => 2,
             Self::Usage => 64,
             Self::Data => 65,
             Self::NoInput => 66,

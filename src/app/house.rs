@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -20,7 +19,7 @@ use crate::cli;
 use crate::client::{Client, ConsumerConfig, Error, ErrorCode, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
-use crate::telemetry::{Check, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::{gateway, generator, lag, pipeline, sink, tls};
 
 /// How long stopping waits: for what feeds others, for what is in flight, for those who read it, for the account of it,
@@ -181,27 +180,14 @@ impl House {
 
     /// Hands the lag to `/metrics`, and what must hold to `/readyz`.
     fn publish(&self) {
-        let rounds = self.rounds.clone();
-        self.telemetry.add_text(Arc::new(move |out| {
-            if let Some(round) = rounds.latest() {
-                lag::exposition(&round, Timestamp::now().as_millisecond(), out);
-            }
-        }));
-        let rounds = self.rounds.clone();
-        self.telemetry.add_ready_check(Check::new("lag", move || match rounds.latest() {
-            None => Err("no round has been finished yet".to_owned()),
-            Some(round) => match Timestamp::now().as_millisecond() - round.finished_ms {
-                age @ 60_000.. => Err(format!("the last round is {} s old: the cluster does not answer", age / 1000)),
-                _ => Ok(()),
-            },
-        }));
+        super::monitor::publish(&self.telemetry, &self.config.lag, &self.rounds);
     }
 
     fn gateway_router(&self) -> Router {
         let client = self.clients.gateway.clone();
         let producer = client.producer(ProducerConfig::default());
         gateway::router(&self.config.gateway, client, producer, self.meters.gateway.clone())
-            .merge(lag::router(self.rounds.clone()))
+            .merge(lag::router(&self.config.lag, self.rounds.clone()))
     }
 
     fn start_generator(&self) -> Room {

@@ -8,6 +8,7 @@ mod credentials;
 mod failure;
 mod house;
 mod listen;
+mod monitor;
 mod room;
 pub mod settings;
 mod signals;
@@ -16,6 +17,7 @@ mod up;
 
 pub use failure::{Failure, Status};
 pub use listen::{Target, broker, connect};
+pub use monitor::monitor;
 pub use signals::stop_on_signal;
 pub use up::up;
 

@@ -14,10 +14,8 @@ pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
     if args.redis.is_some() {
         config.lag.redis.clone_from(&args.redis);
     }
-    if let Some(url) = &config.lag.redis {
-        let named = |error| Failure::new(Status::Config, format!("the URL of the lag history: {error}"));
-        lag::RedisStore::check_url(url).map_err(named)?;
-    }
+    check(&config.lag)?;
+    config.lag.compat.insert(lag::Family::KafkaExporter);
     config.lag.interval_seconds = LAG_SECONDS;
     config.lag.list_groups_every = 1;
     match (&args.mongodb, &mut config.sink.store) {
@@ -28,6 +26,33 @@ pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
         (None, sink::StoreConfig::MongoDb { .. }) => {}
     }
     Ok(config)
+}
+
+/// The settings of `highwater lag`.
+pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
+    let mut config = Config::read(args.config.as_deref()).map_err(Failure::of(Status::Config))?.lag;
+    if let Some(interval) = args.interval {
+        config.interval_seconds = interval.as_secs().max(1);
+    }
+    if args.redis.is_some() {
+        config.redis.clone_from(&args.redis);
+    }
+    if let Some(name) = &args.cluster_name {
+        config.cluster_name.clone_from(name);
+    }
+    config.compat.extend(&args.compat);
+    config.groups.allow.extend(args.groups_allow.iter().chain(&args.group).cloned());
+    config.groups.deny.extend(args.groups_deny.clone());
+    config.topics.allow.extend(args.topics_allow.iter().chain(&args.topic).cloned());
+    config.topics.deny.extend(args.topics_deny.clone());
+    check(&config)?;
+    Ok(config)
+}
+
+fn check(config: &lag::Config) -> Result<(), Failure> {
+    let Some(url) = &config.redis else { return Ok(()) };
+    let named = |error| Failure::new(Status::Config, format!("the URL of the lag history: {error}"));
+    lag::RedisStore::check_url(url).map_err(named)
 }
 
 /// What the generator makes, and how fast.

@@ -1,19 +1,32 @@
 //! One sweep over the cluster: commits first, then ends.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use futures::future::join_all;
 
 use super::Config;
-use super::history::Sample;
-use crate::client::{Admin, Error, IsolationLevel, ListedOffset, Offset, OffsetSpec, TopicPartition};
+use super::clock::Clock;
+use super::history::{Lineage, Probe, Sample};
+use super::ladder;
+use super::round::{Group, Reason};
+use crate::client::{
+    Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
+    ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicPartition, Topics,
+};
+
+/// What cannot be known at once is missing from this round; the next one asks again.
+const ASKED_AT_MOST: u32 = 4;
+/// How many rounds a topic's retention is taken for granted.
+const RETENTION_EVERY: u32 = 60;
 
 /// What a sweep read.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    pub groups: usize,
-    pub committed: Vec<(String, TopicPartition, Offset)>,
-    pub ends: HashMap<TopicPartition, Offset>,
+    pub committed: Vec<(Arc<str>, TopicPartition, Offset)>,
+    pub ends: HashMap<TopicPartition, Result<Offset, Reason>>,
+    /// Whose life the ends are of.
+    pub lineages: HashMap<TopicPartition, Lineage>,
     /// When the ends were asked for, and when the last answer was there.
     pub ends_asked_ms: i64,
     pub ends_answered_ms: i64,
@@ -24,100 +37,301 @@ pub(super) struct Sweep {
 /// What is remembered between sweeps, so that not everything is asked every time.
 #[derive(Debug)]
 pub(super) struct Collector {
+    client: Client,
     admin: Admin,
-    list_groups_every: u32,
-    log_starts_every: u32,
+    clock: Clock,
+    config: Config,
     sweeps: u32,
-    groups: Vec<String>,
+    /// Sorted by name.
+    pub groups: Vec<Group>,
+    pub share_groups: usize,
     pub log_starts: HashMap<TopicPartition, Offset>,
+    pub retention_ms: HashMap<Topic, i64>,
+    /// Topics that do not exist, as far as was heard since groups were listed last.
+    gone: HashSet<Topic>,
 }
 
 impl Collector {
-    pub(super) fn new(admin: Admin, config: &Config) -> Self {
+    pub(super) fn new(client: &Client, clock: Clock, config: &Config) -> Self {
         Self {
-            admin,
-            list_groups_every: config.list_groups_every.max(1),
-            log_starts_every: config.log_starts_every.max(1),
+            admin: client.admin().rounds(ASKED_AT_MOST),
+            client: client.clone(),
+            clock,
+            config: config.clone(),
             sweeps: 0,
             groups: Vec::new(),
+            share_groups: 0,
             log_starts: HashMap::new(),
+            retention_ms: HashMap::new(),
+            gone: HashSet::new(),
         }
     }
 
     /// An error only when nothing could be read at all.
     pub(super) async fn sweep(&mut self) -> Result<Sweep, Error> {
         let mut sweep = Sweep::default();
-        if self.sweeps.is_multiple_of(self.list_groups_every) || self.groups.is_empty() {
+        if self.is_turn(self.config.list_groups_every) || self.groups.is_empty() {
             self.list_groups(&mut sweep).await?;
         }
-        sweep.groups = self.groups.len();
         self.read_commits(&mut sweep).await?;
         let partitions: BTreeSet<_> = sweep.committed.iter().map(|(_, partition, _)| partition.clone()).collect();
         let partitions: Vec<_> = partitions.into_iter().collect();
-        sweep.ends_asked_ms = Timestamp::now().as_millisecond();
-        sweep.ends = self.offsets(OffsetSpec::Latest, &partitions, &mut sweep.failures).await?;
-        sweep.ends_answered_ms = Timestamp::now().as_millisecond();
-        if self.sweeps.is_multiple_of(self.log_starts_every) {
-            self.log_starts = self.offsets(OffsetSpec::Earliest, &partitions, &mut sweep.failures).await?;
+        self.follow(&partitions, &mut sweep).await;
+        let (gone, there): (Vec<_>, Vec<_>) =
+            partitions.into_iter().partition(|partition| self.gone.contains(&partition.topic));
+        self.read_ends(&there, &mut sweep).await?;
+        sweep.ends.extend(gone.into_iter().map(|partition| (partition, Err(Reason::TopicGone))));
+        if self.is_turn(self.config.log_starts_every) {
+            self.read_log_starts(&there, &mut sweep).await?;
+        }
+        if self.is_turn(RETENTION_EVERY) {
+            self.read_retention(&there).await;
         }
         self.sweeps = self.sweeps.wrapping_add(1);
         Ok(sweep)
     }
 
+    pub(super) fn cluster(&self) -> Arc<Metadata> {
+        self.client.cluster().metadata()
+    }
+
+    fn is_turn(&self, every: u32) -> bool {
+        self.sweeps.is_multiple_of(every.max(1))
+    }
+
     /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
     async fn list_groups(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_groups().await?;
-        let mut groups: BTreeSet<String> = listed.groups.into_iter().map(|group| group.group_id).collect();
+        let wanted = listed.groups.into_iter().filter(|listed| self.config.groups.passes(&listed.group_id));
+        let (share, groups): (Vec<_>, Vec<_>) =
+            wanted.partition(|listed| listed.group_type.as_deref() == Some("share"));
+        let mut by_name: HashMap<Arc<str>, Group> = HashMap::new();
         if !listed.failures.is_empty() {
-            groups.extend(self.groups.drain(..));
+            by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));
         }
+        by_name.extend(groups.into_iter().map(group).map(|group| (Arc::clone(&group.name), group)));
         sweep.failures.extend(listed.failures.iter().map(ToString::to_string));
-        self.groups = groups.into_iter().collect();
+        self.share_groups = share.len();
+        self.groups = by_name.into_values().collect();
+        self.groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        self.gone.clear();
+        match self.config.asks_for_members() {
+            true => self.read_members(sweep).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn read_members(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
+        let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
+        let mut described = self.admin.describe_groups(&names).await?;
+        for group in &mut self.groups {
+            match described.remove(&*group.name) {
+                Some(Ok(said)) => {
+                    group.assignor = said.assignor;
+                    group.members = Some(said.members.into());
+                }
+                Some(Err(error)) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => group.members = None,
+                Some(Err(error)) => sweep.failures.push(format!("members of group {}: {error}", group.name)),
+                None => {}
+            }
+        }
         Ok(())
     }
 
     async fn read_commits(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
-        sweep.commits_asked_ms = Timestamp::now().as_millisecond();
-        for (group, offsets) in self.admin.committed_offsets(&self.groups).await? {
-            match offsets {
-                Ok(offsets) => sweep.committed.extend(
-                    offsets
-                        .into_iter()
-                        .filter_map(|(partition, committed)| Some((group.clone(), partition, committed.offset?))),
-                ),
-                Err(error) => sweep.failures.push(format!("group {group}: {error}")),
+        sweep.commits_asked_ms = self.clock.now_ms();
+        let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
+        let mut read = self.admin.committed_offsets(&names).await?;
+        for group in &self.groups {
+            match read.remove(&*group.name) {
+                Some(Ok(offsets)) => {
+                    let known =
+                        offsets.into_iter().filter(|(partition, _)| self.config.topics.passes(&partition.topic));
+                    let known =
+                        known.filter_map(|(partition, it)| Some((Arc::clone(&group.name), partition, it.offset?)));
+                    sweep.committed.extend(known);
+                }
+                // It was deleted since it was listed.
+                Some(Err(error)) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
+                Some(Err(error)) => sweep.failures.push(format!("group {}: {error}", group.name)),
+                None => {}
             }
         }
         Ok(())
     }
 
-    async fn offsets(
-        &self,
-        spec: OffsetSpec,
-        partitions: &[TopicPartition],
-        failures: &mut Vec<String>,
-    ) -> Result<HashMap<TopicPartition, Offset>, Error> {
-        let listed = self.admin.list_offsets(spec, partitions, IsolationLevel::ReadUncommitted).await?;
-        let mut offsets = HashMap::with_capacity(listed.len());
-        for (partition, offset) in listed {
-            match offset {
+    /// From now on, whenever the cluster is learned anew, these topics are too: a topic that is made anew is known by its
+    /// id, and nothing more has to be asked for that.
+    async fn follow(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) {
+        let known = self.cluster();
+        let mut new: Vec<Topic> = partitions.iter().map(|partition| partition.topic.clone()).collect();
+        new.dedup();
+        new.retain(|topic| known.partition_count(topic).is_none() && !self.gone.contains(topic));
+        if new.is_empty() {
+            return;
+        }
+        match self.client.cluster().refresh(Topics::Follow(new.clone())).await {
+            Ok(known) => self.gone.extend(new.into_iter().filter(|topic| {
+                known.topic(topic).is_none_or(|it| it.error == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
+            })),
+            Err(error) => sweep.failures.push(error.to_string()),
+        }
+    }
+
+    async fn read_ends(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) -> Result<(), Error> {
+        sweep.ends_asked_ms = self.clock.now_ms();
+        let listed = self.admin.list_offsets(OffsetSpec::Latest, partitions, IsolationLevel::ReadUncommitted).await?;
+        sweep.ends_answered_ms = self.clock.now_ms();
+        let known = self.cluster();
+        for (partition, answer) in listed {
+            let end = match answer {
+                Ok(ListedOffset { offset: Some(offset), leader_epoch, .. }) => {
+                    let lineage = Lineage { topic_id: known.topic_id(&partition.topic), leader_epoch };
+                    sweep.lineages.insert(partition.clone(), lineage);
+                    Ok(offset)
+                }
+                Ok(_) => Err(Reason::EndUnknown),
+                Err(error) if is_gone(&error) => Err(Reason::TopicGone),
+                Err(error) => {
+                    sweep.failures.push(format!("{partition}: {error}"));
+                    Err(Reason::EndUnknown)
+                }
+            };
+            if end == Err(Reason::TopicGone) && known.partition_count(&partition.topic).is_none() {
+                self.gone.insert(partition.topic.clone());
+            }
+            sweep.ends.insert(partition, end);
+        }
+        Ok(())
+    }
+
+    /// One that is not answered keeps its last value: log starts only ever go up.
+    async fn read_log_starts(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) -> Result<(), Error> {
+        let listed = self.admin.list_offsets(OffsetSpec::Earliest, partitions, IsolationLevel::ReadUncommitted).await?;
+        self.log_starts.retain(|partition, _| sweep.ends.contains_key(partition));
+        for (partition, answer) in listed {
+            match answer {
                 Ok(ListedOffset { offset: Some(offset), .. }) => {
-                    offsets.insert(partition, offset);
+                    self.log_starts.insert(partition, offset);
                 }
                 Ok(_) => {}
-                Err(error) => failures.push(format!("{partition}: {error}")),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => sweep.failures.push(format!("{partition}: {error}")),
             }
         }
-        Ok(offsets)
+        Ok(())
+    }
+
+    /// Who may not ask for configurations goes without the countdown, and hears of it at debug level only.
+    async fn read_retention(&mut self, partitions: &[TopicPartition]) {
+        let mut topics: Vec<_> = partitions.iter().map(|it| it.topic.clone()).collect();
+        topics.dedup();
+        let resources: Vec<_> = topics.into_iter().map(ConfigResource::Topic).collect();
+        if resources.is_empty() {
+            return;
+        }
+        match self.admin.describe_configs(&resources).await {
+            Ok(described) => {
+                let known = described.into_iter().filter_map(|(resource, entries)| match (resource, entries) {
+                    (ConfigResource::Topic(topic), Ok(entries)) => Some((topic, retention_ms(&entries)?)),
+                    _ => None,
+                });
+                self.retention_ms = known.collect();
+            }
+            Err(error) => tracing::debug!(%error, "how long topics are kept is not known"),
+        }
+    }
+
+    /// The time ladder for partitions whose readers are behind what is remembered: a few requests a leader.
+    pub(super) async fn climb(
+        &self,
+        now_ms: i64,
+        behind: &[(TopicPartition, Offset)],
+        failures: &mut Vec<String>,
+    ) -> Vec<(TopicPartition, Vec<Probe>)> {
+        let partitions: Vec<_> = behind.iter().map(|(partition, _)| partition.clone()).collect();
+        let rungs = ladder::rungs(now_ms).map(|time_ms| {
+            let asked = self.admin.list_offsets(OffsetSpec::At(time_ms), &partitions, IsolationLevel::ReadUncommitted);
+            async move { (time_ms, asked.await) }
+        });
+        let mut probes: HashMap<TopicPartition, Vec<Probe>> = HashMap::new();
+        let ends: HashMap<&TopicPartition, Offset> = behind.iter().map(|(it, end)| (it, *end)).collect();
+        for (time_ms, answered) in join_all(rungs).await {
+            let listed = match answered {
+                Ok(listed) => listed,
+                Err(error) => {
+                    failures.push(format!("time index: {error}"));
+                    continue;
+                }
+            };
+            for (partition, answer) in listed {
+                if let (Ok(listed), Some(end)) = (answer, ends.get(&partition)) {
+                    let probe = ladder::probe(time_ms, listed.offset, *end);
+                    probes.entry(partition).or_default().push(probe);
+                }
+            }
+        }
+        probes.into_iter().collect()
     }
 }
 
 impl Sweep {
     /// What the history learns from this sweep.
     pub(super) fn samples(&self) -> impl Iterator<Item = (&TopicPartition, Sample)> {
-        self.ends.iter().map(|(partition, end_offset)| {
+        self.ends.iter().filter_map(|(partition, end_offset)| {
             let (asked_ms, answered_ms) = (self.ends_asked_ms, self.ends_answered_ms);
-            (partition, Sample { asked_ms, answered_ms, end_offset: *end_offset })
+            Some((partition, Sample { asked_ms, answered_ms, end_offset: (*end_offset).ok()? }))
         })
+    }
+}
+
+fn group(listed: GroupListing) -> Group {
+    Group {
+        name: listed.group_id.into(),
+        state: listed.state,
+        kind: listed.group_type,
+        protocol_type: listed.protocol_type,
+        coordinator: listed.coordinator,
+        members: None,
+        assignor: None,
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::UnknownPartition) || error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// How long records are surely kept: `None` where size or compaction may take them earlier, or nothing ever does.
+fn retention_ms(entries: &[ConfigEntry]) -> Option<i64> {
+    let value = |name: &str| entries.iter().find(|entry| entry.name == name)?.value.as_deref();
+    let number = |name: &str| value(name)?.parse::<i64>().ok();
+    let by_time_only = value("cleanup.policy")? == "delete" && number("retention.bytes")? < 0;
+    number("retention.ms").filter(|ms| *ms >= 0 && by_time_only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ConfigSource;
+
+    #[test]
+    fn what_retention_promises() {
+        let check = |policy: &str, bytes: &str, ms: &str, want: Option<i64>| {
+            let entry = |name: &str, value: &str| ConfigEntry {
+                name: name.to_owned(),
+                value: Some(value.to_owned()),
+                source: ConfigSource::Default,
+                is_read_only: false,
+                is_sensitive: false,
+            };
+            let entries = [entry("cleanup.policy", policy), entry("retention.bytes", bytes), entry("retention.ms", ms)];
+            assert_eq!(retention_ms(&entries), want, "{policy} {bytes} {ms}");
+        };
+        check("delete", "-1", "60000", Some(60_000));
+        check("delete", "-1", "-1", None);
+        check("delete", "1000", "60000", None);
+        check("compact", "-1", "60000", None);
+        check("compact,delete", "-1", "60000", None);
+        assert_eq!(retention_ms(&[]), None);
     }
 }

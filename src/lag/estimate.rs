@@ -2,10 +2,12 @@
 //!
 //! If the end offset was at most C in one sample and more than C in the next, the record at offset C became visible after
 //! the first was asked for and before the second was answered. Only the monitor's own clock is used; no producer's.
+//!
+//! For records older than the first sample, Kafka's own time index is asked ([`super::ladder`]). What it says is about the
+//! records' timestamps, not about when they became visible, so such an interval is as good as the timestamps are: it holds
+//! where they grow with the offset, as under LogAppendTime. It has a method of its own for that reason.
 
-use std::collections::VecDeque;
-
-use super::history::Sample;
+use super::history::{Ring, Sample};
 use crate::client::Offset;
 
 /// How the time lag was found.
@@ -15,15 +17,20 @@ pub enum Method {
     CaughtUp,
     /// Between two samples.
     Sampled,
-    /// The first unread record is older than the first sample: only the lower bound is known.
+    /// Between two times that Kafka's time index was asked about.
+    TimestampProbe,
+    /// The first unread record is older than all that is known: only the lower bound is.
     BeyondHistory,
 }
 
 impl Method {
+    pub const ALL: [Self; 4] = [Self::CaughtUp, Self::Sampled, Self::TimestampProbe, Self::BeyondHistory];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::CaughtUp => "caught_up",
             Self::Sampled => "sampled",
+            Self::TimestampProbe => "timestamp_probe",
             Self::BeyondHistory => "beyond_history",
         }
     }
@@ -38,22 +45,44 @@ pub struct TimeLag {
     pub high_ms: Option<i64>,
 }
 
-/// `committed` is the offset of the first unread record; the last sample says whether there is one. `None` without samples.
-pub fn estimate(samples: &VecDeque<Sample>, committed: Offset, now_ms: i64) -> Option<TimeLag> {
+/// `position` is the offset of the first unread record; the last sample says whether there is one. `None` without samples.
+pub fn estimate(ring: &Ring, position: Offset, now_ms: i64) -> Option<TimeLag> {
+    let samples = ring.samples();
     let last = samples.back()?;
-    if committed >= last.end_offset {
+    if position >= last.end_offset {
         return Some(TimeLag { method: Method::CaughtUp, low_ms: 0, value_ms: Some(0), high_ms: Some(0) });
     }
-    let seen = samples.partition_point(|sample| sample.end_offset <= committed);
-    let first_above = samples.get(seen)?;
-    let low_ms = (now_ms - first_above.answered_ms).max(0);
-    let Some(before) = seen.checked_sub(1).and_then(|index| samples.get(index)) else {
-        return Some(TimeLag { method: Method::BeyondHistory, low_ms, value_ms: None, high_ms: None });
+    let seen = samples.partition_point(|sample| sample.end_offset <= position);
+    let after = samples.get(seen)?;
+    match seen.checked_sub(1).and_then(|index| samples.get(index)) {
+        Some(before) => Some(between(Method::Sampled, before, after, position, now_ms)),
+        None => Some(by_time_index(ring, after, position, now_ms)),
+    }
+}
+
+/// A probe is read as a sample that was taken at its time.
+fn by_time_index(ring: &Ring, first: &Sample, position: Offset, now_ms: i64) -> TimeLag {
+    let probes = ring.probes();
+    let sample = |index: usize| {
+        let probe = probes.get(index)?;
+        Some(Sample { asked_ms: probe.time_ms, answered_ms: probe.time_ms, end_offset: probe.offset })
     };
+    let seen = probes.partition_point(|probe| probe.offset <= position);
+    let after = sample(seen).unwrap_or(*first);
+    match seen.checked_sub(1).and_then(sample) {
+        Some(before) => between(Method::TimestampProbe, &before, &after, position, now_ms),
+        None => {
+            let low_ms = (now_ms - after.answered_ms).max(0);
+            TimeLag { method: Method::BeyondHistory, low_ms, value_ms: None, high_ms: None }
+        }
+    }
+}
+
+fn between(method: Method, before: &Sample, after: &Sample, position: Offset, now_ms: i64) -> TimeLag {
+    let low_ms = (now_ms - after.answered_ms).max(0);
     let high_ms = (now_ms - before.asked_ms).max(low_ms);
-    let appeared = interpolate(before, first_above, committed);
-    let value_ms = (now_ms - appeared).clamp(low_ms, high_ms);
-    Some(TimeLag { method: Method::Sampled, low_ms, value_ms: Some(value_ms), high_ms: Some(high_ms) })
+    let value_ms = (now_ms - interpolate(before, after, position)).clamp(low_ms, high_ms);
+    TimeLag { method, low_ms, value_ms: Some(value_ms), high_ms: Some(high_ms) }
 }
 
 /// When the record at `offset` appeared, if records came evenly between the two samples.
@@ -64,66 +93,105 @@ fn interpolate(before: &Sample, after: &Sample, offset: Offset) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
 
+    use super::super::history::{History, Lineage, Probe};
     use super::*;
+    use crate::client::TopicPartition;
 
-    fn ring(samples: &[(i64, i64, Offset)]) -> VecDeque<Sample> {
-        samples
-            .iter()
-            .map(|(asked_ms, answered_ms, end_offset)| Sample {
-                asked_ms: *asked_ms,
-                answered_ms: *answered_ms,
-                end_offset: *end_offset,
-            })
-            .collect()
+    fn ring(samples: &[(i64, i64, Offset)], probes: &[(i64, Offset)]) -> Ring {
+        let (mut history, partition) = (History::new(99), TopicPartition::new("t", 0));
+        for &(asked_ms, answered_ms, end_offset) in samples {
+            history.add(&partition, Sample { asked_ms, answered_ms, end_offset }, Lineage::default());
+        }
+        if !probes.is_empty() {
+            let probes = probes.iter().map(|&(time_ms, offset)| Probe { time_ms, offset });
+            history.climbed(&partition, probes.collect());
+        }
+        history.of(&partition).cloned().unwrap_or_default()
     }
 
     #[test]
     fn intervals() {
-        let samples = ring(&[(0, 10, 100), (1_000, 1_010, 200), (2_000, 2_010, 200), (3_000, 3_010, 300)]);
-        let check = |committed, method, low_ms, value_ms, high_ms| {
+        let samples = [(0, 10, 100), (1_000, 1_010, 200), (2_000, 2_010, 200), (3_000, 3_010, 300)];
+        let check = |ring: &Ring, position, method, low_ms, value_ms, high_ms| {
             let want = TimeLag { method, low_ms, value_ms, high_ms };
-            assert_eq!(estimate(&samples, committed, 3_010), Some(want), "committed {committed}");
+            assert_eq!(estimate(ring, position, 3_010), Some(want), "position {position}");
         };
-        check(300, Method::CaughtUp, 0, Some(0), Some(0));
-        check(400, Method::CaughtUp, 0, Some(0), Some(0));
-        check(299, Method::Sampled, 0, Some(0), Some(1_010));
-        check(200, Method::Sampled, 0, Some(1_000), Some(1_010));
-        check(149, Method::Sampled, 2_000, Some(2_505), Some(3_010));
-        check(99, Method::BeyondHistory, 3_000, None, None);
-        assert_eq!(estimate(&VecDeque::new(), 5, 3_010), None);
+        let sampled = ring(&samples, &[]);
+        check(&sampled, 300, Method::CaughtUp, 0, Some(0), Some(0));
+        check(&sampled, 400, Method::CaughtUp, 0, Some(0), Some(0));
+        check(&sampled, 299, Method::Sampled, 0, Some(0), Some(1_010));
+        check(&sampled, 200, Method::Sampled, 0, Some(1_000), Some(1_010));
+        check(&sampled, 149, Method::Sampled, 2_000, Some(2_505), Some(3_010));
+        check(&sampled, 99, Method::BeyondHistory, 3_000, None, None);
+        assert_eq!(estimate(&Ring::default(), 5, 3_010), None);
+        let probed = ring(&samples, &[(-5_000, 10), (-1_000, 60)]);
+        check(&probed, 99, Method::TimestampProbe, 3_000, Some(3_000), Some(4_010));
+        check(&probed, 34, Method::TimestampProbe, 4_010, Some(6_010), Some(8_010));
+        check(&probed, 9, Method::BeyondHistory, 8_010, None, None);
+        check(&probed, 100, Method::Sampled, 2_000, Some(3_000), Some(3_010));
     }
 
-    /// A log written at random times, sampled with random delays: the true age is always inside.
+    /// What happened to one partition, told by somebody who saw it all.
+    struct Story {
+        /// When each record became visible.
+        written: Vec<i64>,
+        /// The last rounds, after the monitor was started.
+        ring: Ring,
+        last: Sample,
+    }
+
+    fn story(random: &mut SmallRng) -> Story {
+        let mut clock = 0;
+        let mut tick = |random: &mut SmallRng| {
+            // Producers that are busy, that are idle, and that come back.
+            clock +=
+                if random.random_bool(0.05) { random.random_range(0..20_000) } else { random.random_range(0..300) };
+            clock
+        };
+        let written: Vec<i64> = (0..random.random_range(1..60)).map(|_| tick(random)).collect();
+        let end_at = |time: i64| written.partition_point(|at| *at <= time) as Offset;
+        let mut now = random.random_range(0..8_000);
+        let started = now;
+        let (mut history, partition) = (History::new(random.random_range(4..16)), TopicPartition::new("t", 0));
+        let mut last = Sample { asked_ms: now, answered_ms: now, end_offset: 0 };
+        for _ in 0..random.random_range(1..30) {
+            let asked_ms = now + random.random_range(1..2_000);
+            now = asked_ms + random.random_range(0..50);
+            last = Sample { asked_ms, answered_ms: now, end_offset: end_at(random.random_range(asked_ms..=now)) };
+            history.add(&partition, last, Lineage::default());
+        }
+        if random.random_bool(0.5) {
+            let rungs = [7_000, 3_000, 1_000].map(|back| started - back);
+            // The first record at or after a time stands where the log ended just before it.
+            history.climbed(&partition, rungs.map(|time_ms| Probe { time_ms, offset: end_at(time_ms - 1) }).to_vec());
+        }
+        let ring = history.of(&partition).cloned().unwrap_or_default();
+        Story { written, ring, last }
+    }
+
+    /// Logs written at random times, sampled with random delays, thinned and probed: the true age is always inside.
     #[test]
-    fn the_truth_is_always_inside() {
-        proptest!(ProptestConfig::with_cases(4_000), |(
-            gaps in proptest::collection::vec(0..500i64, 1..60),
-            rounds in proptest::collection::vec((1..2_000i64, 0..50i64, 0..=100u8), 1..30),
-            at in 0..100usize,
-        )| {
-            let mut clock = 0;
-            let written: Vec<i64> = gaps.iter().map(|gap| { clock += gap; clock }).collect();
-            let (mut now, mut samples) = (0, VecDeque::new());
-            for (pause, trip, share) in rounds {
-                let asked_ms = now + pause;
-                now = asked_ms + trip;
-                let read_at = asked_ms + trip * i64::from(share) / 100;
-                let end_offset = written.partition_point(|time| *time <= read_at) as Offset;
-                samples.push_back(Sample { asked_ms, answered_ms: now, end_offset });
+    fn the_truth_is_inside_in_all_of_100_000_cases() {
+        let mut random = SmallRng::seed_from_u64(5);
+        let mut seen = [0_u32; 4];
+        for case in 0..100_000 {
+            let Story { written, ring, last } = story(&mut random);
+            let position = random.random_range(0..=written.len());
+            let lag = estimate(&ring, position as Offset, last.answered_ms).expect("there are samples");
+            seen[Method::ALL.iter().position(|it| *it == lag.method).expect("one of all")] += 1;
+            if lag.method == Method::CaughtUp {
+                assert!(position as Offset >= last.end_offset, "case {case}: {lag:?}");
+                assert_eq!((lag.low_ms, lag.value_ms, lag.high_ms), (0, Some(0), Some(0)));
+                continue;
             }
-            let committed = (at * (written.len() + 1) / 100) as Offset;
-            let lag = estimate(&samples, committed, now).unwrap();
-            match lag.method {
-                Method::CaughtUp => prop_assert!(committed >= samples.back().unwrap().end_offset),
-                _ => {
-                    let age = now - written[committed as usize];
-                    prop_assert!(lag.low_ms <= age, "{lag:?}, age {age}");
-                    prop_assert!(lag.high_ms.is_none_or(|high| age <= high), "{lag:?}, age {age}");
-                    prop_assert!(lag.value_ms.is_none_or(|v| lag.low_ms <= v && Some(v) <= lag.high_ms));
-                }
-            }
-        });
+            let age = last.answered_ms - written[position];
+            let (low, high) = (lag.low_ms, lag.high_ms.unwrap_or(i64::MAX));
+            assert!((low..=high).contains(&age), "case {case}: {lag:?} is of age {age}");
+            assert!(lag.value_ms.is_none_or(|value| (low..=high).contains(&value)), "case {case}: {lag:?}");
+        }
+        assert!(seen.iter().all(|count| *count > 1_000), "each method has its share: {seen:?}");
     }
 }

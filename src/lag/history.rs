@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::client::{Offset, TopicPartition};
+use crate::client::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// One answer to "what is the end offset?". The true moment of the answer lies between the two times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,22 +14,140 @@ pub struct Sample {
     pub end_offset: Offset,
 }
 
-/// The rings of all partitions. Memory is bounded by partitions × samples × 24 bytes.
+/// One rung of the time ladder: every record below `offset` has a timestamp before `time_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    pub time_ms: i64,
+    pub offset: Offset,
+}
+
+/// Which life of a partition an answer speaks of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lineage {
+    pub topic_id: Option<TopicId>,
+    /// Of the last record.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Why a history ended and another began: offsets of before and of after speak of different records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Break {
+    /// The topic has another id: it was deleted and made anew.
+    Recreated,
+    /// The end, or the leader's epoch, went back: records are gone from the end of the log.
+    Truncated,
+}
+
+impl Break {
+    pub const ALL: [Self; 2] = [Self::Recreated, Self::Truncated];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recreated => "recreated",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// How often histories ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Breaks {
+    pub recreated: u64,
+    pub truncated: u64,
+}
+
+impl Breaks {
+    pub fn of(self, kind: Break) -> u64 {
+        match kind {
+            Break::Recreated => self.recreated,
+            Break::Truncated => self.truncated,
+        }
+    }
+
+    fn count(&mut self, kind: Break) {
+        match kind {
+            Break::Recreated => self.recreated += 1,
+            Break::Truncated => self.truncated += 1,
+        }
+    }
+}
+
+/// What is remembered of one partition: samples of our own, and before them what Kafka's time index says.
+#[derive(Debug, Clone, Default)]
+pub struct Ring {
+    /// Oldest first; end offsets never go back.
+    samples: VecDeque<Sample>,
+    /// Oldest first, all before the first sample; `None` until the ladder was climbed.
+    probes: Option<Vec<Probe>>,
+    lineage: Lineage,
+}
+
+impl Ring {
+    pub fn samples(&self) -> &VecDeque<Sample> {
+        &self.samples
+    }
+
+    pub fn probes(&self) -> &[Probe] {
+        self.probes.as_deref().unwrap_or_default()
+    }
+
+    /// Whether Kafka's time index could still say more than the samples do: it was not asked, and the first unread
+    /// record is older than the first sample.
+    pub fn lacks_probes(&self, position: Offset) -> bool {
+        self.probes.is_none() && self.samples.front().is_some_and(|first| position < first.end_offset)
+    }
+
+    /// Records a second, over the samples of about the last `window_ms`; `None` while there are not two.
+    pub fn produced_per_second(&self, window_ms: i64) -> Option<f64> {
+        let last = self.samples.back()?;
+        let begin = self.samples.partition_point(|sample| sample.answered_ms < last.answered_ms - window_ms);
+        let first = self.samples.get(begin.min(self.samples.len().checked_sub(2)?))?;
+        let seconds = (last.asked_ms + last.answered_ms - first.asked_ms - first.answered_ms) as f64 / 2000.0;
+        (seconds > 0.0).then(|| (last.end_offset - first.end_offset) as f64 / seconds)
+    }
+
+    /// Whether `lineage` is another life than the one that is remembered.
+    fn broken_by(&self, sample: Sample, lineage: Lineage) -> Option<Break> {
+        let last = self.samples.back()?;
+        if let (Some(known), Some(now)) = (self.lineage.topic_id, lineage.topic_id)
+            && known != now
+        {
+            return Some(Break::Recreated);
+        }
+        let older =
+            matches!((self.lineage.leader_epoch, lineage.leader_epoch), (Some(known), Some(now)) if now < known);
+        (older || sample.end_offset < last.end_offset).then_some(Break::Truncated)
+    }
+
+    fn push(&mut self, sample: Sample, samples_max: usize) {
+        // While nothing is produced, only the ends of the flat stretch prove anything.
+        let flat = |at: usize| self.samples.get(at).is_some_and(|known| known.end_offset == sample.end_offset);
+        let count = self.samples.len();
+        if count >= 2 && flat(count - 1) && flat(count - 2) {
+            self.samples.pop_back();
+        }
+        self.samples.push_back(sample);
+        if self.samples.len() > samples_max {
+            thin(&mut self.samples);
+        }
+    }
+}
+
+/// The rings of all partitions. Memory is bounded by partitions × samples × 24 bytes, and a few probes each.
 #[derive(Debug)]
 pub struct History {
-    rings: HashMap<TopicPartition, VecDeque<Sample>>,
+    rings: HashMap<TopicPartition, Ring>,
     samples_max: usize,
-    /// Times a partition's end went back: the topic was made anew, or the log was truncated.
-    pub rewound: u64,
+    pub breaks: Breaks,
 }
 
 impl History {
     /// At least four samples a partition are kept, because fewer cannot be thinned.
     pub fn new(samples_max: usize) -> Self {
-        Self { rings: HashMap::new(), samples_max: samples_max.max(4), rewound: 0 }
+        Self { rings: HashMap::new(), samples_max: samples_max.max(4), breaks: Breaks::default() }
     }
 
-    pub fn of(&self, partition: &TopicPartition) -> Option<&VecDeque<Sample>> {
+    pub fn of(&self, partition: &TopicPartition) -> Option<&Ring> {
         self.rings.get(partition)
     }
 
@@ -38,41 +156,63 @@ impl History {
     }
 
     pub fn samples(&self) -> usize {
-        self.rings.values().map(VecDeque::len).sum()
+        self.rings.values().map(|ring| ring.samples.len()).sum()
     }
 
-    /// Adds the newest sample. An end offset that went back ends the partition's history and starts another: the offsets
-    /// before it speak of records that are no longer the same.
-    pub fn add(&mut self, partition: &TopicPartition, sample: Sample) {
-        let ring = self.rings.entry(partition.clone()).or_default();
-        if ring.back().is_some_and(|last| sample.end_offset < last.end_offset) {
-            self.rewound += 1;
-            ring.clear();
+    /// What the samples and probes take in memory.
+    pub fn bytes(&self) -> usize {
+        let ring = |ring: &Ring| {
+            ring.samples.capacity() * size_of::<Sample>()
+                + ring.probes.as_ref().map_or(0, |probes| probes.capacity() * size_of::<Probe>())
+        };
+        self.rings.values().map(ring).sum::<usize>() + self.rings.capacity() * size_of::<(TopicPartition, Ring)>()
+    }
+
+    /// Adds the newest sample. One that cannot be of the same life ends the partition's history and begins another.
+    pub fn add(&mut self, partition: &TopicPartition, sample: Sample, lineage: Lineage) -> Option<Break> {
+        if !self.rings.contains_key(partition) {
+            self.rings.insert(partition.clone(), Ring::default());
         }
-        // While nothing is produced, only the ends of the flat stretch prove anything.
-        if let [.., before, last] = ring.make_contiguous()
-            && before.end_offset == sample.end_offset
-            && last.end_offset == sample.end_offset
-        {
-            *last = sample;
-            return;
+        let ring = self.rings.get_mut(partition)?;
+        let broken = ring.broken_by(sample, lineage);
+        if let Some(kind) = broken {
+            self.breaks.count(kind);
+            // What the time index says of the new life is asked when somebody needs it.
+            *ring = Ring::default();
         }
-        ring.push_back(sample);
-        if ring.len() > self.samples_max {
-            thin(ring);
-        }
+        ring.lineage = Lineage {
+            topic_id: lineage.topic_id.or(ring.lineage.topic_id),
+            leader_epoch: lineage.leader_epoch.or(ring.lineage.leader_epoch),
+        };
+        ring.push(sample, self.samples_max);
+        broken
     }
 
     /// Puts older samples before what is there, as far as they belong to the same life of the partition.
     pub fn restore(&mut self, partition: &TopicPartition, mut older: Vec<Sample>) {
+        let Some(ring) = self.rings.get_mut(partition) else { return };
+        let Some(first) = ring.samples.front().copied() else { return };
+        older.retain(|sample| sample.answered_ms <= first.asked_ms);
         older.sort_by_key(|sample| (sample.asked_ms, sample.end_offset));
-        let known = self.rings.remove(partition).unwrap_or_default();
-        older.retain(|sample| known.front().is_none_or(|first| sample.answered_ms <= first.asked_ms));
-        let rewound = self.rewound;
-        for sample in older.into_iter().chain(known) {
-            self.add(partition, sample);
+        older.push(first);
+        // Whatever came before the end went back is another life.
+        let went_back = |pair: &[Sample]| matches!(pair, [before, after] if after.end_offset < before.end_offset);
+        let begin = older.windows(2).rposition(went_back).map_or(0, |at| at + 1);
+        older.pop();
+        let known = std::mem::take(&mut ring.samples);
+        for sample in older.into_iter().skip(begin).chain(known) {
+            ring.push(sample, self.samples_max);
         }
-        self.rewound = rewound;
+    }
+
+    /// Keeps what the time index said, as far as it goes before the samples and agrees with them.
+    pub fn climbed(&mut self, partition: &TopicPartition, mut probes: Vec<Probe>) {
+        let Some(ring) = self.rings.get_mut(partition) else { return };
+        let Some(first) = ring.samples.front() else { return };
+        probes.retain(|probe| probe.time_ms < first.asked_ms && probe.offset <= first.end_offset);
+        probes.sort_by_key(|probe| (probe.time_ms, probe.offset));
+        probes.dedup_by_key(|probe| probe.time_ms);
+        ring.probes = Some(probes);
     }
 
     /// Forgets partitions that nobody is interested in any more.
@@ -99,41 +239,104 @@ mod tests {
         Sample { asked_ms: at, answered_ms: at + 1, end_offset }
     }
 
-    fn check(samples_max: usize, added: &[(i64, Offset)], want: &[(i64, Offset)]) -> u64 {
+    fn partition() -> TopicPartition {
+        TopicPartition::new("t", 0)
+    }
+
+    fn ends(history: &History) -> Vec<(i64, Offset)> {
+        let ring = history.of(&partition()).map(Ring::samples);
+        ring.into_iter().flatten().map(|it| (it.asked_ms, it.end_offset)).collect()
+    }
+
+    fn check(samples_max: usize, added: &[(i64, Offset)], want: &[(i64, Offset)], truncated: u64) {
         let mut history = History::new(samples_max);
-        let partition = TopicPartition::new("t", 0);
-        added.iter().for_each(|(at, end)| history.add(&partition, sample(*at, *end)));
-        let got: Vec<_> = history.of(&partition).unwrap().iter().map(|s| (s.asked_ms, s.end_offset)).collect();
-        assert_eq!(got, want, "{added:?}");
-        history.rewound
+        added.iter().for_each(|(at, end)| {
+            history.add(&partition(), sample(*at, *end), Lineage::default());
+        });
+        assert_eq!(ends(&history), want, "{added:?}");
+        assert_eq!(history.breaks, Breaks { recreated: 0, truncated }, "{added:?}");
     }
 
     #[test]
     fn rings() {
-        assert_eq!(check(9, &[(0, 5), (10, 7), (20, 7)], &[(0, 5), (10, 7), (20, 7)]), 0);
-        assert_eq!(check(9, &[(0, 7), (10, 7), (20, 7), (30, 7), (40, 8)], &[(0, 7), (30, 7), (40, 8)]), 0);
-        assert_eq!(check(9, &[(0, 7), (10, 9), (20, 3), (30, 4)], &[(20, 3), (30, 4)]), 1);
+        check(9, &[(0, 5), (10, 7), (20, 7)], &[(0, 5), (10, 7), (20, 7)], 0);
+        check(9, &[(0, 7), (10, 7), (20, 7), (30, 7), (40, 8)], &[(0, 7), (30, 7), (40, 8)], 0);
+        check(9, &[(0, 7), (10, 9), (20, 3), (30, 4)], &[(20, 3), (30, 4)], 1);
         let six: Vec<_> = (0..6).map(|i| (i * 10, i)).collect();
-        assert_eq!(check(5, &six, &[(0, 0), (20, 2), (30, 3), (40, 4), (50, 5)]), 0);
+        check(5, &six, &[(0, 0), (20, 2), (30, 3), (40, 4), (50, 5)], 0);
+    }
+
+    #[test]
+    fn another_life_begins_another_history() {
+        let check = |before: (Option<u128>, Option<i32>), after: (Option<u128>, Option<i32>), want: Option<Break>| {
+            let lineage = |(id, leader_epoch): (Option<u128>, Option<i32>)| Lineage {
+                topic_id: id.map(|id| crate::protocol::types::Uuid(id.to_be_bytes())),
+                leader_epoch,
+            };
+            let mut history = History::new(9);
+            assert_eq!(history.add(&partition(), sample(0, 5), lineage(before)), None);
+            assert_eq!(history.add(&partition(), sample(10, 9), lineage(after)), want, "{before:?} {after:?}");
+            assert_eq!(ends(&history).len(), if want.is_some() { 1 } else { 2 });
+        };
+        check((Some(1), Some(3)), (Some(1), Some(4)), None);
+        check((Some(1), Some(3)), (None, None), None);
+        check((None, None), (Some(1), Some(0)), None);
+        check((Some(1), Some(3)), (Some(2), Some(0)), Some(Break::Recreated));
+        check((None, Some(3)), (None, Some(2)), Some(Break::Truncated));
     }
 
     #[test]
     fn a_ring_stays_bounded_and_keeps_reaching_back() {
-        let many: Vec<_> = (0..10_000).map(|i| (i * 10, i)).collect();
         let mut history = History::new(120);
-        let partition = TopicPartition::new("t", 0);
-        many.iter().for_each(|(at, end)| history.add(&partition, sample(*at, *end)));
-        let ring = history.of(&partition).unwrap();
-        assert!(ring.len() <= 120 && ring.front() == Some(&sample(0, 0)), "{} {:?}", ring.len(), ring.front());
+        (0..10_000).for_each(|i| {
+            history.add(&partition(), sample(i * 10, i), Lineage::default());
+        });
+        let ends = ends(&history);
+        assert!(ends.len() <= 120 && ends.first() == Some(&(0, 0)), "{} {:?}", ends.len(), ends.first());
+        assert!(history.bytes() < 120 * 2 * 24 + 4_000, "{}", history.bytes());
     }
 
     #[test]
     fn what_a_store_remembers_goes_before_what_is_known() {
-        let partition = TopicPartition::new("t", 0);
+        let check = |older: &[(i64, Offset)], want: &[Offset]| {
+            let mut history = History::new(9);
+            history.add(&partition(), sample(100, 50), Lineage::default());
+            history.restore(&partition(), older.iter().map(|(at, end)| sample(*at, *end)).collect());
+            let ends: Vec<_> = ends(&history).into_iter().map(|(_, end)| end).collect();
+            assert_eq!((ends.as_slice(), history.breaks), (want, Breaks::default()), "{older:?}");
+        };
+        check(&[(20, 10), (10, 5), (100, 50), (200, 99)], &[5, 10, 50]);
+        check(&[(10, 40), (20, 3), (30, 7)], &[3, 7, 50]);
+        check(&[(10, 40), (20, 60)], &[50]);
+        check(&[], &[50]);
+    }
+
+    #[test]
+    fn probes_go_before_the_samples() {
         let mut history = History::new(9);
-        history.add(&partition, sample(100, 50));
-        history.restore(&partition, vec![sample(20, 10), sample(10, 5), sample(100, 50), sample(200, 99)]);
-        let ends: Vec<_> = history.of(&partition).unwrap().iter().map(|s| s.end_offset).collect();
-        assert_eq!((ends, history.rewound), (vec![5, 10, 50], 0));
+        history.add(&partition(), sample(100, 50), Lineage::default());
+        let lacks = |history: &History, position| history.of(&partition()).is_some_and(|it| it.lacks_probes(position));
+        assert!(lacks(&history, 49) && !lacks(&history, 50));
+        let probe = |time_ms, offset| Probe { time_ms, offset };
+        history.climbed(&partition(), vec![probe(90, 60), probe(70, 20), probe(100, 50), probe(10, 5)]);
+        let ring = history.of(&partition());
+        assert_eq!(ring.map(Ring::probes), Some(&[probe(10, 5), probe(70, 20)][..]));
+        assert!(!lacks(&history, 49), "once a life is enough");
+    }
+
+    #[test]
+    fn rates() {
+        let check = |added: &[(i64, Offset)], want: Option<f64>| {
+            let mut history = History::new(9);
+            for (at, end) in added {
+                history.add(&partition(), sample(*at, *end), Lineage::default());
+            }
+            assert_eq!(history.of(&partition()).and_then(|it| it.produced_per_second(10_000)), want, "{added:?}");
+        };
+        check(&[(0, 5)], None);
+        check(&[(0, 5), (2_000, 25)], Some(10.0));
+        check(&[(0, 0), (90_000, 100), (95_000, 150)], Some(10.0));
+        check(&[(0, 0), (50_000, 100)], Some(2.0));
+        check(&[(0, 7), (1_000, 7)], Some(0.0));
     }
 }

@@ -8,31 +8,65 @@
 //! Time lag comes from history: each round adds to one ring *a partition* (not a group) when its end offset was asked for,
 //! when it was answered, and what it was. The first record that a group has not read became visible between two samples,
 //! and so its age is an interval that can be proven ([`estimate`]). The rings live in memory and, when a Redis is named,
-//! there too, so that a restart knows what came before it.
+//! there too, so that a restart knows what came before it. Where a reader is further behind than that, Kafka's own time
+//! index is asked, once a partition ([`ladder`]), so that already the first round has a time lag.
 //!
-//! What must stay true: unknown is absent with a reason, never 0 and never −1; a broker or group that fails takes only its
-//! own rows with it; a group that is gone is gone from the next round on. Deliberately absent: who the members are.
+//! Whether a group gets on ([`status`]) is told by a window of its commits ([`track`]), by Burrow's rules.
+//!
+//! # Faces
+//!
+//! `/metrics` as text straight from the round ([`exposition`]): our own family always, and those of kafka_exporter, kminion
+//! and kafka-lag-exporter ([`compat`]) for dashboards that exist; `/api/lag` as JSON ([`routes`]); Burrow's HTTP API
+//! ([`burrow`]).
+//!
+//! # What must stay true
+//!
+//! - Unknown is absent with a reason, never 0 and never −1; caught up is exactly 0.
+//! - A broker or group that fails takes only its own rows with it.
+//! - A group that is gone is gone from the next round on.
+//! - Offsets of a topic that was made anew, or of a log that was truncated, are never compared with those from before.
+//!
+//! # Absent on purpose
+//!
+//! The lag of share groups (KIP-932): they have no committed offset; they are counted. Transactions: the end is the high
+//! watermark, so a reader that waits for an undecided transaction lags by it. A truncation that was made up for between two
+//! rounds is not seen.
 
+mod burrow;
+mod clock;
 mod collect;
+mod compat;
 mod estimate;
+mod exposition;
 mod history;
+mod ladder;
 mod metrics;
+mod pattern;
 mod round;
 mod routes;
 mod run;
+mod status;
 mod store;
+mod text;
+mod track;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use compat::Family;
 pub use estimate::{Method, TimeLag, estimate};
-pub use history::{History, Sample};
-pub use metrics::{Metrics, exposition};
-pub use round::{Reason, Round, Row, Worst};
-pub use routes::router;
-pub use run::{Rounds, run};
+pub use exposition::exposition;
+pub use history::{Break, Breaks, History, Lineage, Probe, Ring, Sample};
+pub use metrics::Metrics;
+pub use pattern::{Filter, Pattern};
+pub use round::{Cost, Group, Reason, Round, Row, Total, Worst};
+pub use routes::{json, router};
+pub use run::{Monitor, Rounds, run};
+pub use status::{Commit, Status, status};
 pub use store::{RedisStore, StoreError};
+pub use track::{Motion, Seen, Tracks};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,6 +79,16 @@ pub struct Config {
     pub log_starts_every: u32,
     /// Samples kept a partition, 24 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
+    /// Rounds over which a group is judged, 24 bytes each for every group and partition.
+    pub status_window: usize,
+    /// Which groups are looked at.
+    pub groups: Filter,
+    /// Which topics are looked at.
+    pub topics: Filter,
+    /// Families of other exporters that are published beside our own.
+    pub compat: BTreeSet<Family>,
+    /// What other exporters' families and Burrow's HTTP API call the cluster.
+    pub cluster_name: String,
     /// A Redis to keep the history in too.
     pub redis: Option<String>,
     /// Keys in Redis start with this, so that several clusters can share it.
@@ -58,6 +102,11 @@ impl Default for Config {
             list_groups_every: 3,
             log_starts_every: 6,
             history_samples_max: 120,
+            status_window: 10,
+            groups: Filter::default(),
+            topics: Filter::default(),
+            compat: BTreeSet::new(),
+            cluster_name: "kafka".to_owned(),
             redis: None,
             redis_prefix: "highwater".to_owned(),
         }
@@ -67,5 +116,10 @@ impl Default for Config {
 impl Config {
     fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds.max(1))
+    }
+
+    /// Only other exporters' families have members in them, and members cost a request a coordinator more.
+    fn asks_for_members(&self) -> bool {
+        !self.compat.is_empty()
     }
 }

@@ -10,13 +10,15 @@ use axum::routing::get;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Rounds;
 use super::estimate::TimeLag;
 use super::round::{Round, Row};
+use super::status::Status;
+use super::{Config, Reason, Rounds, burrow};
 
-/// The routes over the last round.
-pub fn router(rounds: Rounds) -> Router {
-    Router::new().route("/api/consumer/lag", get(lag)).route("/api/lag", get(lag)).with_state(rounds)
+/// The routes over the last round: ours, and Burrow's.
+pub fn router(config: &Config, rounds: Rounds) -> Router {
+    let ours = Router::new().route("/api/consumer/lag", get(lag)).route("/api/lag", get(lag));
+    ours.with_state(rounds.clone()).merge(burrow::router(&config.cluster_name, rounds))
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +38,10 @@ struct Answer {
 
 #[derive(Debug, Default, Serialize, PartialEq)]
 struct Group {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
     /// Over the partitions where it is known.
     lag_records: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +55,8 @@ struct Partition {
     #[serde(skip_serializing_if = "Option::is_none")]
     end_offset: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    log_start_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lag_records: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'static str>,
@@ -56,6 +64,12 @@ struct Partition {
     records_lost: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<Seconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catch_up_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_loss_seconds: Option<f64>,
 }
 
 #[derive(Debug, Serialize, PartialEq)]
@@ -66,6 +80,11 @@ struct Seconds {
     value: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     high: Option<f64>,
+}
+
+/// What `/api/lag` answers, for who is not asking over HTTP.
+pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
+    serde_json::to_value(answer(round, None, now_ms)).unwrap_or_default()
 }
 
 async fn lag(State(rounds): State<Rounds>, Query(asked): Query<Asked>) -> Response {
@@ -82,21 +101,27 @@ async fn lag(State(rounds): State<Rounds>, Query(asked): Query<Asked>) -> Respon
 }
 
 fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
-    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
-    for row in round.rows.iter().filter(|row| only.is_none_or(|group| group == row.group)) {
-        let group = groups.entry(row.group.clone()).or_default();
-        let partition = partition(row);
-        group.lag_records += partition.lag_records.unwrap_or(0);
-        let seconds = partition.lag_seconds.as_ref().and_then(|seconds| seconds.value);
-        group.lag_seconds_max = group.lag_seconds_max.into_iter().chain(seconds).reduce(f64::max);
-        let topic = group.topics.entry(row.topic_partition.topic.to_string()).or_default();
-        topic.insert(row.topic_partition.partition, partition);
-    }
+    let wanted = round.totals().filter(|total| only.is_none_or(|group| group == &**total.group));
+    let groups = wanted.map(|total| {
+        let mut topics: BTreeMap<String, BTreeMap<i32, Partition>> = BTreeMap::new();
+        for row in total.rows {
+            let topic = topics.entry(row.topic_partition.topic.to_string()).or_default();
+            topic.insert(row.topic_partition.partition, partition(row));
+        }
+        let group = Group {
+            state: round.group(total.group).and_then(|group| group.state.clone()),
+            status: total.status.map(Status::name),
+            lag_records: total.records.unwrap_or(0),
+            lag_seconds_max: total.value_ms.map(seconds),
+            topics,
+        };
+        (total.group.to_string(), group)
+    });
     Answer {
-        age_seconds: seconds(now_ms - round.finished_ms),
+        age_seconds: seconds((now_ms - round.finished_ms).max(0)),
         skew_seconds: seconds(round.skew_ms),
         failures: round.failures.clone(),
-        groups,
+        groups: groups.collect(),
     }
 }
 
@@ -104,10 +129,14 @@ fn partition(row: &Row) -> Partition {
     Partition {
         committed_offset: row.committed,
         end_offset: row.end_offset,
+        log_start_offset: row.log_start_offset,
         lag_records: row.records.ok(),
-        unknown: row.records.err().map(super::Reason::name),
+        unknown: row.records.err().map(Reason::name),
         records_lost: row.records_lost().filter(|lost| *lost > 0),
         lag_seconds: row.time.map(time),
+        status: row.motion.status.map(Status::name),
+        catch_up_seconds: row.catch_up_seconds().filter(|seconds| *seconds > 0.0),
+        data_loss_seconds: row.data_loss_ms.map(seconds),
     }
 }
 
@@ -127,20 +156,16 @@ fn seconds(ms: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::estimate::Method;
-    use super::super::round::Reason;
+    use super::super::round::tests::blank;
     use super::*;
-    use crate::client::TopicPartition;
 
     #[test]
     fn what_is_not_known_is_left_out() {
         let row = |group: &str, partition, end_offset, records, time| Row {
-            group: group.to_owned(),
-            topic_partition: TopicPartition::new("t", partition),
-            committed: 5,
-            log_start_offset: None,
             end_offset,
             records,
             time,
+            ..blank(group, "t", partition)
         };
         let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
         let rows = vec![

@@ -1,22 +1,20 @@
 //! The loop: a round every interval, whatever became of the one before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::collect::{Collector, Sweep};
 use super::history::History;
-use super::round::{Round, rows};
+use super::round::{Cost, Read, Round, position, rows};
 use super::store::RedisStore;
+use super::track::Tracks;
 use super::{Config, Metrics};
-use crate::client::{Client, TopicPartition};
-
-/// What cannot be known at once is missing from this round; the next one asks again.
-const ASKED_AT_MOST: u32 = 4;
+use crate::client::{Client, Error, Offset, TopicPartition};
 
 /// Where rounds are published: a cheap handle for any number of readers.
 #[derive(Debug, Clone)]
@@ -42,87 +40,153 @@ impl Rounds {
 
 /// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age.
 pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Metrics, stop: &CancellationToken) {
-    let mut monitor = Monitor {
-        collector: Collector::new(client.admin().rounds(ASKED_AT_MOST), config),
-        history: History::new(config.history_samples_max),
-        store: config.redis.as_deref().map(|url| RedisStore::new(url, &config.redis_prefix)),
-        restored: HashSet::new(),
-        metrics,
-    };
+    let mut monitor = Monitor::new(config, client);
     let mut ticks = interval(config.interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let Some(round) = stop.run_until_cancelled(monitor.round()).await else { return };
-        if let Some(round) = round {
-            rounds.0.send_replace(Some(Arc::new(round)));
+        match round {
+            Ok(round) => {
+                metrics.failures.add(round.failures.len() as u64, &[]);
+                metrics.round.record(round.took_ms as f64 / 1000.0, &[]);
+                rounds.0.send_replace(Some(Arc::new(round)));
+            }
+            Err(error) => {
+                metrics.failures.add(1, &[]);
+                tracing::warn!(%error, "no lag this round");
+            }
         }
     }
 }
 
-struct Monitor<'a> {
+/// Makes rounds, one when asked, and remembers what the next one needs.
+#[derive(Debug)]
+pub struct Monitor {
+    clock: Clock,
+    client: Client,
     collector: Collector,
     history: History,
+    tracks: Tracks,
     store: Option<RedisStore>,
+    store_answers: Option<bool>,
     /// Partitions whose older samples the store was asked for.
     restored: HashSet<TopicPartition>,
-    metrics: &'a Metrics,
 }
 
-impl Monitor<'_> {
-    async fn round(&mut self) -> Option<Round> {
-        let began_ms = Timestamp::now().as_millisecond();
-        let sweep = match self.collector.sweep().await {
-            Ok(sweep) => sweep,
-            Err(error) => {
-                self.metrics.failures.add(1, &[]);
-                tracing::warn!(%error, "no lag this round");
-                return None;
-            }
-        };
-        self.remember(&sweep).await;
+impl Monitor {
+    pub fn new(config: &Config, client: &Client) -> Self {
+        let clock = Clock::start();
+        Self {
+            clock,
+            client: client.clone(),
+            collector: Collector::new(client, clock, config),
+            history: History::new(config.history_samples_max),
+            tracks: Tracks::new(config.status_window),
+            store: config.redis.as_deref().map(|url| RedisStore::new(url, &config.redis_prefix)),
+            store_answers: None,
+            restored: HashSet::new(),
+        }
+    }
+
+    /// One sweep over all groups; an error only when nothing could be read at all.
+    pub async fn round(&mut self) -> Result<Round, Error> {
+        let began_ms = self.clock.now_ms();
+        let mut sweep = self.collector.sweep().await?;
+        self.remember(&sweep);
+        self.share(&mut sweep).await;
+        self.reach_back(&mut sweep).await;
         let now_ms = sweep.ends_answered_ms;
-        let rows = rows(&sweep.committed, &sweep.ends, &self.collector.log_starts, &self.history, now_ms);
-        self.metrics.failures.add(sweep.failures.len() as u64, &[]);
-        self.metrics.round.record((now_ms - began_ms) as f64 / 1000.0, &[]);
-        Some(Round {
+        let read = Read {
+            committed: &sweep.committed,
+            groups: &self.collector.groups,
+            ends: &sweep.ends,
+            log_starts: &self.collector.log_starts,
+            retention_ms: &self.collector.retention_ms,
+            now_ms,
+        };
+        let rows = rows(&read, &self.history, &mut self.tracks);
+        Ok(Round {
             finished_ms: now_ms,
-            took_ms: now_ms - began_ms,
+            took_ms: self.clock.now_ms() - began_ms,
             skew_ms: now_ms - sweep.commits_asked_ms,
-            groups: sweep.groups,
+            groups: self.collector.groups.clone(),
             rows,
             failures: sweep.failures,
-            history_partitions: self.history.partitions(),
-            history_samples: self.history.samples(),
-            rewound: self.history.rewound,
+            share_groups: self.collector.share_groups,
+            breaks: self.history.breaks,
+            cost: self.cost(),
+            cluster: self.collector.cluster(),
         })
     }
 
-    async fn remember(&mut self, sweep: &Sweep) {
+    fn cost(&self) -> Cost {
+        Cost {
+            by_api: self.client.stats(),
+            traffic: self.client.traffic(),
+            history_partitions: self.history.partitions(),
+            history_samples: self.history.samples(),
+            history_bytes: self.history.bytes(),
+            window_bytes: self.tracks.bytes(),
+            store_answers: self.store_answers,
+        }
+    }
+
+    fn remember(&mut self, sweep: &Sweep) {
         for (partition, sample) in sweep.samples() {
-            self.history.add(partition, sample);
+            let lineage = sweep.lineages.get(partition).copied().unwrap_or_default();
+            if let Some(kind) = self.history.add(partition, sample, lineage) {
+                tracing::warn!(%partition, "the partition was {}: its history begins anew", kind.name());
+                self.tracks.broken(partition);
+                self.collector.log_starts.remove(partition);
+            }
         }
         let read: HashSet<_> = sweep.committed.iter().map(|(_, partition, _)| partition).collect();
         self.history.keep(|partition| read.contains(partition));
         self.restored.retain(|partition| read.contains(partition));
+    }
+
+    /// Takes from the store what this monitor has not seen itself, and gives it what it has.
+    async fn share(&mut self, sweep: &mut Sweep) {
         let Some(store) = &mut self.store else { return };
-        let unknown: Vec<_> =
-            sweep.ends.keys().filter(|partition| !self.restored.contains(*partition)).cloned().collect();
+        let ends = sweep.samples().map(|(partition, _)| partition);
+        let unknown: Vec<_> = ends.filter(|partition| !self.restored.contains(*partition)).cloned().collect();
         let kept = match store.read(&unknown).await {
             Ok(kept) => kept,
-            Err(error) => return self.without_store(&error.to_string()),
+            Err(error) => return self.without_store(&mut sweep.failures, &error.to_string()),
         };
         for (partition, samples) in kept {
             self.history.restore(&partition, samples);
         }
         self.restored.extend(unknown);
         let samples: Vec<_> = sweep.samples().collect();
-        if let Err(error) = store.append(&samples).await {
-            self.without_store(&error.to_string());
+        match store.append(&samples).await {
+            Ok(()) => self.store_answers = Some(true),
+            Err(error) => self.without_store(&mut sweep.failures, &error.to_string()),
         }
     }
 
-    fn without_store(&self, error: &str) {
-        self.metrics.failures.add(1, &[]);
+    fn without_store(&mut self, failures: &mut Vec<String>, error: &str) {
+        self.store_answers = Some(false);
+        failures.push(format!("the history is kept in memory alone: {error}"));
         tracing::warn!(error, "history is kept in memory alone this round");
+    }
+
+    /// Asks Kafka's time index for what came before the first sample, where a reader is that far behind.
+    async fn reach_back(&mut self, sweep: &mut Sweep) {
+        let mut behind: HashMap<&TopicPartition, Offset> = HashMap::new();
+        for (_, partition, committed) in &sweep.committed {
+            let Some(Ok(end)) = sweep.ends.get(partition) else { continue };
+            let position = position(*committed, self.collector.log_starts.get(partition).copied());
+            if self.history.of(partition).is_some_and(|ring| ring.lacks_probes(position)) {
+                behind.insert(partition, *end);
+            }
+        }
+        if behind.is_empty() {
+            return;
+        }
+        let behind: Vec<_> = behind.into_iter().map(|(partition, end)| (partition.clone(), end)).collect();
+        for (partition, probes) in self.collector.climb(sweep.ends_answered_ms, &behind, &mut sweep.failures).await {
+            self.history.climbed(&partition, probes);
+        }
     }
 }

@@ -1,0 +1,266 @@
+//! The lag monitor over clusters: what it costs, on three virtual brokers; what it makes of topics that are made anew; and
+//! its values beside those of Java's own tool, on Kafka 3.9 and 4.3.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater::client::{
+    Acks, Admin, BrokerId, Client, ClientConfig, DeleteBefore, Error, NewTopic, ProducerConfig, ProducerRecord, Topic,
+    TopicPartition,
+};
+use highwater::devbroker::{self, DevBroker, Fault, Matching};
+use highwater::lag::{Break, Config, Filter, Method, Monitor, Pattern, Reason, Round, Row, Status};
+use highwater::protocol::api::Body;
+use highwater::protocol::messages::*;
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const BROKERS: i32 = 3;
+
+async fn connect(servers: &str) -> Result<Client, Error> {
+    Client::connect(ClientConfig { bootstrap_servers: vec![servers.to_owned()], ..ClientConfig::default() }).await
+}
+
+async fn create(admin: &Admin, topic: &str, partitions: i32) -> Outcome<()> {
+    for (_, made) in admin.create_topics(&[NewTopic::new(topic).partitions(partitions)]).await? {
+        made?;
+    }
+    Ok(())
+}
+
+async fn produce(client: &Client, topic: &str, partition: i32, stamps: &[Option<i64>]) -> Outcome<()> {
+    let producer = client.producer(ProducerConfig { acks: Acks::All, ..ProducerConfig::default() });
+    let topic = Topic::from(topic);
+    for stamp in stamps {
+        let record =
+            ProducerRecord { partition: Some(partition), timestamp_ms: *stamp, ..ProducerRecord::new(&topic, b"x") };
+        producer.send(record).await?;
+    }
+    Ok(producer.close(Duration::from_secs(30)).await?)
+}
+
+async fn commit(admin: &Admin, group: &str, offsets: &[(&str, i32, i64)]) -> Outcome<()> {
+    let to: Vec<_> =
+        offsets.iter().map(|&(topic, at, offset)| (TopicPartition::new(topic, at), offset.into())).collect();
+    for (_, outcome) in admin.alter_offsets(group, &to).await? {
+        outcome?;
+    }
+    Ok(())
+}
+
+fn row<'a>(round: &'a Round, group: &str, partition: i32) -> Option<&'a Row> {
+    round.rows.iter().find(|row| &*row.group == group && row.topic_partition.partition == partition)
+}
+
+/// A broker whose topic is read by so many groups, each with a commit everywhere.
+async fn house(groups: usize, partitions: i32) -> Outcome<(DevBroker, Client)> {
+    let broker = DevBroker::start(devbroker::Config::with_brokers(BROKERS)).await?;
+    let client = connect(&broker.bootstrap_servers()).await?;
+    create(&client.admin(), "t", partitions).await?;
+    let offsets: Vec<_> = (0..partitions).map(|at| ("t", at, 0)).collect();
+    for group in 0..groups {
+        commit(&client.admin(), &format!("g-{group}"), &offsets).await?;
+    }
+    Ok((broker, client))
+}
+
+/// Requests since the last look, by API.
+fn asked(broker: &DevBroker) -> BTreeMap<i16, BTreeMap<BrokerId, u64>> {
+    let mut asked: BTreeMap<i16, BTreeMap<BrokerId, u64>> = BTreeMap::new();
+    for row in broker.faults().requests() {
+        *asked.entry(row.api_key).or_default().entry(row.broker).or_default() += row.count;
+    }
+    broker.faults().reset_counts();
+    asked
+}
+
+#[tokio::test]
+async fn a_steady_round_costs_two_requests_a_broker_however_many_groups_there_are() -> Outcome<()> {
+    let once_each: BTreeMap<BrokerId, u64> = (1..=BROKERS).map(|broker| (broker, 1)).collect();
+    for groups in [3, 60] {
+        let (broker, client) = house(groups, 30).await?;
+        produce(&client, "t", 0, &[None, None]).await?;
+        let watching = connect(&broker.bootstrap_servers()).await?;
+        let config = Config { list_groups_every: 3, log_starts_every: 1_000, ..Config::default() };
+        let mut monitor = Monitor::new(&config, &watching);
+        asked(&broker);
+
+        let first = monitor.round().await?;
+        assert_eq!((first.rows.len(), first.failures.len()), (groups * 30, 0), "{:?}", first.failures);
+        let cost = asked(&broker);
+        // Ends, starts, and one for each rung of the time ladder, of which only the leader of partition 0 is asked.
+        let most_offsets = cost.get(&ListOffsetsRequest::KEY).and_then(|by| by.values().max().copied());
+        assert!(most_offsets.is_some_and(|count| count <= 2 + 8), "{cost:?}");
+        assert_eq!(cost.get(&OffsetFetchRequest::KEY), Some(&once_each), "{cost:?}");
+        assert_eq!(cost.get(&FindCoordinatorRequest::KEY), None, "who lists a group coordinates it");
+
+        for _ in 0..2 {
+            monitor.round().await?;
+            let wanted = [(ListOffsetsRequest::KEY, once_each.clone()), (OffsetFetchRequest::KEY, once_each.clone())];
+            assert_eq!(asked(&broker), BTreeMap::from(wanted), "{groups} groups");
+        }
+        monitor.round().await?;
+        let cost = asked(&broker);
+        assert_eq!(cost.get(&ListGroupsRequest::KEY), Some(&once_each));
+        let metadata: u64 = cost.get(&MetadataRequest::KEY).into_iter().flat_map(BTreeMap::values).sum();
+        assert_eq!(metadata, 1, "{cost:?}");
+        broker.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_round_knows_how_far_behind_in_time_a_group_is() -> Outcome<()> {
+    let (broker, client) = house(0, 2).await?;
+    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis())?;
+    let ago = |minutes: i64| Some(now - minutes * 60_000);
+    produce(&client, "t", 0, &[ago(600), ago(90), ago(10), ago(3), ago(3)]).await?;
+    commit(&client.admin(), "g", &[("t", 0, 2), ("t", 1, 0)]).await?;
+    commit(&client.admin(), "h", &[("t", 0, 1)]).await?;
+    let round = Monitor::new(&Config::default(), &client).round().await?;
+    let check = |group: &str, partition, method, between: (i64, i64)| {
+        let time = row(&round, group, partition).and_then(|row| row.time).expect("a time lag");
+        assert_eq!(time.method, method);
+        let high = time.high_ms.expect("an upper bound");
+        assert!(time.low_ms >= between.0 * 60_000 && high <= between.1 * 60_000 + 60_000, "{time:?}");
+    };
+    check("g", 0, Method::TimestampProbe, (5, 30));
+    check("h", 0, Method::TimestampProbe, (30, 120));
+    check("g", 1, Method::CaughtUp, (0, 0));
+    broker.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_anew_is_another_one() -> Outcome<()> {
+    let (broker, client) = house(1, 1).await?;
+    let admin = client.admin();
+    produce(&client, "t", 0, &[None; 5]).await?;
+    let watching = connect(&broker.bootstrap_servers()).await?;
+    let config = Config { list_groups_every: 1, ..Config::default() };
+    let mut monitor = Monitor::new(&config, &watching);
+    assert_eq!(monitor.round().await?.rows[0].records, Ok(5));
+
+    for (_, outcome) in admin.delete_topics(&["t".into()]).await? {
+        outcome?;
+    }
+    create(&admin, "t", 1).await?;
+    // More than before: the end alone would not tell.
+    produce(&client, "t", 0, &[None; 9]).await?;
+    commit(&admin, "g-0", &[("t", 0, 2)]).await?;
+    let round = monitor.round().await?;
+    assert_eq!((round.breaks.of(Break::Recreated), round.rows[0].records), (1, Ok(7)), "{round:?}");
+    broker.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_fails_takes_only_its_own_rows_with_it() -> Outcome<()> {
+    let (broker, client) = house(9, 6).await?;
+    let mut monitor = Monitor::new(&Config { list_groups_every: 1, ..Config::default() }, &client);
+    monitor.round().await?;
+    broker.faults().inject(Matching::api(ListOffsetsRequest::KEY).broker(2), 100, Fault::Disconnect);
+    let round = monitor.round().await?;
+    let unknown = round.rows.iter().filter(|row| row.records == Err(Reason::EndUnknown)).count();
+    assert_eq!((round.rows.len(), unknown), (9 * 6, 9 * 2), "{:?}", round.failures);
+    assert!(!round.failures.is_empty());
+
+    for (_, outcome) in client.admin().delete_topics(&["t".into()]).await? {
+        outcome?;
+    }
+    let gone = Monitor::new(&Config::default(), &connect(&broker.bootstrap_servers()).await?).round().await?;
+    assert!(gone.rows.iter().all(|row| row.records == Err(Reason::TopicGone)), "{:?}", gone.rows);
+    broker.stop().await?;
+    Ok(())
+}
+
+/// A producer and a committer that never rest, as fast as they can: what is read is never below nothing.
+#[tokio::test]
+async fn lag_is_never_negative_while_everything_moves() -> Outcome<()> {
+    let (broker, client) = house(1, 1).await?;
+    let (admin, producer) = (client.admin(), client.producer(ProducerConfig::default()));
+    let moving = tokio::spawn(async move {
+        let topic = Topic::from("t");
+        loop {
+            let sent = producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await;
+            let Some(offset) = sent.ok().and_then(|it| it.offset) else { return };
+            if commit(&admin, "g-0", &[("t", 0, offset + 1)]).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut monitor = Monitor::new(&Config::default(), &connect(&broker.bootstrap_servers()).await?);
+    for _ in 0..300 {
+        let round = monitor.round().await?;
+        assert!(round.rows[0].records.is_ok(), "{:?}", round.rows);
+        assert!(
+            round.rows[0].motion.status.is_none_or(|it| it == Status::Ok || it == Status::Slow),
+            "{:?}",
+            round.rows
+        );
+    }
+    moving.abort();
+    broker.stop().await?;
+    Ok(())
+}
+
+async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
+    let name = format!("lag values beside kafka-consumer-groups on {}", version.number);
+    let Some(kafka) = servers::or_skip(&name, Kafka::shared(version)) else { return Ok(()) };
+    let client = connect(kafka.bootstrap()).await?;
+    let admin = client.admin();
+    let run = format!("lag-{}", std::process::id());
+    let (topic, other) = (format!("{run}-a"), format!("{run}-b"));
+    create(&admin, &topic, 4).await?;
+    create(&admin, &other, 1).await?;
+    for partition in 0..4 {
+        produce(&client, &topic, partition, &vec![None; 10 + 7 * partition as usize]).await?;
+    }
+    produce(&client, &other, 0, &[None; 5]).await?;
+    let (slow, done) = (format!("{run}-slow"), format!("{run}-done"));
+    commit(&admin, &slow, &[(&topic, 0, 10), (&topic, 1, 3), (&topic, 2, 0), (&topic, 3, 30), (&other, 0, 4)]).await?;
+    commit(&admin, &done, &[(&topic, 0, 10), (&topic, 2, 24)]).await?;
+    let lost = TopicPartition::new(topic.as_str(), 1);
+    let (_, removed) =
+        admin.delete_records(&[(lost, DeleteBefore::Offset(6))]).await?.into_iter().next().ok_or("none")?;
+    removed?;
+
+    let only: Pattern = format!("{run}-.*").parse()?;
+    let groups = Filter { allow: vec![only], ..Filter::default() };
+    let round = Monitor::new(&Config { groups, ..Config::default() }, &client).round().await?;
+    assert!(round.failures.is_empty(), "{:?}", round.failures);
+    for group in [&slow, &done] {
+        let ours = round.rows.iter().filter(|row| *row.group == **group);
+        let ours: Vec<_> = ours.map(described).collect();
+        let mut theirs = kafka.described(group);
+        theirs.sort();
+        assert_eq!(ours, theirs, "{group}");
+    }
+    let behind = row(&round, &slow, 1).ok_or("no row")?;
+    assert_eq!((behind.records_lost(), behind.records_effective()), (Some(3), Some(11)));
+    assert!(behind.time.is_some_and(|time| time.high_ms.is_some()), "already the first round knows: {behind:?}");
+    assert!(behind.data_loss_ms.is_some_and(|ms| ms > 0), "kept for a week: {behind:?}");
+
+    let names: Vec<Topic> = vec![topic.as_str().into(), other.as_str().into()];
+    admin.delete_groups(&[slow, done]).await?;
+    admin.delete_topics(&names).await?;
+    Ok(())
+}
+
+fn described(row: &Row) -> (Arc<str>, i32, i64, i64, i64) {
+    let lag = row.records.ok().and_then(|lag| i64::try_from(lag).ok()).unwrap_or(-1);
+    let place = &row.topic_partition;
+    (Arc::from(place.topic.as_str()), place.partition, row.committed, row.end_offset.unwrap_or(-1), lag)
+}
+
+#[tokio::test]
+async fn values_are_those_of_javas_tool_on_kafka_3_9() -> Outcome<()> {
+    values_are_those_of_javas_tool(KAFKA_39).await
+}
+
+#[tokio::test]
+async fn values_are_those_of_javas_tool_on_kafka_4_3() -> Outcome<()> {
+    values_are_those_of_javas_tool(KAFKA_43).await
+}

@@ -1,0 +1,67 @@
+//! `highwater lag`: how far behind groups are.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::span;
+use super::{Asking, Printing};
+use crate::lag::{Family, Pattern};
+
+#[derive(Debug, Args)]
+pub struct Lag {
+    #[command(flatten)]
+    pub asking: Asking,
+    /// Look once, print it, and end; with status 2 where a limit is exceeded
+    #[arg(long, conflicts_with = "watch")]
+    pub once: bool,
+    /// Show a table of those furthest behind, over and over
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+    /// Only groups of this name; `*` and `?` stand for any characters and for one
+    #[arg(short = 'g', long, value_name = "GLOB", value_parser = Pattern::glob)]
+    pub group: Vec<Pattern>,
+    /// Only topics of this name
+    #[arg(short = 't', long, value_name = "GLOB", value_parser = Pattern::glob)]
+    pub topic: Vec<Pattern>,
+    /// With --once: end with status 2 if a group is further behind on a partition than so many records
+    #[arg(long, value_name = "N", requires = "once")]
+    pub max_lag: Option<u64>,
+    /// With --once: end with status 2 if a group may be further behind on a partition than this long, e.g. 5m
+    #[arg(long, value_name = "TIME", requires = "once", value_parser = span)]
+    pub max_seconds: Option<Duration>,
+    /// Between two rounds [default: 10s, or 2s with --watch]
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub interval: Option<Duration>,
+    /// Where /metrics, /api/lag, /v3/kafka, /livez and /readyz are served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9308")]
+    pub listen: SocketAddr,
+    /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL", env = "REDIS_URL")]
+    pub redis: Option<String>,
+    /// Publish the families of these exporters too, by their names and labels
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER")]
+    pub compat: Vec<Family>,
+    /// What those families and Burrow's API call the cluster [default: kafka]
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Only groups whose whole name matches one of these regular expressions
+    #[arg(long, value_name = "REGEX")]
+    pub groups_allow: Vec<Pattern>,
+    /// No groups whose whole name matches one of these
+    #[arg(long, value_name = "REGEX")]
+    pub groups_deny: Vec<Pattern>,
+    /// Only topics whose whole name matches one of these regular expressions
+    #[arg(long, value_name = "REGEX")]
+    pub topics_allow: Vec<Pattern>,
+    /// No topics whose whole name matches one of these
+    #[arg(long, value_name = "REGEX")]
+    pub topics_deny: Vec<Pattern>,
+    /// Settings in TOML, as for `up`, of which `[lag]` is read; a flag wins over the file
+    #[arg(long, value_name = "FILE", env = "HIGHWATER_CONFIG")]
+    pub config: Option<PathBuf>,
+}

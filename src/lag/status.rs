@@ -1,0 +1,116 @@
+//! Whether a group gets on with a partition: Burrow's rules over a sliding window of commits. Pure.
+//!
+//! The rules (Burrow, *Consumer Lag Evaluation Rules*) look at whether commits move and lag shrinks, not at a threshold.
+//! Burrow reads every commit from `__consumer_offsets`; asking brokers shows only where a commit stands. So an entry of
+//! the window is made in each round in which the commit moved *or the group has members*: members that are alive and
+//! commit the same offset again are what Burrow calls stalled, a group that is gone is what it calls stopped.
+
+use crate::client::Offset;
+
+/// What is said of a group on a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// It keeps up, or catches up, or has been at the end within the window.
+    Ok,
+    /// Commits move, and the lag grows or stays.
+    Slow,
+    /// Commits do not move, though somebody is there.
+    Stalled,
+    /// No commits any more, for longer than the window was.
+    Stopped,
+    /// A commit went back.
+    Rewound,
+}
+
+impl Status {
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Slow, Self::Stalled, Self::Stopped, Self::Rewound];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Slow => "slow",
+            Self::Stalled => "stalled",
+            Self::Stopped => "stopped",
+            Self::Rewound => "rewound",
+        }
+    }
+}
+
+/// One entry of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    pub at_ms: i64,
+    pub offset: Offset,
+    /// Records from here to the end, when it was seen.
+    pub lag: u64,
+}
+
+/// Fewer entries than this say nothing about motion.
+pub const ENTRIES_MIN: usize = 3;
+
+/// The verdict over `window`, oldest first, of a group that lags by `lag` now. `None`: not seen for long enough.
+pub fn status(window: &[Commit], lag: u64, now_ms: i64) -> Option<Status> {
+    if lag == 0 {
+        return Some(Status::Ok);
+    }
+    let (first, last) = (window.first()?, window.last()?);
+    let was_at_end = window.iter().any(|commit| commit.lag == 0);
+    if now_ms - last.at_ms > last.at_ms - first.at_ms && last.lag > 0 {
+        return Some(Status::Stopped);
+    }
+    if was_at_end {
+        return Some(Status::Ok);
+    }
+    let pairs = || window.iter().zip(window.iter().skip(1));
+    if pairs().any(|(before, after)| after.offset < before.offset) {
+        return Some(Status::Rewound);
+    }
+    if window.len() < ENTRIES_MIN {
+        return None;
+    }
+    if pairs().all(|(before, after)| after.offset == before.offset) {
+        return Some(Status::Stalled);
+    }
+    let shrinks = pairs().any(|(before, after)| after.lag < before.lag);
+    Some(if shrinks { Status::Ok } else { Status::Slow })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(window: &[(i64, Offset, u64)], lag: u64, now_ms: i64, want: Option<Status>) {
+        let window: Vec<_> = window.iter().map(|&(at_ms, offset, lag)| Commit { at_ms, offset, lag }).collect();
+        assert_eq!(status(&window, lag, now_ms), want, "{window:?}, lag {lag} at {now_ms}");
+    }
+
+    /// The cases of Burrow's own description, and the edges between them.
+    #[test]
+    fn verdicts() {
+        use Status::*;
+        let moving = [(0, 10, 5), (10, 20, 6), (20, 30, 7), (30, 40, 8)];
+        check(&moving, 0, 30, Some(Ok));
+        check(&moving, 8, 30, Some(Slow));
+        check(&[(0, 10, 5), (10, 20, 5), (20, 30, 5)], 5, 20, Some(Slow));
+        check(&[(0, 10, 5), (10, 20, 6), (20, 30, 4)], 4, 20, Some(Ok));
+        check(&[(0, 10, 0), (10, 20, 6), (20, 30, 9)], 9, 20, Some(Ok));
+        check(&[(0, 10, 5), (10, 10, 5), (20, 10, 9)], 9, 20, Some(Stalled));
+        check(&[(0, 10, 5), (10, 10, 5), (20, 10, 5)], 5, 20, Some(Stalled));
+        check(&[(0, 10, 5), (10, 4, 11), (20, 8, 9)], 9, 20, Some(Rewound));
+        check(&moving, 8, 60, Some(Slow));
+        check(&moving, 8, 61, Some(Stopped));
+        // It was at the end when it was last heard of: what came since is not its fault yet.
+        check(&[(0, 10, 3), (10, 20, 0)], 5, 99, Some(Ok));
+        check(&[(0, 10, 3), (10, 20, 0), (20, 20, 4)], 4, 41, Some(Stopped));
+    }
+
+    #[test]
+    fn what_was_seen_too_briefly_has_no_verdict() {
+        check(&[], 5, 0, None);
+        check(&[(0, 10, 5)], 5, 0, None);
+        check(&[(0, 10, 5), (10, 10, 5)], 5, 10, None);
+        check(&[(0, 10, 5)], 5, 10, Some(Status::Stopped));
+        check(&[], 0, 0, Some(Status::Ok));
+        check(&[(0, 10, 5), (10, 9, 6)], 6, 10, Some(Status::Rewound));
+    }
+}
