@@ -440,21 +440,24 @@ impl Membership {
         });
     }
 
-    /// The topics of the subscription, and those that are not there.
+    /// The topics of the subscription, and those that are not there. Those that are there are followed too, for as long as
+    /// they are wanted here and not only while somebody else does.
     fn follow_topics(&mut self) {
         let known = self.cluster.metadata();
-        self.missing =
-            self.config.topics.iter().filter(|topic| known.partition_count(topic).is_none()).cloned().collect();
-        if !self.missing.is_empty() {
-            self.look_for_missing_at = Instant::now() + MISSING_TOPICS_INTERVAL;
-            self.look_for_topics();
-        }
+        self.missing = self.unknown_topics(&known);
+        self.look_for_missing_at = Instant::now() + MISSING_TOPICS_INTERVAL;
+        self.look_for_topics();
+    }
+
+    fn unknown_topics(&self, known: &Metadata) -> BTreeSet<Topic> {
+        self.config.topics.iter().filter(|topic| known.partition_count(topic).is_none()).cloned().collect()
     }
 
     fn look_for_topics(&mut self) {
         let (cluster, missing) = (self.cluster.clone(), self.missing.clone());
+        let wanted: BTreeSet<Topic> = self.config.topics.iter().cloned().collect();
         self.wait_for(async move {
-            let topics = missing.iter().cloned().collect();
+            let topics = wanted.union(&missing).cloned().collect();
             match cluster.refresh(Topics::Follow(topics)).await {
                 Ok(known) => {
                     Done::Missing(missing.into_iter().filter(|topic| known.partition_count(topic).is_none()).collect())
@@ -471,6 +474,8 @@ impl Membership {
     fn metadata_changed(&mut self) {
         let known = self.metadata.borrow_and_update().clone();
         self.missing.retain(|topic| known.partition_count(topic).is_none());
+        // One that was deleted is followed no more; it may be made again.
+        self.missing.extend(self.unknown_topics(&known));
         self.said_missing.retain(|topic| self.missing.contains(topic));
         let Some(counts) = &self.assigned_for else { return };
         let now = |topic: &Topic| known.partition_count(topic).unwrap_or(0);

@@ -7,7 +7,7 @@
 //! A cursor that this broker can no longer serve goes back to the [`fetcher`](super::fetcher), after all that was read of
 //! it has been handed on; so a partition's records stay in order across brokers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::client::metadata::Leader;
 use crate::protocol::api::{Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{AbortedTransaction, FetchRequest, FetchResponse, PartitionData};
-use crate::protocol::types::{BrokerId, Offset, TopicPartition};
+use crate::protocol::types::{BrokerId, Offset, Topic, TopicId, TopicPartition};
 
 /// What the broker waits for data at most while a partition is left out for want of memory: it may come back any time.
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
@@ -252,6 +252,10 @@ impl Reader {
             let _ = self.shared.items.try_send(Item::Failed(error.clone()));
         }
         self.session.unanswered();
+        self.give_all_back();
+    }
+
+    fn give_all_back(&mut self) {
         for (_, cursor) in std::mem::take(&mut self.cursors) {
             self.give_back(cursor);
         }
@@ -271,21 +275,25 @@ impl Reader {
             self.session.answered(answer.session_id);
             return true;
         }
-        let is_session = code.class() == Class::Retry;
         self.session.refused();
-        if !is_session {
-            tracing::warn!(broker = self.broker, %code, "the broker refuses to be read from");
-            self.not_before = Some(Instant::now() + PAUSE);
+        match code.class() {
+            Class::Retry => {}
+            // About some topic, but not which: all are looked up anew.
+            Class::RefreshMetadata => self.give_all_back(),
+            _ => {
+                tracing::warn!(broker = self.broker, %code, "the broker refuses to be read from");
+                self.not_before = Some(Instant::now() + PAUSE);
+            }
         }
         false
     }
 
     /// What there is to hand on, and the cursors that must go elsewhere.
     fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
-        let known = self.shared.cluster.metadata();
+        let asked = topics_asked(&self.cursors);
         let (mut work, mut leaving) = (Vec::new(), Vec::new());
         for topic in answer.responses {
-            let Some(name) = wire::named(&topic.topic, &topic.topic_id, &known) else { continue };
+            let Some(name) = wire::named(&topic.topic, || asked.get(&topic.topic_id).cloned()) else { continue };
             for data in topic.partitions {
                 let of = TopicPartition { topic: name.clone(), partition: data.partition_index };
                 let Some(cursor) = self.cursors.get_mut(&of) else { continue };
@@ -352,6 +360,14 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Answers call topics by the ids that they were asked for by. What is known of the cluster may have gone on since: a
+/// topic that was deleted is not in there any more, and the answer is what says so. Without an id a topic goes by zero,
+/// which the broker refuses; of several of those one is taken at a time.
+fn topics_asked(cursors: &BTreeMap<TopicPartition, Cursor>) -> HashMap<TopicId, Topic> {
+    let asked = cursors.iter().filter(|(_, cursor)| cursor.asked.is_some());
+    asked.map(|(of, cursor)| (cursor.topic_id.unwrap_or_default(), of.topic.clone())).collect()
 }
 
 fn data_bytes(data: &PartitionData) -> usize {

@@ -437,6 +437,26 @@ async fn offsets_that_are_gone_are_reset_by_the_rule() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_made_again_is_read_on() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    read.until(&mut consumer, 60).await;
+    // What is asked of the old topic is answered once nothing is known of it any more.
+    world.fault(FETCH, 3, Fault::Delay(Duration::from_millis(500)));
+    world.broker.faults().reset_counts();
+    until("every reader asks", async || world.broker.faults().count(FETCH) >= 3).await;
+    let admin = world.client.admin();
+    admin.delete_topics(std::slice::from_ref(&world.topic)).await.unwrap();
+    admin.create_topics(&[NewTopic::new("orders").partitions(PARTITIONS)]).await.unwrap();
+    world.client.cluster().refresh(crate::client::Topics::Follow(vec![world.topic.clone()])).await.unwrap();
+    read.next.clear();
+    world.produce(60..120).await;
+    read.until(&mut consumer, 120).await;
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     let world = World::new().await;
     world.fault(JOIN, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));

@@ -192,8 +192,8 @@ pub fn commit(
 }
 
 pub fn committed(answer: OffsetCommitResponse, known: &Metadata) -> BTreeMap<TopicPartition, ErrorCode> {
-    let topics =
-        answer.topics.into_iter().filter_map(|of| Some((named(&of.name, &of.topic_id, known)?, of.partitions)));
+    let name = |of: &OffsetCommitResponseTopic| named(&of.name, || known.topic_name(&of.topic_id).cloned());
+    let topics = answer.topics.into_iter().filter_map(|of| Some((name(&of)?, of.partitions)));
     let codes = topics.flat_map(|(topic, partitions)| {
         partitions.into_iter().map(move |it| (TopicPartition::new(topic.clone(), it.partition_index), it.error_code))
     });
@@ -201,8 +201,8 @@ pub fn committed(answer: OffsetCommitResponse, known: &Metadata) -> BTreeMap<Top
 }
 
 /// A topic that an answer names, or of which it has the id.
-pub fn named(name: &Str, id: &TopicId, known: &Metadata) -> Option<Topic> {
-    if name.is_empty() { known.topic_name(id).cloned() } else { Some(name.into()) }
+pub fn named(name: &Str, by_id: impl FnOnce() -> Option<Topic>) -> Option<Topic> {
+    if name.is_empty() { by_id() } else { Some(name.into()) }
 }
 
 pub fn offset_fetch(
@@ -255,7 +255,7 @@ pub fn offsets_fetched(
     for group in answer.groups {
         ErrorCode(group.error_code).ok()?;
         for topic in group.topics {
-            let Some(name) = named(&topic.name, &topic.topic_id, known) else { continue };
+            let Some(name) = named(&topic.name, || known.topic_name(&topic.topic_id).cloned()) else { continue };
             for it in topic.partitions {
                 add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code)?;
             }
