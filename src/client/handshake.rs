@@ -18,7 +18,7 @@ use super::sasl::{Mechanism, NoToken, Refusal, RefusalReason, Sasl};
 use crate::protocol::api::{Api, Body, Request, Response, api, offered};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, EndTxnRequest, OffsetFetchRequest, ProduceRequest,
+    ApiVersionsRequest, ApiVersionsResponse, EndTxnRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
     TxnOffsetCommitRequest,
 };
@@ -62,8 +62,10 @@ impl Capabilities {
             known.cap(TxnOffsetCommitRequest::KEY, 4);
             known.cap(EndTxnRequest::KEY, 4);
         }
-        // Later versions name topics by their ids alone: of topics that are gone, nobody could say what was committed.
+        // Later versions name topics by their ids alone: of topics that are gone, nobody could say what was committed, or that
+        // it was not.
         known.cap(OffsetFetchRequest::KEY, 9);
+        known.cap(OffsetCommitRequest::KEY, 9);
         known.cap(TxnOffsetCommitRequest::KEY, 5);
         known
     }
@@ -221,6 +223,18 @@ fn mispaired(asked: &str, answered: &Response) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::messages::ApiVersion;
+
+    #[test]
+    fn topics_go_by_name_wherever_an_answer_must_be_understood_when_they_are_gone() {
+        let named = [(OffsetCommitRequest::KEY, 9), (OffsetFetchRequest::KEY, 9), (TxnOffsetCommitRequest::KEY, 4)];
+        let offer = |&(api_key, _): &(i16, i16)| ApiVersion { api_key, min_version: 2, max_version: 99 };
+        let answer = ApiVersionsResponse { api_keys: named.iter().map(offer).collect(), ..Default::default() };
+        let known = Capabilities::from_answer(&answer);
+        for (key, highest) in named {
+            assert_eq!(known.version_of(key), Some(highest), "API {key}");
+        }
+    }
 
     #[test]
     fn sessions_are_renewed_before_they_end() {

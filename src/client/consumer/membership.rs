@@ -578,21 +578,21 @@ impl Committer {
             Ok(answer) => wire::committed(answer.body, &known),
             Err(error) => return (Vec::new(), Err(error)),
         };
-        let mut refused = None;
+        let mut result = Ok(());
         for tenure in tenures {
             let of = &tenure.topic_partition;
-            match (marks.get(of), answer.get(of)) {
-                (Some(mark), Some(&ErrorCode::NONE)) => tenure.committed(*mark),
-                (Some(_), Some(code)) => refused = Some((*code, of)),
-                _ => {}
+            let Some(mark) = marks.get(of) else { continue };
+            match wire::verdict(&answer, of) {
+                Ok(()) => tenure.committed(*mark),
+                Err(error) => result = Err(error.of(OffsetCommitRequest::NAME)),
             }
         }
-        let Some((code, of)) = refused else { return (Vec::new(), Ok(())) };
-        let error = Error::broker(code).of(OffsetCommitRequest::NAME).at(of.clone());
-        let about_member =
-            matches!(code.class(), Class::Rejoin | Class::FindCoordinator) || code == ErrorCode::FENCED_INSTANCE_ID;
-        let event = Event::CommitRefused { generation: self.identity.1, code };
-        (about_member.then_some(event).into_iter().collect(), Err(error))
+        let code = result.as_ref().err().and_then(Error::code);
+        let about_member = code.filter(|code| {
+            matches!(code.class(), Class::Rejoin | Class::FindCoordinator) || *code == ErrorCode::FENCED_INSTANCE_ID
+        });
+        let event = about_member.map(|code| Event::CommitRefused { generation: self.identity.1, code });
+        (event.into_iter().collect(), result)
     }
 
     /// The last commit for these: repeated while that can help, because nobody else will do it.

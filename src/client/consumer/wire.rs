@@ -200,6 +200,19 @@ pub fn committed(answer: OffsetCommitResponse, known: &Metadata) -> BTreeMap<Top
     codes.map(|(of, code)| (of, ErrorCode(code))).collect()
 }
 
+/// What became of one commit. What the answer says nothing of was not made.
+pub fn verdict(answer: &BTreeMap<TopicPartition, ErrorCode>, of: &TopicPartition) -> Result<(), Error> {
+    match answer.get(of) {
+        Some(code) => code.ok().map_err(|code| Error::broker(code).at(of.clone())),
+        None => Err(Error::protocol(Unsaid).at(of.clone())),
+    }
+}
+
+/// An answer that leaves out what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker's answer says nothing of it")]
+struct Unsaid;
+
 /// A topic that an answer names, or of which it has the id.
 pub fn named(name: &Str, by_id: impl FnOnce() -> Option<Topic>) -> Option<Topic> {
     if name.is_empty() { by_id() } else { Some(name.into()) }
@@ -291,4 +304,35 @@ pub fn fetch(plan: &Plan) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
         partitions,
     });
     (topics.collect(), forgotten.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_made_only_if_the_answer_says_so() {
+        let of = |partition| TopicPartition::new("t", partition);
+        let rows = [(0, ErrorCode::NONE), (1, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)];
+        let partitions =
+            rows.map(|(partition_index, code)| OffsetCommitResponsePartition { partition_index, error_code: code.0 });
+        let topic = |name: &str, topic_id| OffsetCommitResponseTopic {
+            name: name.into(),
+            topic_id,
+            partitions: partitions.to_vec(),
+        };
+        let answer = |topics| OffsetCommitResponse { topics, ..Default::default() };
+        let said = |topics, of| {
+            let answer = committed(answer(topics), &Metadata::default());
+            verdict(&answer, &of).map_err(|error| error.to_string())
+        };
+        let named = || vec![topic("t", TopicId::default())];
+        assert_eq!(said(named(), of(0)), Ok(()));
+        assert_eq!(said(named(), of(1)).map_err(|error| error.contains("t-1: UNKNOWN_TOPIC_OR_PARTITION")), Err(true));
+        let unsaid = Err("t-2: the broker's answer says nothing of it".to_owned());
+        assert_eq!(said(named(), of(2)), unsaid);
+        // By an id that nothing is known of.
+        let unsaid = Err("t-0: the broker's answer says nothing of it".to_owned());
+        assert_eq!(said(vec![topic("", TopicId::default())], of(0)), unsaid);
+    }
 }
