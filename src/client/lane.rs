@@ -27,12 +27,13 @@ use crate::protocol::api::{Api, Request, Response, Versioned};
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// Metadata, offsets, administration.
+    /// Metadata, offsets, commits, administration.
     General,
     Produce,
     /// Long polls.
     Fetch,
-    /// JoinGroup and SyncGroup wait for the other members; heartbeats and commits are with them.
+    /// JoinGroup and SyncGroup wait for the other members; heartbeats are with them, and need not get through meanwhile.
+    /// What must not wait for them, such as commits, is elsewhere.
     Group,
 }
 
