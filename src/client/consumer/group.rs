@@ -92,8 +92,8 @@ pub enum Event {
         generation: i32,
         code: ErrorCode,
     },
-    /// What [`Action::Revoke`] asked is done.
-    Released,
+    /// What the [`Action::Revoke`] of this number asked is done.
+    Released(u64),
     /// Something in the subscription or its topics is different; the group has to be assigned anew.
     Changed(&'static str),
     /// The application has not asked for records in time.
@@ -125,8 +125,10 @@ pub enum Action {
     /// Forget who the coordinator is and find it again.
     FindCoordinator,
     Assign(BTreeSet<TopicPartition>),
-    /// Stop, drain (unless in a hurry), commit; answer with [`Event::Released`].
+    /// Stop, drain (unless in a hurry), commit; answer with [`Event::Released`]. Partitions of a revocation that is not
+    /// answered yet may be among them: this one is for both.
     Revoke {
+        id: u64,
         partitions: BTreeSet<TopicPartition>,
         drain: bool,
     },
@@ -181,6 +183,8 @@ pub struct Group {
     owned: BTreeSet<TopicPartition>,
     /// What `Released` takes away.
     releasing: BTreeSet<TopicPartition>,
+    /// The number of the latest revocation. What becomes of those before it is nothing to wait for any more.
+    release: u64,
     /// The group must be assigned anew as soon as this assignment is through.
     again: Option<&'static str>,
     beat_at: Option<Instant>,
@@ -199,6 +203,7 @@ impl Group {
             generation: None,
             owned: BTreeSet::new(),
             releasing: BTreeSet::new(),
+            release: 0,
             again: None,
             beat_at: None,
             beating: false,
@@ -233,13 +238,15 @@ impl Group {
             Event::Synced(answer) if self.state == State::Syncing => self.synced(answer, now),
             Event::Beaten { generation, result } => self.beaten(generation, &result, now),
             Event::CommitRefused { generation, code } if self.is_current(generation) => self.refused(code, now),
-            Event::Released => self.released(),
+            Event::Released(id) if id == self.release => self.released(),
             Event::Changed(reason) => self.changed(reason),
             Event::Overdue => self.overdue(),
             Event::Tick => self.tick(now),
             Event::Left => self.left(),
             Event::Close => self.close(now),
-            Event::Wanted | Event::Joined(_) | Event::Synced(_) | Event::CommitRefused { .. } => Vec::new(),
+            Event::Wanted | Event::Joined(_) | Event::Synced(_) | Event::CommitRefused { .. } | Event::Released(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -264,7 +271,8 @@ impl Group {
             return self.released();
         }
         self.releasing.clone_from(&partitions);
-        vec![Action::Revoke { partitions, drain }]
+        self.release += 1;
+        vec![Action::Revoke { id: self.release, partitions, drain }]
     }
 
     fn released(&mut self) -> Vec<Action> {

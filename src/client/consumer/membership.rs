@@ -62,6 +62,8 @@ enum Done {
     Joined(Result<(Joined, Vec<Member>), Fault>),
     Synced(Result<BTreeSet<TopicPartition>, Fault>, Option<Counts>),
     Event(Event),
+    /// A revocation, and what it waited for.
+    Released(u64, Vec<Arc<Tenure>>),
     /// A periodic commit.
     Committed(Vec<Event>),
     /// Offsets of new partitions, or that they are not wanted any more.
@@ -76,6 +78,8 @@ pub(super) struct Membership {
     config: Arc<ConsumerConfig>,
     group: Group,
     held: Held,
+    /// Revoked, and not released yet.
+    draining: Vec<Arc<Tenure>>,
     identity: Identity,
     memory: Arc<Memory>,
     clock: Arc<PollClock>,
@@ -126,6 +130,7 @@ impl Membership {
             group: Group::new(rules),
             metadata: cluster.metadata_changes(),
             pending: FuturesUnordered::new(),
+            draining: Vec::new(),
             assigned_for: None,
             missing: BTreeSet::new(),
             said_missing: BTreeSet::new(),
@@ -224,6 +229,10 @@ impl Membership {
                 self.metadata_changed();
             }
             Done::Event(event) => self.tell(event),
+            Done::Released(id, tenures) => {
+                self.draining.retain(|kept| !tenures.iter().any(|done| Arc::ptr_eq(kept, done)));
+                self.tell(Event::Released(id));
+            }
             Done::Committed(events) => {
                 self.committing = false;
                 events.into_iter().for_each(|event| self.tell(event));
@@ -253,7 +262,7 @@ impl Membership {
             Action::Beat { member_id, generation } => self.beat(member_id, generation),
             Action::FindCoordinator => self.cluster.forget_coordinator(&self.config.group_id),
             Action::Assign(partitions) => self.assign(partitions),
-            Action::Revoke { partitions, drain } => self.revoke(&partitions, drain),
+            Action::Revoke { id, partitions, drain } => self.revoke(id, &partitions, drain),
             Action::Lose { partitions, reason } => self.lose(&partitions, &reason),
             Action::Leave { member_id, reason } => self.leave(member_id, reason),
             Action::Stop(fault) => self.stop(fault),
@@ -328,9 +337,13 @@ impl Membership {
         self.wait_for(async move { Done::Located(locate(&cluster, &config, tenures).await) });
     }
 
-    fn revoke(&mut self, partitions: &BTreeSet<TopicPartition>, drain: bool) {
+    fn revoke(&mut self, id: u64, partitions: &BTreeSet<TopicPartition>, drain: bool) {
         tracing::info!(group = %self.config.group_id, partitions = %list(partitions), "revoked");
-        let tenures = self.end(partitions);
+        let ended = self.end(partitions);
+        self.draining.extend(ended);
+        // Those of a revocation that is still under way as well: it is this one now that is waited for.
+        let mine = |tenure: &&Arc<Tenure>| partitions.contains(&tenure.topic_partition);
+        let tenures: Vec<Arc<Tenure>> = self.draining.iter().filter(mine).cloned().collect();
         let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
         let committer = self.committer().filter(|_| self.config.auto_commit);
         self.wait_for(async move {
@@ -342,13 +355,14 @@ impl Membership {
             if let Some(committer) = committer {
                 committer.last(&tenures).await;
             }
-            Done::Event(Event::Released)
+            Done::Released(id, tenures)
         });
     }
 
     fn lose(&mut self, partitions: &BTreeSet<TopicPartition>, reason: &str) {
         tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
         self.end(partitions);
+        self.draining.retain(|tenure| !partitions.contains(&tenure.topic_partition));
     }
 
     /// From now on nothing of them is handed out.

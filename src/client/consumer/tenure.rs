@@ -59,7 +59,7 @@ impl Tenure {
     pub fn end(&self) {
         let _held = self.held();
         self.ended.store(true, Ordering::Release);
-        self.drained.notify_one();
+        self.drained.notify_waiters();
     }
 
     pub fn has_ended(&self) -> bool {
@@ -99,7 +99,7 @@ impl Tenure {
         let Some(progress) = &mut held.progress else { return };
         run(progress);
         if progress.outstanding() == 0 && self.has_ended() {
-            self.drained.notify_one();
+            self.drained.notify_waiters();
         }
     }
 
@@ -109,8 +109,13 @@ impl Tenure {
 
     /// Waits, after the end, until nobody holds a delivery that could still be finished.
     pub async fn drained(&self) {
-        while self.outstanding() > 0 {
-            self.drained.notified().await;
+        loop {
+            // Begun before looking, so that nothing is told in between unheard.
+            let told = self.drained.notified();
+            if self.outstanding() == 0 {
+                return;
+            }
+            told.await;
         }
     }
 

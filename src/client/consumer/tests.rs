@@ -457,6 +457,33 @@ async fn a_topic_that_is_made_again_is_read_on() {
 }
 
 #[tokio::test]
+async fn closing_waits_for_what_was_revoked_before() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let mut first = world.consumer();
+    let mut held = Vec::new();
+    while held.iter().map(Delivery::len).sum::<usize>() < 60 {
+        held.push(timeout(LIMIT, first.next()).await.unwrap().unwrap().unwrap());
+    }
+    let second = world.consumer();
+    until("some are revoked", async || {
+        let _ = timeout(Duration::from_millis(5), first.next()).await;
+        held.iter().any(Delivery::is_revoked)
+    })
+    .await;
+    let (revoked, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(Delivery::is_revoked);
+    kept.into_iter().for_each(Delivery::finish);
+    {
+        let mut closing = std::pin::pin!(first.close(LIMIT));
+        assert!(timeout(Duration::from_millis(200), &mut closing).await.is_err(), "some are not finished");
+        revoked.into_iter().for_each(Delivery::finish);
+        closing.await.unwrap();
+    }
+    assert_eq!(world.committed().await, 60);
+    drop(second);
+}
+
+#[tokio::test]
 async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     let world = World::new().await;
     world.fault(JOIN, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));

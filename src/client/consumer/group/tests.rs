@@ -37,7 +37,7 @@ fn show(action: &Action) -> String {
         Action::Beat { generation, .. } => format!("beat {generation}"),
         Action::FindCoordinator => "find".into(),
         Action::Assign(partitions) => format!("assign {}", numbers(partitions)),
-        Action::Revoke { partitions, drain } => {
+        Action::Revoke { partitions, drain, .. } => {
             format!("{} {}", if *drain { "revoke" } else { "drop" }, numbers(partitions))
         }
         Action::Lose { partitions, .. } => format!("lose {}", numbers(partitions)),
@@ -74,7 +74,7 @@ fn event(word: &str) -> Event {
         "beat-lost" => Event::Beaten { generation, result: Err(Fault::Unanswered) },
         "late-beat-fails" => Event::Beaten { generation: 0, result: Err(code()) },
         "commit-fails" => Event::CommitRefused { generation, code: ErrorCode::ILLEGAL_GENERATION },
-        "released" => Event::Released,
+        "released" => Event::Released(rest.parse().unwrap_or(1)),
         "changed" => Event::Changed("topics"),
         "overdue" => Event::Overdue,
         "tick" => Event::Tick,
@@ -129,7 +129,7 @@ fn a_cooperative_member_gives_up_what_moves_and_joins_again() {
             ("joined 3", "sync 3"),
             ("synced 1,2", ""),
             ("close", "revoke 1,2"),
-            ("released", "leave m"),
+            ("released 2", "leave m"),
             ("left", "stop"),
         ],
     );
@@ -231,7 +231,8 @@ fn a_slow_application_leaves_and_comes_back() {
     ];
     check_stable(rules(true), &script);
     // It holds up a rebalance: waiting for it is over.
-    check_stable(rules(false), &[&[("changed", "revoke 0,1")], &script[..]].concat());
+    let slow = [("changed", "revoke 0,1"), ("overdue", "drop 0,1"), ("released", ""), ("released 2", "leave m")];
+    check_stable(rules(false), &slow);
 }
 
 #[test]
@@ -264,7 +265,33 @@ fn closing_is_possible_at_any_time() {
             ("released", "leave m"),
         ],
     );
-    check_stable(rules(true), &[("overdue", "drop 0,1"), ("close", "revoke 0,1"), ("released", "leave m")]);
+    check_stable(rules(true), &[("overdue", "drop 0,1"), ("close", "revoke 0,1"), ("released 2", "leave m")]);
+    // What was revoked before is revoked with the rest, and its own end ends nothing.
+    check_stable(
+        rules(true),
+        &[
+            ("changed", "join m[0,1]"),
+            ("joined 2", "sync 2"),
+            ("synced 1", "revoke 0"),
+            ("close", "revoke 0,1"),
+            ("released", ""),
+            ("released 2", "leave m"),
+            ("left", "stop"),
+        ],
+    );
+    // So does one of partitions that were lost meanwhile.
+    check_stable(
+        rules(false),
+        &[
+            ("changed", "revoke 0,1"),
+            ("commit-fails", "lose 0,1; join m[]"),
+            ("joined", "sync 1"),
+            ("synced 1", "assign 1"),
+            ("changed", "revoke 1"),
+            ("released", ""),
+            ("released 2", "join m[]"),
+        ],
+    );
     check_stable(rules(true), &[("overdue", "drop 0,1"), ("released", "leave m"), ("close", ""), ("left", "stop")]);
     // A static member keeps its place.
     let is_static = Rules { is_static: true, ..rules(true) };
@@ -392,6 +419,7 @@ struct Machine {
     events: VecDeque<Event>,
     waiting: Option<(Str, Waits)>,
     releasing: BTreeSet<TopicPartition>,
+    release: u64,
     closing: bool,
     stopped: bool,
 }
@@ -415,7 +443,8 @@ impl Sim {
     fn enter(&mut self) {
         let group = Group::new(rules(self.assignor.is_cooperative()));
         let (reads, releasing, events) = (BTreeSet::new(), BTreeSet::new(), VecDeque::from([Event::Wanted]));
-        self.machines.push(Machine { group, reads, events, waiting: None, releasing, closing: false, stopped: false });
+        let (waiting, release, closing, stopped) = (None, 0, false, false);
+        self.machines.push(Machine { group, reads, events, waiting, releasing, release, closing, stopped });
     }
 
     /// One thing happens to one machine.
@@ -432,7 +461,7 @@ impl Sim {
                 std::mem::take(&mut machine.releasing).iter().for_each(|partition| {
                     machine.reads.remove(partition);
                 });
-                Some(Event::Released)
+                Some(Event::Released(machine.release))
             }
             _ if machine.group.is_away() && !machine.stopped => Some(Event::Wanted),
             _ => Some(Event::Tick),
@@ -508,7 +537,7 @@ impl Sim {
                 machine.events.push_back(Event::Beaten { generation, result });
             }
             Action::Assign(partitions) => machine.reads.extend(partitions),
-            Action::Revoke { partitions, .. } => machine.releasing = partitions,
+            Action::Revoke { id, partitions, .. } => (machine.release, machine.releasing) = (id, partitions),
             Action::Lose { partitions, .. } => {
                 machine.releasing.clear();
                 machine.reads.retain(|partition| !partitions.contains(partition));
