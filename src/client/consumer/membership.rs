@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::assignor::{Counts, Member};
 use super::config::ConsumerConfig;
@@ -41,6 +41,8 @@ const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
 /// A member that is closed in the midst of a rebalance waits for the end of it for so long.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+/// After a refusal that somebody has to put right, such as a missing permission, it is asked again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// The least that is left for the commit and the leaving when the time to close is nearly over.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -66,11 +68,31 @@ enum Done {
     Released(u64, Vec<Arc<Tenure>>),
     /// A periodic commit.
     Committed(Vec<Event>),
-    /// Offsets of new partitions, or that they are not wanted any more.
-    Located(Vec<(Arc<Tenure>, Option<Mark>)>),
+    Located(Located),
     /// Topics that really are not there.
     Missing(Vec<Topic>),
     Nothing,
+}
+
+/// New partitions, of which it is to be asked after a pause what the group has committed.
+#[derive(Default)]
+struct New {
+    tenures: Vec<Arc<Tenure>>,
+    pause: Duration,
+    failures: u32,
+}
+
+impl New {
+    fn after(pause: Duration, failures: u32) -> Self {
+        Self { tenures: Vec::new(), pause, failures }
+    }
+}
+
+/// Where new partitions begin, and those of which it is not known yet.
+#[derive(Default)]
+struct Located {
+    found: Vec<(Arc<Tenure>, Option<Mark>)>,
+    later: Vec<New>,
 }
 
 pub(super) struct Membership {
@@ -237,7 +259,12 @@ impl Membership {
                 self.committing = false;
                 events.into_iter().for_each(|event| self.tell(event));
             }
-            Done::Located(found) => self.order(fetcher::Request::Take(found)),
+            Done::Located(Located { found, later }) => {
+                if !found.is_empty() {
+                    self.order(fetcher::Request::Take(found));
+                }
+                later.into_iter().filter(|new| !new.tenures.is_empty()).for_each(|new| self.locate(new));
+            }
             Done::Missing(topics) => {
                 for topic in topics {
                     if self.said_missing.insert(topic.clone()) {
@@ -330,11 +357,15 @@ impl Membership {
 
     fn assign(&mut self, partitions: BTreeSet<TopicPartition>) {
         tracing::info!(group = %self.config.group_id, partitions = %list(&partitions), "assigned");
-        let tenures: BTreeMap<TopicPartition, Arc<Tenure>> =
-            partitions.into_iter().map(|of| (of.clone(), Tenure::new(of, Arc::clone(&self.memory)))).collect();
-        self.held().extend(tenures.clone());
-        let (cluster, config) = (self.cluster.clone(), Arc::clone(&self.config));
-        self.wait_for(async move { Done::Located(locate(&cluster, &config, tenures).await) });
+        let tenures: Vec<Arc<Tenure>> =
+            partitions.into_iter().map(|of| Tenure::new(of, Arc::clone(&self.memory))).collect();
+        self.held().extend(tenures.iter().map(|tenure| (tenure.topic_partition.clone(), Arc::clone(tenure))));
+        self.locate(New { tenures, ..New::default() });
+    }
+
+    fn locate(&mut self, new: New) {
+        let (cluster, config, items) = (self.cluster.clone(), Arc::clone(&self.config), self.items.clone());
+        self.wait_for(async move { Done::Located(locate(cluster, config, items, new).await) });
     }
 
     fn revoke(&mut self, id: u64, partitions: &BTreeSet<TopicPartition>, drain: bool) {
@@ -524,47 +555,71 @@ async fn assignment(
     Ok((assignment, Some(watched.map(|(count, topic)| (topic, count)).collect())))
 }
 
-/// What the group has committed of new partitions, asked until it is known or they are not held any more.
-async fn locate(
-    cluster: &Cluster,
-    config: &ConsumerConfig,
-    mut tenures: BTreeMap<TopicPartition, Arc<Tenure>>,
-) -> Vec<(Arc<Tenure>, Option<Mark>)> {
-    for failures in 1.. {
-        tenures.retain(|_, tenure| !tenure.has_ended());
-        if tenures.is_empty() || cluster.is_closed() {
-            break;
-        }
-        match committed(cluster, config, tenures.keys().cloned().collect()).await {
-            Ok(mut found) => {
-                let found = |(of, tenure): (TopicPartition, Arc<Tenure>)| (tenure, found.remove(&of).flatten());
-                let found: Vec<_> = tenures.into_iter().map(found).collect();
-                found.iter().for_each(|(tenure, mark)| tenure.begin(*mark));
-                return found;
+/// Asks once what the group has committed of new partitions, and settles each of them by itself.
+async fn locate(cluster: Cluster, config: Arc<ConsumerConfig>, items: mpsc::Sender<Item>, new: New) -> Located {
+    let mut located = Located::default();
+    if !new.pause.is_zero() {
+        sleep(new.pause).await;
+    }
+    let tenures: Vec<Arc<Tenure>> = new.tenures.into_iter().filter(|tenure| !tenure.has_ended()).collect();
+    if tenures.is_empty() || cluster.is_closed() {
+        return located;
+    }
+    let partitions = tenures.iter().map(|tenure| tenure.topic_partition.clone()).collect();
+    let mut answer = committed(&cluster, &config, partitions).await;
+    if let Err(error) = &answer {
+        unlocated(&cluster, &config, &items, error);
+    }
+    let failures = new.failures + 1;
+    let (pause, long_pause) = (cluster.retry_backoff().wait(failures), REFUSED_PAUSE);
+    let (mut again, mut refused) = (New::after(pause, failures), New::after(long_pause, failures));
+    for tenure in tenures {
+        let mark = match &mut answer {
+            Ok(answer) => wire::found(answer, &tenure.topic_partition),
+            Err(error) => Err(error.clone()),
+        };
+        match mark {
+            Ok(mark) => {
+                tenure.begin(mark);
+                located.found.push((tenure, mark));
             }
             Err(error) => {
-                tracing::warn!(%error, failures, "committed offsets cannot be had; asking again");
-                if error.class() == Class::FindCoordinator {
-                    cluster.forget_coordinator(&config.group_id);
+                if answer.is_ok() {
+                    unlocated(&cluster, &config, &items, &error);
                 }
-                tokio::time::sleep(cluster.retry_backoff().wait(failures)).await;
+                let later = if error.is_retriable() { &mut again } else { &mut refused };
+                later.tenures.push(tenure);
             }
         }
     }
-    Vec::new()
+    located.later = vec![again, refused];
+    located
+}
+
+/// Committed offsets cannot be had: of the group, or of one partition.
+fn unlocated(cluster: &Cluster, config: &ConsumerConfig, items: &mpsc::Sender<Item>, error: &Error) {
+    tracing::warn!(group = %config.group_id, %error, "committed offsets cannot be had; asking again");
+    if error.class() == Class::FindCoordinator {
+        cluster.forget_coordinator(&config.group_id);
+    }
+    if !error.is_retriable() {
+        // A full queue has enough to say already; this is said again with the next try.
+        let _ = items.try_send(Item::Failed(error.clone().of(OffsetFetchRequest::NAME)));
+    }
 }
 
 async fn committed(
     cluster: &Cluster,
     config: &ConsumerConfig,
     partitions: BTreeSet<TopicPartition>,
-) -> Result<BTreeMap<TopicPartition, Option<Mark>>, Error> {
+) -> Result<wire::Committed, Error> {
     let known = cluster.metadata();
     let (group, topics) = (Str::from(config.group_id.as_str()), Arc::clone(&known));
     let make = move |version| wire::offset_fetch(group, &partitions, &topics, version);
     let limit = cluster.config().request_timeout;
     let to = To::GroupCoordinator(&config.group_id);
-    let answer = cluster.call_with::<OffsetFetchRequest>(to, Lane::Group, make, limit).await?;
+    // Not on the group's lane, where it would wait behind a JoinGroup, and take its connection along when it is not answered.
+    let answer = cluster.call_with::<OffsetFetchRequest>(to, Lane::General, make, limit).await?;
     wire::offsets_fetched(answer.body, &known).map_err(|error| error.of(OffsetFetchRequest::NAME))
 }
 

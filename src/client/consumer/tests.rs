@@ -484,6 +484,16 @@ async fn closing_waits_for_what_was_revoked_before() {
 }
 
 #[tokio::test]
+async fn offsets_that_may_not_be_had_are_said() {
+    let world = World::new().await;
+    world.fault(OFFSET_FETCH, 1, Fault::Error(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    let mut consumer = world.consumer();
+    let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     let world = World::new().await;
     world.fault(JOIN, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));

@@ -200,6 +200,11 @@ pub fn committed(answer: OffsetCommitResponse, known: &Metadata) -> BTreeMap<Top
     codes.map(|(of, code)| (of, ErrorCode(code))).collect()
 }
 
+/// What the group has committed of one partition. What the answer says nothing of is not known.
+pub fn found(answer: &mut Committed, of: &TopicPartition) -> Result<Option<Mark>, Error> {
+    answer.remove(of).unwrap_or_else(|| Err(Error::protocol(Unsaid).at(of.clone())))
+}
+
 /// What became of one commit. What the answer says nothing of was not made.
 pub fn verdict(answer: &BTreeMap<TopicPartition, ErrorCode>, of: &TopicPartition) -> Result<(), Error> {
     match answer.get(of) {
@@ -244,25 +249,23 @@ pub fn offset_fetch(
     OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
 }
 
-/// What is committed, by partition; an error of one partition is an error of all, because they are asked for again
-/// together.
-pub fn offsets_fetched(
-    answer: OffsetFetchResponse,
-    known: &Metadata,
-) -> Result<BTreeMap<TopicPartition, Option<Mark>>, Error> {
+/// What is committed, or why that cannot be had, by partition.
+pub type Committed = BTreeMap<TopicPartition, Result<Option<Mark>, Error>>;
+
+/// What is committed of each partition; an error of all of it is one of the group.
+pub fn offsets_fetched(answer: OffsetFetchResponse, known: &Metadata) -> Result<Committed, Error> {
     ErrorCode(answer.error_code).ok()?;
-    let mut found = BTreeMap::new();
+    let mut found = Committed::new();
     let mut add = |topic: Topic, partition: i32, offset: i64, epoch: i32, code: i16| {
         let of = TopicPartition { topic, partition };
-        ErrorCode(code).ok().map_err(|code| Error::broker(code).at(of.clone()))?;
         let leader_epoch = Some(epoch).filter(|epoch| *epoch >= 0);
-        found.insert(of, Some(Mark { offset, leader_epoch }).filter(|mark| mark.offset >= 0));
-        Ok::<(), Error>(())
+        let mark = Some(Mark { offset, leader_epoch }).filter(|mark| mark.offset >= 0);
+        found.insert(of.clone(), ErrorCode(code).ok().map(|()| mark).map_err(|code| Error::broker(code).at(of)));
     };
     for topic in answer.topics {
         let name = Topic::from(&topic.name);
         for it in topic.partitions {
-            add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code)?;
+            add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code);
         }
     }
     for group in answer.groups {
@@ -270,7 +273,7 @@ pub fn offsets_fetched(
         for topic in group.topics {
             let Some(name) = named(&topic.name, || known.topic_name(&topic.topic_id).cloned()) else { continue };
             for it in topic.partitions {
-                add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code)?;
+                add(name.clone(), it.partition_index, it.committed_offset, it.committed_leader_epoch, it.error_code);
             }
         }
     }
@@ -334,5 +337,31 @@ mod tests {
         // By an id that nothing is known of.
         let unsaid = Err("t-0: the broker's answer says nothing of it".to_owned());
         assert_eq!(said(vec![topic("", TopicId::default())], of(0)), unsaid);
+    }
+
+    #[test]
+    fn what_one_topic_is_refused_says_nothing_of_the_others() {
+        let row = |partition_index, committed_offset, code: ErrorCode| OffsetFetchResponsePartitions {
+            partition_index,
+            committed_offset,
+            committed_leader_epoch: 3,
+            error_code: code.0,
+            ..Default::default()
+        };
+        let topic =
+            |name: &str, partitions| OffsetFetchResponseTopics { name: name.into(), partitions, ..Default::default() };
+        let topics = vec![
+            topic("a", vec![row(0, -1, ErrorCode::TOPIC_AUTHORIZATION_FAILED)]),
+            topic("b", vec![row(0, 7, ErrorCode::NONE), row(1, -1, ErrorCode::NONE)]),
+        ];
+        let groups = vec![OffsetFetchResponseGroup { topics, ..Default::default() }];
+        let answer = OffsetFetchResponse { groups, ..Default::default() };
+        let mut answer = offsets_fetched(answer, &Metadata::default()).expect("the group is not refused");
+        let mut said = |topic: &str, partition| {
+            let mark = found(&mut answer, &TopicPartition::new(topic, partition));
+            mark.map(|mark| mark.map(|mark| mark.offset)).map_err(|error| error.code())
+        };
+        assert_eq!(said("a", 0), Err(Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED)));
+        assert_eq!((said("b", 0), said("b", 1), said("b", 2)), (Ok(Some(7)), Ok(None), Err(None)));
     }
 }
