@@ -12,10 +12,10 @@ use super::reader::{Item, Shared};
 use super::scan::Chunk;
 use crate::client::admin::{Admin, OffsetSpec};
 use crate::client::cluster::{To, Topics};
-use crate::client::error::Error;
+use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::client::metadata::{Leader, Metadata};
-use crate::protocol::error::ErrorCode;
+use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{
     OffsetForLeaderEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -42,8 +42,9 @@ pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Plac
         cursor.failures += 1;
     }
     let mut placed: Vec<Placed> = waiting.into_iter().map(|cursor| Placed { cursor, broker: None }).collect();
-    let led = validate(shared, led, &known).await;
-    placed.extend(resolve(shared, led).await.into_iter().map(|(mut cursor, ready)| {
+    let (valid, untold) = validate(shared, led, &known).await;
+    let resolved = resolve(shared, valid).await.into_iter().chain(untold.into_iter().map(|cursor| (cursor, false)));
+    placed.extend(resolved.map(|(mut cursor, ready)| {
         let leader = known.leader(cursor.topic_partition()).filter(|_| ready);
         cursor.failures += u32::from(!ready);
         cursor.leader = leader.or(cursor.leader);
@@ -157,40 +158,51 @@ async fn begin(shared: &Shared, cursor: &mut Cursor, mark: Mark) -> bool {
     shared.items.send(Item::Fetched(fetched)).await.is_ok()
 }
 
-/// Whether the new leader's log agrees with what was read (KIP-320): after an unclean election it may have been cut, and
-/// other records may stand where ours stood. Cursors that cannot be told keep their place.
-async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> Vec<Cursor> {
+/// Whether the leader's log agrees with what was read, or committed (KIP-320): after an unclean election it may have been
+/// cut, and other records may stand where ours stood. Every leader is asked before it is read from for the first time.
+/// Those of which it does not tell come second: they are asked about again.
+async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (Vec<Cursor>, Vec<Cursor>) {
     let mut by_leader: BTreeMap<BrokerId, Vec<(Cursor, Leader, Mark)>> = BTreeMap::new();
-    let mut done = Vec::with_capacity(cursors.len());
+    let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
     for cursor in cursors {
-        let leader = known.leader(cursor.topic_partition());
-        match (leader, cursor.leader, cursor.place) {
-            (Some(now), Some(before), Place::At(mark)) if now.epoch > before.epoch && mark.leader_epoch.is_some() => {
-                by_leader.entry(now.broker).or_default().push((cursor, now, mark));
-            }
-            _ => done.push(cursor),
+        match doubtful(&cursor, known) {
+            Some((leader, mark)) => by_leader.entry(leader.broker).or_default().push((cursor, leader, mark)),
+            None => valid.push(cursor),
         }
     }
     for (broker, cursors) in by_leader {
         let ends = ask_ends(shared, broker, &cursors).await;
         for (mut cursor, _, mark) in cursors {
-            if let Some(end) = ends.get(cursor.topic_partition()).copied().filter(|end| *end < mark.offset) {
-                let partition = cursor.topic_partition();
-                tracing::warn!(%partition, read = mark.offset, end, "the log was cut below what was read; reading again from its end");
-                let place = Mark { offset: end, leader_epoch: None };
-                begin(shared, &mut cursor, place).await;
+            match ends.get(cursor.topic_partition()).copied() {
+                Some(Some(end)) if end < mark.offset => {
+                    let partition = cursor.topic_partition();
+                    tracing::warn!(%partition, read = mark.offset, end, "the log was cut below what was read; reading again from its end");
+                    begin(shared, &mut cursor, Mark { offset: end, leader_epoch: None }).await;
+                    valid.push(cursor);
+                }
+                Some(_) => valid.push(cursor),
+                None => untold.push(cursor),
             }
-            done.push(cursor);
         }
     }
-    done
+    (valid, untold)
 }
 
+/// The leader, and the place that it may not agree with: one that was not read from it, of a known epoch.
+fn doubtful(cursor: &Cursor, known: &Metadata) -> Option<(Leader, Mark)> {
+    let Place::At(mark) = cursor.place else { return None };
+    let leader = known.leader(cursor.topic_partition())?;
+    let is_new = cursor.leader.is_none_or(|before| leader.epoch > before.epoch);
+    (is_new && leader.epoch.is_some() && mark.leader_epoch.is_some()).then_some((leader, mark))
+}
+
+/// Where the epochs end in the leader's log; `None` where that is not to be had from it, then or later. What is missing is
+/// to be asked again.
 async fn ask_ends(
     shared: &Shared,
     broker: BrokerId,
     cursors: &[(Cursor, Leader, Mark)],
-) -> HashMap<TopicPartition, Offset> {
+) -> HashMap<TopicPartition, Option<Offset>> {
     let mut topics: BTreeMap<&Topic, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
     for (cursor, leader, mark) in cursors {
         let of = cursor.topic_partition();
@@ -207,8 +219,11 @@ async fn ask_ends(
         Ok(answer) => {
             let topics = answer.body.topics.into_iter().map(|topic| (Topic::from(&topic.topic), topic.partitions));
             let ends = topics.flat_map(|(topic, ends)| ends.into_iter().map(move |end| (topic.clone(), end)));
-            ends.filter_map(|(topic, end)| Some((TopicPartition::new(topic, end.partition), known_end(&end)?)))
-                .collect()
+            ends.filter_map(|(topic, end)| Some((TopicPartition::new(topic, end.partition), told_end(&end)?))).collect()
+        }
+        // Brokers before Kafka 2.1 do not know which epoch their clients know.
+        Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
+            cursors.iter().map(|(cursor, ..)| (cursor.topic_partition().clone(), None)).collect()
         }
         Err(error) => {
             tracing::debug!(%error, "a new leader does not say where its epochs end");
@@ -217,7 +232,32 @@ async fn ask_ends(
     }
 }
 
-/// The end of the epoch in the leader's log, if it knows one.
-fn known_end(end: &OffsetForLeaderEndOffset) -> Option<Offset> {
-    ErrorCode(end.error_code).is_ok().then_some(end.end_offset).filter(|offset| *offset >= 0)
+/// The end of the epoch in the leader's log, if it knows one; `None` if it may yet tell. What it refuses for good it
+/// refuses to those who fetch, too, and there it is said.
+fn told_end(end: &OffsetForLeaderEndOffset) -> Option<Option<Offset>> {
+    let code = ErrorCode(end.error_code);
+    match code.class() {
+        Class::Ok => Some(Some(end.end_offset).filter(|offset| *offset >= 0)),
+        Class::Fatal => Some(None),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_may_yet_tell_is_asked_again() {
+        let told = |code: ErrorCode, end_offset| {
+            told_end(&OffsetForLeaderEndOffset { error_code: code.0, end_offset, ..Default::default() })
+        };
+        assert_eq!(told(ErrorCode::NONE, 7), Some(Some(7)));
+        assert_eq!(told(ErrorCode::NONE, -1), Some(None));
+        assert_eq!(told(ErrorCode::TOPIC_AUTHORIZATION_FAILED, -1), Some(None));
+        for code in [ErrorCode::UNKNOWN_LEADER_EPOCH, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::NOT_LEADER_OR_FOLLOWER]
+        {
+            assert_eq!(told(code, -1), None, "{code}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ const OFFSET_FETCH: i16 = 9;
 const JOIN: i16 = 11;
 const HEARTBEAT: i16 = 12;
 const SYNC: i16 = 14;
+const EPOCH_END: i16 = 23;
 const PARTITIONS: i32 = 6;
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -491,6 +492,30 @@ async fn offsets_that_may_not_be_had_are_said() {
     let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
     consumer.close(LIMIT).await.unwrap();
+}
+
+/// A log that was cut in an unclean election is noticed only by whoever asks where the epochs end (KIP-320).
+#[tokio::test]
+async fn a_leader_is_not_read_from_before_it_has_told_where_its_epochs_end() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let (mut first, mut read) = (world.consumer(), Read::default());
+    read.until(&mut first, 60).await;
+    first.close(LIMIT).await.unwrap();
+    world.broker.faults().reset_counts();
+    world.fault(EPOCH_END, 3, Fault::Disconnect);
+    world.fault(EPOCH_END, 3, Fault::Error(ErrorCode::UNKNOWN_LEADER_EPOCH));
+    let mut next = world.consumer();
+    let all_asked = |next: &Consumer| {
+        world.broker.faults().count(EPOCH_END) >= 9
+            && next.assignment().len() == PARTITIONS as usize
+            && world.broker.faults().waiting() == 0
+    };
+    hold(&mut next, &mut read, all_asked).await;
+    world.produce(60..120).await;
+    read.until(&mut next, 120).await;
+    assert!(read.numbers.values().all(|times| *times == 1));
+    next.close(LIMIT).await.unwrap();
 }
 
 #[tokio::test]
