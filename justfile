@@ -30,7 +30,7 @@ static:
 
 # What is shipped: smaller, slower to build.
 dist:
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --target x86_64-unknown-linux-gnu
+    RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --profile dist --target x86_64-unknown-linux-gnu
 
 # The same for musl, where its standard library can be had (`rustup target add x86_64-unknown-linux-musl`).
 musl:

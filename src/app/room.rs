@@ -12,15 +12,23 @@ use crate::task::{Failure, Outcome, Tasks};
 pub(super) struct Room(Tasks);
 
 impl Room {
-    /// Starts a room; `run` gets the token that stops it.
+    /// Starts a room; `run` gets the token that stops it. A room that ends before it is told to has failed, whatever it
+    /// says.
     pub(super) fn start<F>(name: &'static str, run: impl FnOnce(CancellationToken) -> F) -> Self
     where
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
         let mut tasks = Tasks::new();
-        let running = run(tasks.token());
-        tasks.spawn(name, running);
+        let stop = tasks.token();
+        let running = run(stop.clone());
+        tasks.spawn(name, async move {
+            let ended = running.await.verdict();
+            match stop.is_cancelled() {
+                true => ended,
+                false => ended.and(Err("it has ended by itself".to_owned())),
+            }
+        });
         Self(tasks)
     }
 

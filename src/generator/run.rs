@@ -93,7 +93,7 @@ impl<'a> Offering<'a> {
         let topic = record.topic.clone();
         match self.producer.enqueue(record).await {
             Ok(receipt) => self.taken.push(receipt),
-            Err(error) if error.is_closed() => return false,
+            Err(_) if self.producer.check_open().is_err() => return false,
             Err(error) => refused(self.counters, &topic, &error),
         }
         self.counters.offered.fetch_add(1, Relaxed);

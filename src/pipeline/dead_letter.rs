@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::parcel::Form;
 use super::verdict::Rejection;
 use crate::client::{Offset, TopicPartition};
 
@@ -25,7 +26,7 @@ pub enum HeaderFamily {
 
 /// Where a record came from, and what became of it.
 #[derive(Debug)]
-pub struct Origin<'a> {
+pub(super) struct Origin<'a> {
     pub topic_partition: &'a TopicPartition,
     pub offset: Offset,
     pub timestamp_ms: i64,
@@ -39,10 +40,10 @@ pub struct Origin<'a> {
 const MESSAGE_BYTES_MAX: usize = 512;
 
 /// A header as it is sent: a name and a value.
-pub type Header = (Cow<'static, str>, Vec<u8>);
+pub(super) type Header = (Cow<'static, str>, Vec<u8>);
 
 /// The headers to add after the record's own: the origin in the family's words, then ours.
-pub fn headers(family: HeaderFamily, origin: &Origin<'_>) -> Vec<Header> {
+pub(super) fn headers(family: HeaderFamily, origin: &Origin<'_>, form: Form) -> Vec<Header> {
     let mut headers = match family {
         HeaderFamily::Connect => texts("__connect.errors.", origin, &["exception.message"]),
         HeaderFamily::Streams => texts("__streams.errors.", origin, &["message"]),
@@ -59,6 +60,15 @@ pub fn headers(family: HeaderFamily, origin: &Origin<'_>) -> Vec<Header> {
     headers.push((Cow::Borrowed("highwater.reason"), origin.rejection.reason.as_bytes().to_vec()));
     headers.push((Cow::Borrowed("highwater.group"), origin.group.as_bytes().to_vec()));
     headers.push((Cow::Borrowed("highwater.failed.at"), format!("{:.3}", origin.failed_at).into_bytes()));
+    if form != Form::Whole {
+        headers.push((Cow::Borrowed("highwater.timestamp"), origin.timestamp_ms.to_string().into_bytes()));
+    }
+    let left_behind: &[u8] = match form {
+        Form::Whole | Form::Redated => return headers,
+        Form::WithoutValue => b"the value",
+        Form::Bare => b"key, headers and value",
+    };
+    headers.push((Cow::Borrowed("highwater.left.behind"), left_behind.to_vec()));
     headers
 }
 
@@ -104,7 +114,7 @@ mod tests {
             rejection: &rejection,
             failed_at: Timestamp::from_millisecond(1_795_000_000_123).unwrap(),
         };
-        let got = headers(family, &origin);
+        let got = headers(family, &origin, Form::Whole);
         let got: Vec<_> = got.iter().map(|(name, value)| (name.as_ref(), value.as_slice())).collect();
         let ours: [(&str, &[u8]); 3] = [
             ("highwater.reason", b"ip.private"),

@@ -15,6 +15,7 @@
 
 mod dead_letter;
 mod metrics;
+mod parcel;
 mod run;
 mod verdict;
 
@@ -24,7 +25,7 @@ use serde::Deserialize;
 
 use crate::client::Topic;
 
-pub use dead_letter::{HeaderFamily, Origin, headers};
+pub use dead_letter::HeaderFamily;
 pub use metrics::{Counters, Metrics, Summary};
 pub use run::run;
 pub use verdict::{Rejection, Rules, Verdict, Version, judge};

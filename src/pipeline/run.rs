@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dead_letter::{self, Origin};
+use super::parcel::{Form, Parcel};
 use super::verdict::{Rejection, Verdict, judge};
 use super::{Config, Metrics};
 use crate::client::{Consumer, Delivery, Error, Offset, Producer, ProducerRecord, Receipt, Record, Topic};
@@ -42,13 +43,21 @@ pub async fn run(
         outcome
     };
     let settled = async {
-        if pipeline.by_the_drain(stop, pipeline.settle(settling)).await.is_none() {
-            tracing::warn!("stopped with records in flight: they are read again at the next start");
+        match pipeline.by_the_drain(stop, pipeline.settle(settling)).await {
+            Some(Err(error)) => {
+                stop.cancel();
+                Err(error)
+            }
+            Some(Ok(())) => Ok(()),
+            None => {
+                tracing::warn!("stopped with records in flight: they are read again at the next start");
+                Ok(())
+            }
         }
     };
-    let (outcome, ()) = tokio::join!(reading, settled);
+    let (read, settled) = tokio::join!(reading, settled);
     let closed = consumer.close(config.drain()).await;
-    outcome.and(closed)
+    read.and(settled).and(closed)
 }
 
 struct Pipeline<'a> {
@@ -61,13 +70,7 @@ struct Pipeline<'a> {
 struct Sent {
     delivery: Delivery,
     since: Instant,
-    records: Vec<(Offset, Route, Receipt)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
-    Output,
-    DeadLetters,
+    records: Vec<(Offset, Parcel, Receipt)>,
 }
 
 impl Pipeline<'_> {
@@ -91,7 +94,7 @@ impl Pipeline<'_> {
                 None => return refused.map_or(Ok(()), Err),
             };
             // A chunk is sent whole if it can be: of one that is not, a part would be passed on twice.
-            let Some(Ok(sent)) = self.by_the_drain(stop, self.send(delivery)).await else { return Ok(()) };
+            let Some(sent) = self.by_the_drain(stop, self.send(delivery)).await.transpose()? else { return Ok(()) };
             if unsettled.send(sent).await.is_err() {
                 return Ok(());
             }
@@ -108,42 +111,71 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Sends every record of a chunk, in order; an error means that the producer was closed.
+    /// Sends every record of a chunk, in order; an error means that the producer takes nothing any more.
     async fn send(&self, delivery: Delivery) -> Result<Sent, Error> {
         let since = Instant::now();
         let mut records = Vec::with_capacity(delivery.len());
         for record in delivery.records() {
-            let (route, receipt) = self.route(&delivery, &record).await?;
-            records.push((record.offset, route, receipt));
+            let (parcel, receipt) = self.offer(&delivery, &record, Parcel::default()).await?;
+            records.push((record.offset, parcel, receipt));
         }
         self.metrics.counters.read.fetch_add(records.len() as u64, Relaxed);
         Ok(Sent { delivery, since, records })
     }
 
-    async fn route(&self, delivery: &Delivery, record: &Record<'_>) -> Result<(Route, Receipt), Error> {
-        let rejection = match judge(record.value, &self.config.rules, Timestamp::now()) {
-            Verdict::Reject(rejection) => rejection,
-            Verdict::Accept(value) => match self.forward(record, &value).await {
-                Ok(receipt) => return Ok((Route::Output, receipt)),
-                Err(error) if error.is_too_large() => too_large(&error),
-                Err(error) => return Err(error),
-            },
-        };
-        Ok((Route::DeadLetters, self.dead_letter(delivery, record, &rejection).await?))
+    /// Offers a record until it is taken, in the form that it can be taken in.
+    async fn offer(
+        &self,
+        delivery: &Delivery,
+        record: &Record<'_>,
+        mut parcel: Parcel,
+    ) -> Result<(Parcel, Receipt), Error> {
+        let verdict = judge(record.value, &self.config.rules, Timestamp::now());
+        if matches!(verdict, Verdict::Reject(_)) {
+            parcel = parcel.into_dead_letter();
+        }
+        loop {
+            let sent = match (&verdict, parcel.refused()) {
+                (Verdict::Accept(value), None) => self.forward(record, value).await,
+                (Verdict::Reject(why), None) | (_, Some(why)) => {
+                    self.dead_letter(delivery, record, why, parcel.form()).await
+                }
+            };
+            match sent {
+                Ok(receipt) => return Ok((parcel, receipt)),
+                Err(error) => parcel = self.after(&error, parcel).await?,
+            }
+        }
+    }
+
+    /// What to try next. A record that is refused for what it is goes in another form; all else passes with time, but for
+    /// a producer that is closed or has failed for good.
+    async fn after(&self, error: &Error, parcel: Parcel) -> Result<Parcel, Error> {
+        self.producer.check_open()?;
+        match parcel.after(error) {
+            Ok(next) => Ok(next),
+            Err(same) => {
+                self.metrics.counters.retried.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "the cluster cannot take records now; trying again");
+                sleep(RETRY_PAUSE).await;
+                Ok(same)
+            }
+        }
     }
 
     async fn forward(&self, record: &Record<'_>, value: &[u8]) -> Result<Receipt, Error> {
         let headers = Headers::of(record);
-        self.enqueue(copy_of(&self.config.output, record, Some(value), &headers.borrowed())).await
+        self.producer.enqueue(copy_of(&self.config.output, record, Some(value), &headers.borrowed())).await
     }
 
-    /// A record that is too large to carry the headers leaves its value behind, and says so: the original stays in the
-    /// input topic, at the offset that the headers name.
+    /// A dead letter that cannot carry everything says so: the original stays in the input topic, at the offset that the
+    /// headers name.
     async fn dead_letter(
         &self,
         delivery: &Delivery,
         record: &Record<'_>,
         rejection: &Rejection,
+        form: Form,
     ) -> Result<Receipt, Error> {
         let origin = Origin {
             topic_partition: &delivery.topic_partition,
@@ -153,37 +185,22 @@ impl Pipeline<'_> {
             rejection,
             failed_at: Timestamp::now(),
         };
-        let added = dead_letter::headers(self.config.header_family, &origin);
-        let mut headers = Headers::of(record);
+        let added = dead_letter::headers(self.config.header_family, &origin, form);
+        let mut headers = if form == Form::Bare { Headers(Vec::new()) } else { Headers::of(record) };
         headers.0.extend(added.iter().map(|(name, value)| (Cow::Borrowed(name.as_ref()), Some(value.as_slice()))));
-        let topic = &self.config.dead_letters;
-        match self.enqueue(copy_of(topic, record, record.value, &headers.borrowed())).await {
-            Err(error) if error.is_too_large() => {
-                headers.0.push((Cow::Borrowed("highwater.value"), Some(b"left behind: too large")));
-                self.enqueue(copy_of(topic, record, None, &headers.borrowed())).await
-            }
-            sent => sent,
-        }
+        let headers = headers.borrowed();
+        let whole = copy_of(&self.config.dead_letters, record, record.value, &headers);
+        let letter = match form {
+            Form::Whole => whole,
+            Form::Redated => ProducerRecord { timestamp_ms: None, ..whole },
+            Form::WithoutValue => ProducerRecord { timestamp_ms: None, value: None, ..whole },
+            Form::Bare => ProducerRecord { timestamp_ms: None, value: None, key: None, ..whole },
+        };
+        self.producer.enqueue(letter).await
     }
 
-    /// Offers a record until it is taken; errors are those of the record itself, or of a closed producer.
-    async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
-        loop {
-            match self.producer.enqueue(record).await {
-                Ok(receipt) => return Ok(receipt),
-                Err(error) if error.is_too_large() || error.is_closed() => return Err(error),
-                Err(error) => self.pause(&error).await,
-            }
-        }
-    }
-
-    async fn pause(&self, error: &Error) {
-        self.metrics.counters.retried.fetch_add(1, Relaxed);
-        tracing::warn!(%error, "the cluster cannot take records now; trying again");
-        sleep(RETRY_PAUSE).await;
-    }
-
-    async fn settle(&self, mut settling: mpsc::Receiver<Sent>) {
+    /// Waits for the receipts of every chunk; an error means that the producer has failed for good.
+    async fn settle(&self, mut settling: mpsc::Receiver<Sent>) -> Result<(), Error> {
         let mut waiting = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -191,47 +208,44 @@ impl Pipeline<'_> {
                     Some(sent) => waiting.push(self.finish(sent)),
                     None => break,
                 },
-                Some(()) = waiting.next() => {}
+                Some(finished) = waiting.next() => finished?,
             }
         }
-        while let Some(()) = waiting.next().await {}
+        while let Some(finished) = waiting.next().await {
+            finished?;
+        }
+        Ok(())
     }
 
-    /// Waits until each record of a chunk is acknowledged, and so finishes it. A closed producer leaves it unfinished.
-    async fn finish(&self, sent: Sent) {
+    /// Waits until each record of a chunk is acknowledged, and so finishes it. A producer that is closed, or has failed,
+    /// leaves it unfinished.
+    async fn finish(&self, sent: Sent) -> Result<(), Error> {
         let (mut processed, mut dead_lettered) = (0, 0);
-        for (offset, route, receipt) in sent.records {
-            match self.acknowledged(&sent.delivery, offset, route, receipt).await {
-                Some(Route::Output) => processed += 1,
-                Some(Route::DeadLetters) => dead_lettered += 1,
-                None => return,
+        for (offset, parcel, receipt) in sent.records {
+            match self.acknowledged(&sent.delivery, offset, parcel, receipt).await? {
+                true => processed += 1,
+                false => dead_lettered += 1,
             }
         }
         self.metrics.finished(processed, dead_lettered, sent.since.elapsed());
         sent.delivery.finish();
+        Ok(())
     }
 
+    /// Sends a record again until it is acknowledged; whether it was in the output.
     async fn acknowledged(
         &self,
         delivery: &Delivery,
         offset: Offset,
-        mut route: Route,
+        mut parcel: Parcel,
         mut receipt: Receipt,
-    ) -> Option<Route> {
+    ) -> Result<bool, Error> {
         loop {
-            let Err(error) = receipt.await else { return Some(route) };
-            if error.is_closed() {
-                return None;
-            }
-            let record = delivery.records().find(|record| record.offset == offset)?;
-            let again = if error.is_too_large() && route == Route::Output {
-                let rejection = too_large(&error);
-                self.dead_letter(delivery, &record, &rejection).await.map(|receipt| (Route::DeadLetters, receipt))
-            } else {
-                self.pause(&error).await;
-                self.route(delivery, &record).await
-            };
-            (route, receipt) = again.ok()?;
+            let Err(error) = receipt.await else { return Ok(!parcel.is_dead_letter()) };
+            parcel = self.after(&error, parcel).await?;
+            // It came out of this delivery, and a delivery does not change.
+            let Some(record) = delivery.records().find(|record| record.offset == offset) else { return Err(error) };
+            (parcel, receipt) = self.offer(delivery, &record, parcel).await?;
         }
     }
 }
@@ -257,8 +271,4 @@ fn copy_of<'a>(
     headers: &'a [(&'a str, Option<&'a [u8]>)],
 ) -> ProducerRecord<'a> {
     ProducerRecord { topic, partition: None, key: record.key, value, headers, timestamp_ms: Some(record.timestamp_ms) }
-}
-
-fn too_large(error: &Error) -> Rejection {
-    Rejection { reason: Cow::Borrowed("output.too_large"), message: error.to_string() }
 }

@@ -28,14 +28,16 @@ pub async fn run(
 ) -> Result<(), Error> {
     let sink = Sink { config, store, metrics };
     let mut writing = FuturesUnordered::new();
+    // The last thing that the consumer has said: when it ends, this is why.
+    let mut refused = None;
     let outcome = loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break Ok(()),
             Some(()) = writing.next() => {}
-            batch = sink.gather(&mut consumer), if writing.len() < config.batches_in_flight_max => match batch {
-                Ok(batch) => writing.push(sink.write(batch)),
-                Err(refused) => break refused.map_or(Ok(()), Err),
+            batch = sink.gather(&mut consumer, &mut refused), if writing.len() < config.batches_in_flight_max => match batch {
+                Some(batch) => writing.push(sink.write(batch)),
+                None => break refused.take().map_or(Ok(()), Err),
             }
         }
     };
@@ -55,29 +57,33 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Waits for one delivery and takes what else is there already, up to a batch. `Err` when the consumer has ended, with
-    /// the reason if its group has refused it for good. Dropped while it waits, it has taken nothing.
-    async fn gather(&self, consumer: &mut Consumer) -> Result<Vec<Delivery>, Option<Error>> {
-        let mut refused = None;
-        let first = loop {
-            match consumer.next().await {
-                Some(Ok(delivery)) => break delivery,
-                // It concerns one partition, and is told again as long as it lasts; the others go on.
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "cannot read");
-                    refused = Some(error);
-                }
-                None => return Err(refused),
-            }
-        };
-        let mut batch = vec![first];
-        let mut records = batch[0].len();
+    /// Waits for one delivery and takes what else is there already, up to a batch. `None` when the consumer has ended. An
+    /// error concerns one partition while the others go on; it is left in `refused`. Dropped while it waits, it has taken
+    /// nothing.
+    async fn gather(&self, consumer: &mut Consumer, refused: &mut Option<Error>) -> Option<Vec<Delivery>> {
+        let mut batch: Vec<Delivery> = Vec::new();
+        let mut records = 0;
         while records < self.config.batch_documents_max {
-            let Some(Some(Ok(delivery))) = consumer.next().now_or_never() else { break };
-            records += delivery.len();
-            batch.push(delivery);
+            let next = match batch.is_empty() {
+                true => consumer.next().await?,
+                false => match consumer.next().now_or_never() {
+                    Some(Some(next)) => next,
+                    // Nothing more is there; or the consumer has ended, which it says again.
+                    _ => break,
+                },
+            };
+            match next {
+                Ok(delivery) => {
+                    records += delivery.len();
+                    batch.push(delivery);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read");
+                    *refused = Some(error);
+                }
+            }
         }
-        Ok(batch)
+        Some(batch)
     }
 
     /// Stores every record of these deliveries, however long it takes, and finishes them.

@@ -13,7 +13,12 @@
 //!   close. The partition then *restarts* (KIP-360): nothing new is sent until all that is on the wire is answered, then
 //!   the epoch rises by one and what is left is numbered from zero;
 //! - a batch in doubt, one that may have been written although we were not told, is never given new numbers. Its old ones
-//!   are sent once more first: the broker then either has it, or refuses it and all behind it as out of order.
+//!   are sent once more first: the broker then either has it, or refuses it as out of order;
+//! - such a refusal is not the last word. A broker that was restarted in order remembers no more than the last batch, and
+//!   refuses those before it although it has them. So the next one in doubt is tried, and the one after it: a broker skips
+//!   none, so that with any of them all before it are written. Only when it refuses them all is none of them written.
+//!   (One that would have told may have been given up before, as its time was over: then those before it may be written
+//!   twice.)
 //!
 //! The epoch is the partition's own: a broker keeps producer state per partition, and without transactions nothing
 //! compares epochs across partitions, so a gap in one partition disturbs no other. With transactions it is the producer's,
@@ -49,6 +54,10 @@ pub(super) struct Sent<B> {
     ordinal: u64,
     /// An attempt may have written it without our knowing.
     is_in_doubt: bool,
+    /// Refused as out of order while in doubt: what becomes of those behind it will tell.
+    is_gapped: bool,
+    /// One behind it is written, and so is this one.
+    is_written: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +98,24 @@ pub(super) struct Line<B> {
     /// On the wire still, but given up by us.
     abandoned: Vec<(u64, BrokerId)>,
     restart: bool,
+    /// See [`Line::take_proven`].
+    proven: Vec<B>,
     /// The broker has written a batch of this identity, and so checks those that follow.
     is_known: bool,
 }
 
 impl<B> Default for Line<B> {
     fn default() -> Self {
-        let (sent, abandoned) = (VecDeque::new(), Vec::new());
-        Self { identity: None, next_sequence: 0, next_ordinal: 0, sent, abandoned, restart: false, is_known: false }
+        Self {
+            identity: None,
+            next_sequence: 0,
+            next_ordinal: 0,
+            sent: VecDeque::new(),
+            abandoned: Vec::new(),
+            restart: false,
+            proven: Vec::new(),
+            is_known: false,
+        }
     }
 }
 
@@ -136,12 +155,19 @@ impl<B> Line<B> {
             && !self.sent.iter().any(|sent| matches!(sent.state, State::Waiting(_)))
     }
 
-    /// When the first in line may be sent again; none if it is on the wire, or the partition must restart first.
+    /// When the next in line may be sent again; none if it is on the wire, or the partition must restart first.
     pub fn due(&self) -> Option<Instant> {
-        match self.sent.front()?.state {
-            State::Waiting(until) if !self.restart || self.is_head_in_doubt() => Some(until),
+        let next = self.sent.get(self.next()?)?;
+        match next.state {
+            State::Waiting(until) if !self.restart || next.is_in_doubt => Some(until),
             _ => None,
         }
+    }
+
+    /// The one whose turn it is: the first, or the first in doubt behind those that were refused while in doubt.
+    fn next(&self) -> Option<usize> {
+        let next = self.sent.iter().position(|sent| !sent.is_gapped)?;
+        (next == 0 || self.sent[next].is_in_doubt).then_some(next)
     }
 
     fn is_head_in_doubt(&self) -> bool {
@@ -164,18 +190,21 @@ impl<B> Line<B> {
             state,
             ordinal,
             is_in_doubt: false,
+            is_gapped: false,
+            is_written: false,
         });
         let last = self.sent.len() - 1;
         &mut self.sent[last]
     }
 
-    /// The first in line as sent again to `broker` under a new ticket. The caller has seen that it is `due`.
+    /// The next in line as sent again to `broker` under a new ticket. The caller has seen that it is `due`.
     pub fn resend(&mut self, ticket: u64, broker: BrokerId) -> Option<&mut Sent<B>> {
-        let head = self.sent.front_mut()?;
-        head.ticket = ticket;
-        head.tries += 1;
-        head.state = State::OnWire(broker);
-        Some(head)
+        let next = self.next()?;
+        let next = self.sent.get_mut(next)?;
+        next.ticket = ticket;
+        next.tries += 1;
+        next.state = State::OnWire(broker);
+        Some(next)
     }
 
     /// Lets `note` write on the batch that a ticket was given for; how often that batch was sent.
@@ -192,15 +221,13 @@ impl<B> Line<B> {
         self.sent.iter().find(|sent| sent.ticket == ticket)
     }
 
-    /// Applies an answer; the batch, if it is done with.
+    /// Applies an answer; the batch, if it is done with. Then see
+    /// [`Line::take_proven`].
     pub fn answer(&mut self, ticket: u64, answer: Answer<B>) -> Option<B> {
         self.abandoned.retain(|&(abandoned, _)| abandoned != ticket);
         let at = self.sent.iter().position(|sent| sent.ticket == ticket)?;
-        match answer {
-            Answer::Written => {
-                self.is_known = true;
-                self.sent.remove(at).map(|sent| sent.batch)
-            }
+        let done = match answer {
+            Answer::Written => self.written(at),
             Answer::Refused => self.give_up(at),
             Answer::Again(until) => {
                 self.sent[at].is_in_doubt = true;
@@ -208,7 +235,39 @@ impl<B> Line<B> {
             }
             Answer::Gap(until) => self.gap(at, until),
             Answer::Split(until, parts) => self.replace(at, until, parts),
+        };
+        self.conclude();
+        done
+    }
+
+    /// A broker skips none: all before this one are written too, whatever it says of them from now on.
+    fn written(&mut self, at: usize) -> Option<B> {
+        self.is_known = true;
+        let done = self.sent.remove(at).map(|sent| sent.batch);
+        self.sent.iter_mut().take(at).for_each(|sent| sent.is_written = true);
+        while self.sent.front().is_some_and(|head| head.is_gapped && head.is_written) {
+            self.proven.extend(self.sent.pop_front().map(|sent| sent.batch));
         }
+        done
+    }
+
+    /// Batches that turned out to be written by what became of one behind them; at which offsets is not known.
+    pub fn take_proven(&mut self) -> Vec<B> {
+        std::mem::take(&mut self.proven)
+    }
+
+    /// When all that is in doubt was refused, none of it is written.
+    fn conclude(&mut self) {
+        let is_gapped = self.sent.front().is_some_and(|head| head.is_gapped);
+        let is_on_wire = |sent: &Sent<B>| matches!(sent.state, State::OnWire(_));
+        if is_gapped && self.next().is_none() && !self.sent.iter().any(is_on_wire) {
+            self.must_restart();
+        }
+    }
+
+    fn must_restart(&mut self) {
+        self.restart = true;
+        self.sent.iter_mut().for_each(|sent| (sent.is_in_doubt, sent.is_gapped) = (false, false));
     }
 
     fn wait(&mut self, at: usize, until: Instant) -> Option<B> {
@@ -217,11 +276,16 @@ impl<B> Line<B> {
     }
 
     /// Behind others, a gap only says that those before it are not written yet. At the head it is real, and then neither
-    /// the head nor, as the broker skips none, anything behind it is written.
+    /// the head nor, as the broker skips none, anything behind it is written; unless it is in doubt.
     fn gap(&mut self, at: usize, until: Instant) -> Option<B> {
-        if at == 0 {
-            self.restart = true;
-            self.sent.iter_mut().for_each(|sent| sent.is_in_doubt = false);
+        if self.sent[at].is_written {
+            self.proven.extend(self.sent.remove(at).map(|sent| sent.batch));
+            return None;
+        }
+        if self.sent[at].is_in_doubt {
+            self.sent[at].is_gapped = true;
+        } else if at == 0 {
+            self.must_restart();
         }
         self.wait(at, until)
     }
@@ -238,7 +302,19 @@ impl<B> Line<B> {
         for (i, (batch, count)) in parts.into_iter().enumerate() {
             let state = State::Waiting(until);
             let Sent { tries, ticket, ordinal, .. } = whole;
-            let part = Sent { batch, first_sequence, tries, count, ticket, state, ordinal, is_in_doubt: false };
+            let (is_in_doubt, is_gapped, is_written) = (false, false, false);
+            let part = Sent {
+                batch,
+                first_sequence,
+                tries,
+                count,
+                ticket,
+                state,
+                ordinal,
+                is_in_doubt,
+                is_gapped,
+                is_written,
+            };
             self.sent.insert(at + i, part);
             first_sequence = sequence_after(first_sequence, count);
         }
@@ -259,6 +335,7 @@ impl<B> Line<B> {
             }
             over.extend(self.give_up(at));
         }
+        self.conclude();
         over
     }
 

@@ -275,6 +275,11 @@ impl Producer {
         }
     }
 
+    /// Why nothing can be sent any more, if it was closed or has failed for good.
+    pub fn check_open(&self) -> Result<(), Error> {
+        self.shared.check_open()
+    }
+
     pub fn stats(&self) -> ProducerStats {
         self.shared.stats()
     }

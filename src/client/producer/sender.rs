@@ -600,8 +600,18 @@ impl Sender {
             base_offset: (answer.base_offset >= 0).then_some(answer.base_offset),
             log_append_time: (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms),
         };
-        if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, Answer::Written) {
+        let line = &mut self.partitions[part.index].line;
+        if let Some(batch) = line.answer(part.ticket, Answer::Written) {
             self.shared.settle(batch, fate);
+        }
+        self.settle_proven(part);
+    }
+
+    /// What an answer has told of other batches than its own.
+    fn settle_proven(&mut self, part: &Part) {
+        let partition = part.topic_partition.partition;
+        for batch in self.partitions[part.index].line.take_proven() {
+            self.shared.settle(batch, Fate::Written { partition, base_offset: None, log_append_time: None });
         }
     }
 
@@ -627,6 +637,7 @@ impl Sender {
             self.fail_transaction(&error);
             self.shared.settle(batch, Fate::Failed(error));
         }
+        self.settle_proven(part);
     }
 
     /// Halves the batch, as the topic allows none of its size; a single record is refused.

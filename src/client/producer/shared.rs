@@ -451,9 +451,11 @@ impl Shared {
         });
     }
 
-    /// Asks who leads the partitions of every topic in use.
+    /// Asks who leads the partitions of every topic in use. Each is named: one that was missing in a single answer is not
+    /// followed any more.
     pub async fn refresh(&self) -> Result<Arc<Metadata>, Error> {
-        self.cluster.refresh(Which::Followed).await
+        let topics = self.topics.load().keys().cloned().collect();
+        self.cluster.refresh(Which::Follow(topics)).await
     }
 
     /// Asks for a producer id (KIP-98).

@@ -93,6 +93,13 @@ impl Log {
     }
 }
 
+impl Log {
+    fn forget(&mut self) {
+        let before_last = self.remembered.len().saturating_sub(1);
+        self.remembered.drain(..before_last);
+    }
+}
+
 /// What may go wrong, each with how often in a hundred steps.
 #[derive(Debug, Clone, Copy, Default)]
 struct Faults {
@@ -101,6 +108,8 @@ struct Faults {
     retriable: u32,
     expire: u32,
     poison: u32,
+    /// The leader is restarted in order: what it has written of itself holds the last batch of a producer, and no other.
+    forget: u32,
     /// Whether batches of more than half the usual records are refused as too large.
     small: bool,
     /// Requests of a cut connection may still be processed long after.
@@ -207,7 +216,11 @@ impl World {
             Word::OldEpoch | Word::Refused => Answer::Refused,
             Word::TooLarge => Answer::Split(self.now, batch.map(Numbered::halves).unwrap_or_default()),
         };
-        if self.line.answer(ticket, answer).is_none() {
+        let done = self.line.answer(ticket, answer);
+        for proven in self.line.take_proven() {
+            assert!(self.acknowledged.insert(proven.number));
+        }
+        if done.is_none() {
             return;
         }
         let number = batch.unwrap().number;
@@ -259,6 +272,9 @@ impl World {
         if self.percent(self.faults.cut) {
             self.cut(broker);
         }
+        if self.percent(self.faults.forget) {
+            self.log.forget();
+        }
         if self.percent(self.faults.move_leader) {
             self.leader = 1 - self.leader;
         }
@@ -309,6 +325,8 @@ fn everything_is_written_once_and_in_order() {
         lossy,
         Faults { move_leader: 20, ..lossy },
         Faults { move_leader: 20, ghosts: true, ..lossy },
+        Faults { forget: 10, ..lossy },
+        Faults { forget: 10, move_leader: 20, ghosts: true, ..lossy },
         Faults { small: true, ..calm },
         Faults { small: true, move_leader: 10, ..lossy },
     ];
