@@ -258,17 +258,21 @@ impl Consuming {
     /// Only what is printed is finished, and so committed: all of a delivery, or those of the last one that were wanted.
     fn print(&mut self, delivery: Delivery, may_be_last: bool) -> Result<(), Failure> {
         let of = &delivery.topic_partition;
+        let mut printed = Vec::new();
         for record in delivery.records() {
             if !self.limits.takes(of, record.offset) {
                 break;
             }
             self.printer.print(of, &record)?;
             if may_be_last {
-                delivery.finish_record(record.offset);
+                printed.push(record.offset);
             }
         }
-        if !may_be_last {
-            delivery.finish();
+        // What is not written yet nobody has seen.
+        self.printer.flush()?;
+        match may_be_last {
+            true => printed.into_iter().for_each(|offset| delivery.finish_record(offset)),
+            false => delivery.finish(),
         }
         Ok(())
     }

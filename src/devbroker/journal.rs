@@ -87,6 +87,11 @@ fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {
     out.put_u8(entry.kind());
     out.put_u8(0);
     entry.put(&mut Writer::new(out, 0, true)).map_err(io::Error::other)?;
+    if out.len() - start - FRAME > LARGEST {
+        out.truncate(start);
+        // At the next start it would be taken for a torn tail, and all that follows with it.
+        return Err(io::Error::other("an entry of the metadata journal is too large"));
+    }
     let body = &out[start + FRAME..];
     let (length, crc) = (body.len() as u32, crc32c::crc32c(body));
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());

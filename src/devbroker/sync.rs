@@ -103,7 +103,7 @@ impl State {
             match result {
                 Ok(()) => self.reveal(now, work.topic, work.partition, Some(work.end)),
                 Err(error) => {
-                    tracing::error!(partition = work.partition, %error, "records could not be synced and are cut off");
+                    tracing::error!(partition = work.partition, %error, "records could not be synced; those that nobody has seen are cut off");
                     self.cut_unseen(work.topic, work.partition);
                     failed.insert((work.topic, work.partition));
                 }

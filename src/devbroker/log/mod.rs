@@ -227,8 +227,12 @@ impl Log {
         start.max(self.start)
     }
 
-    /// Cuts off what readers never saw: it could not be synced, so it must not be taken for written.
+    /// Cuts off what readers never saw: it could not be synced, so it must not be taken for written. What they saw stays,
+    /// as it was acknowledged.
     pub fn cut_unseen(&mut self) -> io::Result<()> {
+        if self.high_watermark >= self.end() {
+            return Ok(());
+        }
         while self.segments.last().is_some_and(|segment| segment.base() >= self.high_watermark) {
             if let Some(segment) = self.segments.pop() {
                 segment.remove()?;
