@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::assignor::{Counts, Member};
+use super::assignor::{Assignment, Counts};
 use super::config::ConsumerConfig;
 use super::fetcher;
 use super::group::{Action, Distrust, Event, Fault, Group, Joined, Rules};
@@ -23,7 +23,7 @@ use super::poll::PollClock;
 use super::progress::Mark;
 use super::reader::Item;
 use super::tenure::Tenure;
-use super::wire::{self, Marks};
+use super::wire::{self, Led, Marks};
 use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::error::Error;
 use crate::client::lane::Lane;
@@ -61,7 +61,7 @@ pub(super) type Identity = Arc<Mutex<Option<(Str, i32)>>>;
 
 /// What has come of something that was waited for.
 enum Done {
-    Joined(Result<(Joined, Vec<Member>), Fault>),
+    Joined(Result<(Joined, Led), Fault>),
     Synced(Result<BTreeSet<TopicPartition>, Fault>, Option<Counts>),
     Event(Event),
     /// A revocation, and what it waited for.
@@ -233,11 +233,11 @@ impl Membership {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Joined(Ok((joined, members))) => {
+            Done::Joined(Ok((joined, led))) => {
                 let actions = self.group.on(Event::Joined(Ok(joined)), Instant::now());
                 for action in actions {
                     match action {
-                        Action::Sync(joined) => self.sync(joined, members.clone()),
+                        Action::Sync(joined) => self.sync(joined, led.clone()),
                         action => self.act(action),
                     }
                 }
@@ -285,7 +285,7 @@ impl Membership {
     fn act(&mut self, action: Action) {
         match action {
             Action::Join { member_id, generation, owned, reason } => self.join(member_id, generation, &owned, reason),
-            Action::Sync(joined) => self.sync(joined, Vec::new()),
+            Action::Sync(joined) => self.sync(joined, Led::default()),
             Action::Beat { member_id, generation } => self.beat(member_id, generation),
             Action::FindCoordinator => self.cluster.forget_coordinator(&self.config.group_id),
             Action::Assign(partitions) => self.assign(partitions),
@@ -328,10 +328,10 @@ impl Membership {
         self.wait_for(async move { Done::Joined(answer.await.and_then(wire::joined)) });
     }
 
-    fn sync(&mut self, joined: Joined, members: Vec<Member>) {
+    fn sync(&mut self, joined: Joined, led: Led) {
         let (cluster, config) = (self.cluster.clone(), Arc::clone(&self.config));
         self.wait_for(async move {
-            let (assignment, counts) = match assignment(&cluster, &joined, &members).await {
+            let (assignment, counts) = match assignment(&cluster, &joined, &led).await {
                 Ok(assignment) => assignment,
                 Err(error) => return Done::Synced(Err(fault(&error)), None),
             };
@@ -535,19 +535,21 @@ impl Membership {
 async fn assignment(
     cluster: &Cluster,
     joined: &Joined,
-    members: &[Member],
-) -> Result<(super::assignor::Assignment, Option<Counts>), Error> {
+    Led { members, is_settled }: &Led,
+) -> Result<(Assignment, Option<Counts>), Error> {
     if members.is_empty() {
         return Ok((Default::default(), None));
     }
     let topics: BTreeSet<Topic> = members.iter().flat_map(|member| &member.topics).cloned().collect();
     let known = cluster.refresh(Topics::Follow(topics.iter().cloned().collect())).await?;
     let counts = topics.iter().filter_map(|topic| Some((topic.clone(), known.partition_count(topic)?))).collect();
-    let assignment = joined.assignor.assign(members, &counts);
+    // What is settled is not assigned again, but its topics are watched like those of any other assignment.
+    let assignment = if *is_settled { Assignment::default() } else { joined.assignor.assign(members, &counts) };
     tracing::info!(
         generation = joined.generation,
         members = members.len(),
         assignor = joined.assignor.name(),
+        settled = is_settled,
         "assigned as leader"
     );
     // Topics that are not there count as having none, so that their coming is a change.

@@ -86,9 +86,16 @@ pub fn join(
     })
 }
 
-/// What the leader is told of everybody; empty for all others, and for a leader that is to leave things as they are
-/// (KIP-814).
-pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Vec<Member>), Fault> {
+/// What the leader is told.
+#[derive(Debug, Clone, Default)]
+pub struct Led {
+    /// Everybody; for all others than the leader, nobody.
+    pub members: Vec<Member>,
+    /// The assignment stays as it is: a static leader is back, and only watches over the topics (KIP-814).
+    pub is_settled: bool,
+}
+
+pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Led), Fault> {
     match ErrorCode(answer.error_code) {
         ErrorCode::NONE => {}
         ErrorCode::MEMBER_ID_REQUIRED => return Err(Fault::MemberIdRequired(answer.member_id)),
@@ -97,10 +104,10 @@ pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Vec<Member>), Fault>
     let name = answer.protocol_name.unwrap_or_default();
     let assignor = Assignor::from_name(&name)
         .ok_or_else(|| Fault::Broken(format!("the group has chosen the assignor `{name}`, which was not offered")))?;
-    let is_leader = answer.leader == answer.member_id && !answer.skip_assignment;
+    let is_leader = answer.leader == answer.member_id;
     let members = answer.members.into_iter().filter(|_| is_leader).map(|member| described(member, assignor));
-    let members = members.collect::<Result<_, _>>()?;
-    Ok((Joined { member_id: answer.member_id, generation: answer.generation_id, assignor }, members))
+    let led = Led { members: members.collect::<Result<_, _>>()?, is_settled: answer.skip_assignment };
+    Ok((Joined { member_id: answer.member_id, generation: answer.generation_id, assignor }, led))
 }
 
 fn described(member: JoinGroupResponseMember, assignor: Assignor) -> Result<Member, Fault> {
@@ -363,5 +370,29 @@ mod tests {
         };
         assert_eq!(said("a", 0), Err(Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED)));
         assert_eq!((said("b", 0), said("b", 1), said("b", 2)), (Ok(Some(7)), Ok(None), Err(None)));
+    }
+
+    #[test]
+    fn a_leader_that_leaves_things_as_they_are_knows_everybody_all_the_same() {
+        let subscription = ConsumerProtocolSubscription { topics: vec!["t".into()], ..Default::default() };
+        let member = |id: &str| JoinGroupResponseMember {
+            member_id: id.into(),
+            metadata: encode(&subscription, VERSION).expect("it is short"),
+            ..Default::default()
+        };
+        let told = |member_id: &str, skip_assignment| {
+            let answer = JoinGroupResponse {
+                protocol_name: Some(Assignor::Range.name().into()),
+                leader: "a".into(),
+                member_id: member_id.into(),
+                members: vec![member("a"), member("b")],
+                skip_assignment,
+                ..Default::default()
+            };
+            joined(answer).map(|(_, led)| (led.members.len(), led.is_settled))
+        };
+        assert_eq!(told("a", false), Ok((2, false)));
+        assert_eq!(told("a", true), Ok((2, true)));
+        assert_eq!(told("b", false), Ok((0, false)));
     }
 }
