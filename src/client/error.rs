@@ -68,6 +68,8 @@ pub enum ErrorKind {
     UnknownPartition,
     /// Bytes of a partition that are no record batch, or one whose checksum does not hold.
     Corrupt { offset: Offset, cause: Cause },
+    /// A batch of a partition that is sound, as far as it was looked at, but unpacks to more than this.
+    Oversized { offset: Offset, limit: usize },
     /// A record that is larger than the limit.
     TooLarge { bytes: usize, limit: usize },
     /// No room in the buffer within the time allowed.
@@ -312,6 +314,10 @@ impl fmt::Display for ErrorKind {
             Self::NoLeader => f.write_str("no leader at present"),
             Self::UnknownPartition => f.write_str("no such topic or partition is known"),
             Self::Corrupt { offset, cause } => write!(f, "corrupt at offset {offset}: {cause}"),
+            Self::Oversized { offset, limit } => write!(
+                f,
+                "the batch at offset {offset} unpacks to more than {limit} bytes: raise memory_bytes, or pass it over"
+            ),
             Self::TooLarge { bytes, limit } => write!(f, "{bytes} bytes are more than the limit of {limit}"),
             Self::BufferFull => f.write_str("the buffer is full"),
             Self::Aborted(cause) => write!(f, "the transaction is aborted: {cause}"),

@@ -204,7 +204,7 @@ impl Consumer {
     /// `max_poll_interval` leaves its group until it does.
     ///
     /// An error concerns its partition, and is told again as long as it lasts; the others go on. After
-    /// [`ErrorKind::Corrupt`] the partition stands still until [`Consumer::skip_broken`].
+    /// [`ErrorKind::Corrupt`] and [`ErrorKind::Oversized`] the partition stands still until [`Consumer::skip_broken`].
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         let _waiting = self.clock.wait();
         loop {
@@ -216,8 +216,8 @@ impl Consumer {
                 }
                 Item::Failed(error) => return Some(Err(error)),
                 Item::Broken { of, broken } => {
-                    let kind = ErrorKind::Corrupt { offset: broken.offsets.start, cause: Arc::new(broken.error) };
-                    self.broken.insert(of.clone(), broken.offsets);
+                    self.broken.insert(of.clone(), broken.offsets.clone());
+                    let kind = broken.kind();
                     return Some(Err(Error::new(kind).of(FetchRequest::NAME).at(of)));
                 }
             }

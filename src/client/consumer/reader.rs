@@ -43,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// A share of the memory smaller than this is not worth a request of its own.
 const ASK_BYTES_MIN: usize = 16 << 10;
+/// A batch may be unpacked into so much, or all of the memory if that is more: brokers take batches by what they are packed,
+/// and one that cannot be unpacked stops its partition. Beyond this it is more likely made to exhaust whoever reads it.
+const UNPACKED_BYTES_MAX: usize = 128 << 20;
 /// A record set that is a smaller part of its frame than this is copied out, so that a partition that is slow does not
 /// keep the whole frame in memory.
 const FRAME_PART_MIN: usize = 8;
@@ -315,8 +318,8 @@ impl Reader {
     async fn hand_on(&mut self, work: Work) {
         let Work { of, start, record_set, aborted, whole, high_watermark, weight } = work;
         let memory = &self.shared.memory;
-        let rules =
-            scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max: memory.limit(), whole };
+        let unpacked_bytes_max = memory.limit().max(UNPACKED_BYTES_MAX);
+        let rules = scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max, whole };
         let tenure = Arc::clone(weight.tenure());
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
         // What is unpacked counts from now on, not what came.

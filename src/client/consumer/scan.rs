@@ -6,11 +6,14 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::progress::Mark;
+use crate::client::error::ErrorKind;
 use crate::protocol::batch::{BatchError, ControlType, HEADER_BYTES, Header, RecordBatch, Records, batches};
+use crate::protocol::compression::CompressionError;
 use crate::protocol::messages::AbortedTransaction;
 use crate::protocol::types::Offset;
 
@@ -42,6 +45,19 @@ pub struct Chunk {
 pub struct Broken {
     pub offsets: Range<Offset>,
     pub error: BatchError,
+}
+
+impl Broken {
+    /// What the application is told. A batch that is only large is not called broken.
+    pub fn kind(self) -> ErrorKind {
+        let offset = self.offsets.start;
+        match self.error {
+            BatchError::Compression { source: CompressionError::TooLarge { limit, .. }, .. } => {
+                ErrorKind::Oversized { offset, limit }
+            }
+            error => ErrorKind::Corrupt { offset, cause: Arc::new(error) },
+        }
+    }
 }
 
 impl Chunk {

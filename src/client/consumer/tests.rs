@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::client::admin::NewTopic;
-use crate::client::{Client, ClientConfig, ErrorCode, ProducerConfig, ProducerRecord};
+use crate::client::{Client, ClientConfig, Compression, ErrorCode, ProducerConfig, ProducerRecord};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::types::Topic;
 
@@ -516,6 +516,22 @@ async fn a_leader_is_not_read_from_before_it_has_told_where_its_epochs_end() {
     read.until(&mut next, 120).await;
     assert!(read.numbers.values().all(|times| *times == 1));
     next.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
+    let world = World::new().await;
+    let config = ProducerConfig { compression: Compression::Gzip, ..Default::default() };
+    let producer = world.client.producer(config);
+    let large = vec![b' '; 256 << 10];
+    producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, &large) }).await.unwrap();
+    producer.close(LIMIT).await.unwrap();
+    let small = ConsumerConfig { memory_bytes: 64 << 10, partition_max_bytes: 4 << 10, ..world.config() };
+    let mut consumer = world.client.consumer(small).unwrap();
+    let delivery = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(delivery.records().next().and_then(|record| record.value), Some(&large[..]));
+    delivery.finish();
+    consumer.close(LIMIT).await.unwrap();
 }
 
 #[tokio::test]
