@@ -30,16 +30,18 @@ pub struct Progress {
     finished: Mark,
     /// The end of what was delivered.
     delivered: Offset,
-    /// Delivered and not below the mark yet, in order; the first is never finished.
+    /// Delivered and not below the mark yet, in order; the first is never finished. Of neighbours that are, only the last
+    /// is kept, so that there are never many more than are held: however much comes after one that is stuck.
     runs: VecDeque<Run>,
-    /// The id of the first of `runs`.
-    first: u64,
+    /// The id of the next run.
+    next: u64,
     /// Runs that somebody still holds.
     outstanding: usize,
 }
 
 #[derive(Debug)]
 struct Run {
+    id: RunId,
     end: Mark,
     state: State,
 }
@@ -126,7 +128,7 @@ impl Marks {
 
 impl Progress {
     pub fn new(start: Mark) -> Self {
-        Self { finished: start, delivered: start.offset, runs: VecDeque::new(), first: 0, outstanding: 0 }
+        Self { finished: start, delivered: start.offset, runs: VecDeque::new(), next: 0, outstanding: 0 }
     }
 
     /// A run from `start` to `end` goes to the application. A start beyond the last run's end is a jump over offsets that
@@ -147,7 +149,6 @@ impl Progress {
 
     fn join(&mut self, start: Offset) {
         if start < self.delivered {
-            self.first += self.runs.len() as u64;
             self.runs.clear();
             self.outstanding = 0;
             let offset = self.finished.offset.min(start);
@@ -162,10 +163,26 @@ impl Progress {
     }
 
     fn push(&mut self, end: Mark, state: State) -> RunId {
-        let id = RunId(self.first + self.runs.len() as u64);
+        let id = RunId(self.next);
+        self.next += 1;
         self.delivered = end.offset;
-        self.runs.push_back(Run { end, state });
+        self.runs.push_back(Run { id, end, state });
+        self.merge(self.runs.len() - 1);
         id
+    }
+
+    /// Finished neighbours of the run at this index, itself included, become one: the last of them says it all.
+    fn merge(&mut self, index: usize) {
+        let is_finished = |run: Option<&Run>| run.is_some_and(|run| matches!(run.state, State::Finished));
+        if !is_finished(self.runs.get(index)) {
+            return;
+        }
+        if is_finished(self.runs.get(index + 1)) {
+            self.runs.remove(index);
+        }
+        if index > 0 && is_finished(self.runs.get(index - 1)) {
+            self.runs.remove(index - 1);
+        }
     }
 
     /// Everything in the run is finished.
@@ -176,7 +193,7 @@ impl Progress {
     /// One record of the run is finished. `offsets` is asked once a run, at its first record. True when that was the
     /// last one, and with it the run.
     pub fn finish_record(&mut self, id: RunId, offset: Offset, offsets: impl FnOnce() -> Offsets) -> bool {
-        let Some(run) = self.run(id) else { return false };
+        let Some(run) = self.index(id).and_then(|index| self.runs.get_mut(index)) else { return false };
         if matches!(run.state, State::Open) {
             run.state = State::Marked(Marks::new(offsets()));
         }
@@ -198,23 +215,23 @@ impl Progress {
     }
 
     fn close(&mut self, id: RunId, into: impl FnOnce(&State) -> State) {
-        let Some(run) = self.run(id) else { return };
+        let Some(index) = self.index(id) else { return };
+        let run = &mut self.runs[index];
         if matches!(run.state, State::Open | State::Marked(_)) {
             run.state = into(&run.state);
             self.outstanding -= 1;
+            self.merge(index);
             self.settle();
         }
     }
 
-    fn run(&mut self, id: RunId) -> Option<&mut Run> {
-        let index = id.0.checked_sub(self.first)?;
-        self.runs.get_mut(usize::try_from(index).ok()?)
+    fn index(&self, id: RunId) -> Option<usize> {
+        self.runs.binary_search_by_key(&id, |run| run.id).ok()
     }
 
     fn settle(&mut self) {
         while let Some(run) = self.runs.pop_front_if(|run| matches!(run.state, State::Finished)) {
             self.finished = run.end;
-            self.first += 1;
         }
     }
 
@@ -336,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_stuck_does_not_have_all_after_it_remembered() {
+        let mut progress = Progress::new(mark(0));
+        let stuck = progress.deliver(0, mark(10));
+        for offset in (10..1000).step_by(30) {
+            let (early, late) =
+                (progress.deliver(offset, mark(offset + 10)), progress.deliver(offset + 10, mark(offset + 20)));
+            progress.skip(offset + 20, mark(offset + 30));
+            progress.finish(late);
+            progress.finish(early);
+            assert_eq!((progress.runs.len(), progress.mark().offset), (2, 0), "at {offset}");
+        }
+        progress.finish(stuck);
+        assert_eq!((progress.runs.len(), progress.mark()), (0, mark(1000)));
+    }
+
+    #[test]
     fn a_log_that_was_cut_takes_the_mark_back() {
         let (mut progress, runs) = three();
         progress.finish(runs[0]);
@@ -420,6 +453,7 @@ mod tests {
                 prop_assert!(safe <= lowest, "{safe} passes {lowest}");
                 prop_assert!((safe..lowest).all(|offset| !unfinished.contains(&offset)));
                 prop_assert!(safe >= last, "the mark went back from {last} to {safe}");
+                prop_assert!(progress.runs.len() <= 2 * runs.len() + 1);
                 prop_assert_eq!(progress.outstanding(), runs.iter().filter(|run| run.3).count());
                 if unfinished.is_empty() {
                     prop_assert_eq!(safe, end);
