@@ -11,6 +11,10 @@ use super::tenure::Tenure;
 use crate::client::metadata::Leader;
 use crate::protocol::types::{Offset, TopicId, TopicPartition};
 
+/// The application is told of what keeps a partition from being read after every so many failures in a row. Leaders move
+/// and brokers start again within fewer.
+const FAILURES_TOLD: u32 = 10;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Cursor {
@@ -57,6 +61,12 @@ impl Cursor {
             parked: false,
             failures: 0,
         }
+    }
+
+    /// One more move that has come to nothing; true if there were so many in a row by now that somebody should know.
+    pub fn fail(&mut self) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failures.is_multiple_of(FAILURES_TOLD)
     }
 
     pub fn topic_partition(&self) -> &TopicPartition {

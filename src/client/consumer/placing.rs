@@ -11,7 +11,7 @@ use super::progress::Mark;
 use super::reader::{Item, Shared};
 use super::scan::Chunk;
 use crate::client::admin::{Admin, OffsetSpec};
-use crate::client::cluster::{To, Topics};
+use crate::client::cluster::{To, Topics, leaderless};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::client::metadata::{Leader, Metadata};
@@ -39,14 +39,19 @@ pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Plac
     let (led, mut waiting): (Vec<_>, Vec<_>) =
         cursors.into_iter().partition(|cursor| known.leader(cursor.topic_partition()).is_some());
     for cursor in &mut waiting {
-        cursor.failures += 1;
+        if cursor.fail() {
+            // A full queue has enough to say already; this is said again as long as it lasts.
+            let _ = shared.items.try_send(Item::Failed(leaderless(&known, cursor.topic_partition())));
+        }
     }
     let mut placed: Vec<Placed> = waiting.into_iter().map(|cursor| Placed { cursor, broker: None }).collect();
     let (valid, untold) = validate(shared, led, &known).await;
     let resolved = resolve(shared, valid).await.into_iter().chain(untold.into_iter().map(|cursor| (cursor, false)));
     placed.extend(resolved.map(|(mut cursor, ready)| {
         let leader = known.leader(cursor.topic_partition()).filter(|_| ready);
-        cursor.failures += u32::from(!ready);
+        if !ready {
+            cursor.fail();
+        }
         cursor.leader = leader.or(cursor.leader);
         Placed { cursor, broker: leader.map(|leader| leader.broker) }
     }));

@@ -7,7 +7,7 @@
 //! A cursor that this broker can no longer serve goes back to the [`fetcher`](super::fetcher), after all that was read of
 //! it has been handed on; so a partition's records stay in order across brokers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -229,11 +229,6 @@ impl Reader {
         grant.keep(total);
         let (work, leaving) = self.sort(answer, total, &mut grant);
         drop(grant);
-        for (of, cursor) in &mut self.cursors {
-            if cursor.asked.is_some() && !leaving.contains(of) {
-                cursor.failures = 0;
-            }
-        }
         let next = self.ask();
         for work in work {
             self.hand_on(work).await;
@@ -265,7 +260,7 @@ impl Reader {
     }
 
     fn give_back(&self, mut cursor: Cursor) {
-        cursor.failures += 1;
+        cursor.fail();
         cursor.not_before = None;
         // If the fetcher is gone, so is the consumer.
         let _ = self.back.send(cursor);
@@ -294,7 +289,7 @@ impl Reader {
     /// What there is to hand on, and the cursors that must go elsewhere.
     fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
         let asked = topics_asked(&self.cursors);
-        let (mut work, mut leaving) = (Vec::new(), Vec::new());
+        let (mut work, mut leaving, mut failed) = (Vec::new(), Vec::new(), BTreeSet::new());
         for topic in answer.responses {
             let Some(name) = wire::named(&topic.topic, || asked.get(&topic.topic_id).cloned()) else { continue };
             for data in topic.partitions {
@@ -307,9 +302,18 @@ impl Reader {
                 let code = ErrorCode(data.error_code);
                 if code.is_ok() {
                     work.extend(found(cursor, of, position, data, total, grant));
-                } else if refused(&self.shared, self.broker, cursor, code, &data) {
+                    continue;
+                }
+                failed.insert(of.clone());
+                if refused(&self.shared, self.broker, cursor, code, &data) {
                     leaving.push(of);
                 }
+            }
+        }
+        // Of what is as it was, an answer within a session says nothing.
+        for (of, cursor) in self.cursors.iter_mut().filter(|(_, cursor)| cursor.asked.is_some()) {
+            if !failed.contains(of) {
+                cursor.failures = 0;
             }
         }
         (work, leaving)
@@ -405,17 +409,31 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
     let of = cursor.topic_partition().clone();
     tracing::debug!(partition = %of, broker, %code, position = cursor.position(), "a fetch is refused");
     let now = Instant::now();
+    let tell = || {
+        let error =
+            Error::new(ErrorKind::Broker(code, None)).of(FetchRequest::NAME).by(Some(broker), None).at(of.clone());
+        // A full queue has enough to say already; this is said again as long as it lasts.
+        let _ = shared.items.try_send(Item::Failed(error));
+    };
     match code.class() {
         _ if code == ErrorCode::OFFSET_OUT_OF_RANGE => {
             cursor.place = Place::Gone(cursor.position().unwrap_or_default());
             true
         }
-        // The broker has not heard of the epoch yet; it will.
-        _ if code == ErrorCode::UNKNOWN_LEADER_EPOCH => {
+        // With this epoch, the broker has not heard of it yet; it will.
+        _ if code == ErrorCode::UNKNOWN_LEADER_EPOCH || matches!(code.class(), Class::Retry | Class::Ok) => {
             cursor.not_before = Some(now + PAUSE);
+            if cursor.fail() {
+                tell();
+            }
             false
         }
-        Class::RefreshMetadata | Class::FindCoordinator | Class::Rejoin => {
+        Class::Fatal => {
+            cursor.not_before = Some(now + LONG_PAUSE);
+            tell();
+            false
+        }
+        _ => {
             let (leader, epoch) = (data.current_leader.leader_id, data.current_leader.leader_epoch);
             if leader >= 0 && epoch >= 0 {
                 shared.cluster.learn_leader(&of, Leader { broker: leader, epoch: Some(epoch) });
@@ -423,17 +441,6 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
             // It leaves once all that was read of it is handed on; until then it is not asked for.
             cursor.not_before = Some(now + LONG_PAUSE);
             true
-        }
-        Class::Retry | Class::Ok => {
-            cursor.not_before = Some(now + PAUSE);
-            false
-        }
-        Class::Fatal => {
-            cursor.not_before = Some(now + LONG_PAUSE);
-            let error = Error::new(ErrorKind::Broker(code, None)).of(FetchRequest::NAME).by(Some(broker), None).at(of);
-            // A full queue has enough to say already; this is said again after the pause.
-            let _ = shared.items.try_send(Item::Failed(error));
-            false
         }
     }
 }

@@ -535,6 +535,28 @@ async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
 }
 
 #[tokio::test]
+async fn a_partition_that_stays_broken_is_said() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    world.fault(FETCH, 1000, Fault::Error(ErrorCode::CORRUPT_MESSAGE));
+    let mut consumer = world.consumer();
+    let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::CORRUPT_MESSAGE));
+    world.broker.faults().clear();
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_come_is_said() {
+    let world = World::empty().await;
+    let of = TopicPartition::new("orders", 0);
+    let mut consumer = world.client.reader(world.config(), vec![(of.clone(), Some(0))]).unwrap();
+    let waits = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(waits.topic_partition, Some(of));
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     let world = World::new().await;
     world.fault(JOIN, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));
