@@ -33,6 +33,8 @@ pub struct Session {
     /// 0: the next request says everything.
     epoch: i32,
     told: Asks,
+    /// Requests so far that said everything.
+    turn: usize,
 }
 
 impl Session {
@@ -41,7 +43,12 @@ impl Session {
         let (session_id, session_epoch) = (self.id, self.epoch);
         let told = std::mem::replace(&mut self.told, wanted.clone());
         if session_epoch == 0 {
-            let asks = wanted.iter().map(|(of, ask)| (of.clone(), ask.clone())).collect();
+            let mut asks: Vec<_> = wanted.iter().map(|(of, ask)| (of.clone(), ask.clone())).collect();
+            // An answer is filled in the order of its request, and may be full before its end. Within a session the
+            // broker has each partition take its turn at the end; without one, that is for whoever asks.
+            let first = self.turn % asks.len().max(1);
+            asks.rotate_left(first);
+            self.turn = self.turn.wrapping_add(1);
             return Plan { session_id, session_epoch, asks, forgotten: Vec::new() };
         }
         let news = |of: &TopicPartition, ask: &Ask| told.get(of) != Some(ask);
@@ -113,15 +120,19 @@ mod tests {
     #[test]
     fn a_broker_without_sessions_is_told_everything() {
         let mut session = Session::default();
-        for _ in 0..2 {
+        for _ in 0..3 {
             check(&mut session, "0@5", (0, 0, "0@5", ""));
+            session.answered(0);
+        }
+        for order in ["0@5 1@7 2@0", "1@7 2@0 0@5", "2@0 0@5 1@7", "0@5 1@7 2@0"] {
+            check(&mut session, "0@5 1@7 2@0", (0, 0, order, ""));
             session.answered(0);
         }
     }
 
     #[test]
     fn epochs_go_round_past_zero_and_a_new_topic_is_told_as_one() {
-        let mut session = Session { id: 7, epoch: i32::MAX, told: Asks::new() };
+        let mut session = Session { id: 7, epoch: i32::MAX, ..Default::default() };
         session.answered(7);
         assert_eq!(session.epoch, 1);
         let with = |id: u8| {

@@ -9,7 +9,7 @@ use super::assignor::{Assignment, Assignor, Member};
 use super::config::ConsumerConfig;
 use super::group::{Fault, Joined};
 use super::progress::Mark;
-use super::session::Plan;
+use super::session::{Ask, Plan};
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
 use crate::protocol::error::ErrorCode;
@@ -287,27 +287,28 @@ pub fn offsets_fetched(answer: OffsetFetchResponse, known: &Metadata) -> Result<
     Ok(found)
 }
 
-/// The topics of a fetch, by name and by id.
+/// The topics of a fetch, by name and by id; in the order of the plan, so one may come twice.
 pub fn fetch(plan: &Plan) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
-    let mut topics: BTreeMap<(&Topic, Option<TopicId>), Vec<FetchPartition>> = BTreeMap::new();
-    for (of, ask) in &plan.asks {
-        topics.entry((&of.topic, ask.topic_id)).or_default().push(FetchPartition {
-            partition: of.partition,
-            current_leader_epoch: ask.leader_epoch.unwrap_or(-1),
-            fetch_offset: ask.offset,
-            partition_max_bytes: i32::try_from(ask.max_bytes).unwrap_or(i32::MAX),
-            ..Default::default()
-        });
-    }
+    let same = |(of, ask): &(TopicPartition, Ask), (next, like): &(TopicPartition, Ask)| {
+        (&of.topic, ask.topic_id) == (&next.topic, like.topic_id)
+    };
+    let partition = |(of, ask): &(TopicPartition, Ask)| FetchPartition {
+        partition: of.partition,
+        current_leader_epoch: ask.leader_epoch.unwrap_or(-1),
+        fetch_offset: ask.offset,
+        partition_max_bytes: i32::try_from(ask.max_bytes).unwrap_or(i32::MAX),
+        ..Default::default()
+    };
+    let topic = |asks: &[(TopicPartition, Ask)]| {
+        let (of, ask) = asks.first()?;
+        let partitions = asks.iter().map(partition).collect();
+        Some(FetchTopic { topic: (&of.topic).into(), topic_id: ask.topic_id.unwrap_or_default(), partitions })
+    };
+    let topics = plan.asks.chunk_by(same).filter_map(topic);
     let mut forgotten: BTreeMap<(&Topic, Option<TopicId>), Vec<i32>> = BTreeMap::new();
     for (of, topic_id) in &plan.forgotten {
         forgotten.entry((&of.topic, *topic_id)).or_default().push(of.partition);
     }
-    let topics = topics.into_iter().map(|((topic, id), partitions)| FetchTopic {
-        topic: topic.into(),
-        topic_id: id.unwrap_or_default(),
-        partitions,
-    });
     let forgotten = forgotten.into_iter().map(|((topic, id), partitions)| ForgottenTopic {
         topic: topic.into(),
         topic_id: id.unwrap_or_default(),
@@ -394,5 +395,20 @@ mod tests {
         assert_eq!(told("a", false), Ok((2, false)));
         assert_eq!(told("a", true), Ok((2, true)));
         assert_eq!(told("b", false), Ok((0, false)));
+    }
+
+    #[test]
+    fn a_fetch_keeps_the_order_of_its_plan() {
+        let ask = |topic: &str, partition| {
+            let ask = Ask { topic_id: None, offset: 0, leader_epoch: None, max_bytes: 9 };
+            (TopicPartition::new(topic, partition), ask)
+        };
+        let asks = vec![ask("a", 1), ask("a", 2), ask("b", 0), ask("a", 0)];
+        let (topics, _) = fetch(&Plan { asks, ..Default::default() });
+        let said = topics.iter().map(|it| {
+            let partitions: Vec<i32> = it.partitions.iter().map(|it| it.partition).collect();
+            (it.topic.to_string(), partitions)
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [("a".into(), vec![1, 2]), ("b".into(), vec![0]), ("a".into(), vec![0])]);
     }
 }
