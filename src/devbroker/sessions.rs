@@ -57,6 +57,9 @@ struct Session {
     next: u64,
 }
 
+/// Partitions that all sessions together remember; a fetch of more goes without one.
+const PARTITIONS_MAX: usize = 200_000;
+
 impl Session {
     fn want(&mut self, wanted: Wanted) {
         match self.place.get(&wanted.key).and_then(|place| self.order.get_mut(place)) {
@@ -121,11 +124,19 @@ impl Sessions {
         match ask.epoch {
             -1 | 0 => {
                 self.close(ask.broker, ask.session);
-                let opens = ask.epoch == 0 && !ask.wanted.is_empty() && self.has_room(now_ms);
+                let opens = ask.epoch == 0
+                    && !ask.wanted.is_empty()
+                    && self.can_keep(ask.wanted.len())
+                    && self.has_room(now_ms);
                 Ok((if opens { self.open(now_ms, &ask) } else { Use::Sessionless }, ask.wanted))
             }
             _ => self.go_on(now_ms, ask),
         }
+    }
+
+    /// Whether so many partitions more are within the bound of all sessions together.
+    fn can_keep(&self, more: usize) -> bool {
+        self.by_id.values().map(|session| session.order.len()).sum::<usize>() + more <= PARTITIONS_MAX
     }
 
     fn open(&mut self, now_ms: i64, ask: &Ask) -> Use {
@@ -150,6 +161,9 @@ impl Sessions {
     }
 
     fn go_on(&mut self, now_ms: i64, ask: Ask) -> Result<(Use, Vec<Wanted>), ErrorCode> {
+        if !ask.wanted.is_empty() && !self.can_keep(ask.wanted.len()) {
+            self.close(ask.broker, ask.session);
+        }
         let own = |session: &&mut Session| session.broker == ask.broker;
         let session = self.by_id.get_mut(&ask.session).filter(own).ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
         if session.epoch != ask.epoch {

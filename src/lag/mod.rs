@@ -91,7 +91,7 @@ pub struct Config {
     pub cluster_name: String,
     /// A Redis to keep the history in too.
     pub redis: Option<String>,
-    /// Keys in Redis start with this, so that several clusters can share it.
+    /// Keys in Redis start with this, and the cluster's id.
     pub redis_prefix: String,
 }
 

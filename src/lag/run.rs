@@ -59,6 +59,12 @@ pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Me
     }
 }
 
+/// Before every key in Redis: offsets of one cluster say nothing of another that has topics of the same names.
+fn prefix(client: &Client, config: &Config) -> String {
+    let cluster = client.cluster().metadata().cluster_id.clone();
+    cluster.map_or_else(|| config.redis_prefix.clone(), |cluster| format!("{}:{cluster}", config.redis_prefix))
+}
+
 /// Makes rounds, one when asked, and remembers what the next one needs.
 #[derive(Debug)]
 pub struct Monitor {
@@ -82,7 +88,7 @@ impl Monitor {
             collector: Collector::new(client, clock, config),
             history: History::new(config.history_samples_max),
             tracks: Tracks::new(config.status_window),
-            store: config.redis.as_deref().map(|url| RedisStore::new(url, &config.redis_prefix)),
+            store: config.redis.as_deref().map(|url| RedisStore::new(url, &prefix(client, config))),
             store_answers: None,
             restored: HashSet::new(),
         }
@@ -139,6 +145,10 @@ impl Monitor {
                 self.tracks.broken(partition);
                 self.collector.log_starts.remove(partition);
             }
+        }
+        // A coordinator that does not answer hides its groups: what they read is not forgotten for that.
+        if !sweep.failures.is_empty() {
+            return;
         }
         let read: HashSet<_> = sweep.committed.iter().map(|(_, partition, _)| partition).collect();
         self.history.keep(|partition| read.contains(partition));

@@ -18,9 +18,10 @@ use crate::sink::Document;
 const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// The server's code for an `_id` that is there already.
 const DUPLICATE_KEY: i32 = 11000;
-/// Codes that speak of the server's state and not of the document: shutting down, not primary, interrupted, write
-/// conflict, out of disk and the like.
-const OUTAGE: [i32; 16] = [6, 7, 63, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031, 24];
+/// Codes that speak of the document: a bad value, a wrong type, a number out of range, broken BSON, a field's name, a
+/// collection's validation, a key or a document that is too large. Whatever else a server says passes with time, or when
+/// somebody mends it, and is no reason to leave a value behind.
+const REFUSALS: [i32; 15] = [2, 14, 15, 22, 52, 53, 54, 55, 56, 57, 121, 10334, 17280, 17419, 17420];
 
 /// A database of a MongoDB deployment.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ impl MongoStore {
             return Err(self.outage(format!("write concern: {}", error.message)));
         }
         let failures = failures.write_errors.unwrap_or_default();
-        if let Some(failure) = failures.iter().find(|failure| OUTAGE.contains(&failure.code)) {
+        if let Some(failure) = failures.iter().find(|it| it.code != DUPLICATE_KEY && !REFUSALS.contains(&it.code)) {
             return Err(self.outage(&failure.message));
         }
         let mut outcomes = vec![Outcome::Inserted; batch.len()];
