@@ -52,12 +52,16 @@ class Group:
     assigned: frozenset  # partitions, of all members
 
 
-def wait_until(condition, what, seconds=120):
+class Late(AssertionError):
+    """What was waited for has not come."""
+
+
+def wait_until(condition, what, seconds=60):
     """Asks again and again until the answer is true; the deadline is generous, since a busy machine is no fault."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+            raise Late(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.02)
     return answer
 
@@ -68,6 +72,7 @@ class Client(ABC):
     name: str
     assignors = ("range",)
     sends_null_headers = True
+    may_stall = False
     lists_max_timestamp = True
     alters_groups = True
 
