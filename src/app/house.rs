@@ -39,6 +39,8 @@ const PARTITIONS: i32 = 6;
 /// Passed-on and dead-lettered records carry headers that the record did not have when it was let in, so their topics let
 /// in more than the 1 MiB that is Kafka's default.
 const OUTPUT_BYTES_MAX: usize = 2 << 20;
+/// How long the generator's records and the sink's fetches wait for company.
+const GATHERING: Duration = Duration::from_millis(100);
 /// The pipeline's producer retries in order for as long as an outage lasts; see `pipeline::run`.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -191,7 +193,8 @@ impl House {
     }
 
     fn start_generator(&self) -> Room {
-        let producer = self.clients.generator.producer(ProducerConfig::default());
+        // Made-up records are in no hurry: at a low rate, several share a request.
+        let producer = self.clients.generator.producer(ProducerConfig { linger: GATHERING, ..Default::default() });
         let (config, metrics) = (Arc::clone(&self.config), self.meters.generator.clone());
         Room::start("generator", |stop| async move {
             generator::run(&config.generator, &producer, &metrics, &stop).await;
@@ -223,7 +226,10 @@ impl House {
         let (client, store) = (self.clients.sink.clone(), Arc::clone(&self.store));
         let (config, metrics) = (Arc::clone(&self.config), self.meters.sink.clone());
         Room::start("sink", |stop| async move {
-            let consumer = client.consumer(consume(&config.sink.group_id, config.sink.topics.clone()))?;
+            let reads = consume(&config.sink.group_id, config.sink.topics.clone());
+            // One fetch and one write for what came within a moment, where a trickle would take one each a record.
+            let reads = ConsumerConfig { fetch_min_bytes: 64 << 10, fetch_max_wait: GATHERING, ..reads };
+            let consumer = client.consumer(reads)?;
             sink::run(&config.sink, consumer, &*store, &metrics, &stop).await
         })
     }

@@ -1,5 +1,6 @@
 //! One stretch of a partition's log: batches back to back, in memory or in a file, with a sparse index by offset and time.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -112,7 +113,56 @@ enum Storage {
     File {
         file: Arc<File>,
         path: PathBuf,
+        tail: Tail,
     },
+}
+
+/// The newest batches of a file, as far as they are small: those who follow a trickle find and read them without a file.
+#[derive(Debug, Default)]
+struct Tail {
+    /// With the position of each; back to back, up to the end of the file.
+    batches: VecDeque<(u64, Header, Bytes)>,
+    bytes: usize,
+}
+
+impl Tail {
+    const BYTES: usize = INTERVAL as usize;
+
+    fn push(&mut self, position: u64, header: &Header, batch: &[u8]) {
+        self.bytes += batch.len();
+        while self.bytes > Tail::BYTES {
+            let Some((_, _, oldest)) = self.batches.pop_front() else { break };
+            self.bytes -= oldest.len();
+        }
+        if self.bytes > Tail::BYTES {
+            self.bytes = 0;
+        } else {
+            // A copy: the batch is a part of the frame it came in, which may be much larger.
+            self.batches.push_back((position, *header, Bytes::copy_from_slice(batch)));
+        }
+    }
+
+    /// Position and header of the batch that holds `offset`, if it is here.
+    fn batch_with(&self, offset: Offset) -> Option<(u64, Header)> {
+        let at = self.batches.partition_point(|(_, header, _)| header.last_offset < offset);
+        let (position, header, _) = self.batches.get(at)?;
+        (header.base_offset <= offset).then_some((*position, *header))
+    }
+
+    /// The whole batches from `position` on that `length` bytes hold, if the first of them is here.
+    fn slice(&self, position: u64, length: usize) -> Option<Slice> {
+        let first = self.batches.binary_search_by_key(&position, |(position, ..)| *position).ok()?;
+        let mut left = length;
+        let batches = self.batches.range(first..).map(|(_, _, batch)| batch);
+        Some(Slice::Memory(batches.take_while(|batch| take(&mut left, batch.len())).cloned().collect()))
+    }
+}
+
+/// Whether `wanted` was left, and is taken.
+fn take(left: &mut usize, wanted: usize) -> bool {
+    let enough = wanted <= *left;
+    *left -= wanted.min(*left);
+    enough
 }
 
 #[derive(Debug)]
@@ -136,13 +186,13 @@ impl Segment {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         // The new name must survive a power loss like the records under it.
         File::open(directory)?.sync_all()?;
-        Ok(Segment::with(base, Storage::File { file: Arc::new(file), path }))
+        Ok(Segment::with(base, Storage::file(file, path)))
     }
 
     /// An existing file, with nothing known of it yet: [`scan`](super::recovery) fills the index.
     pub fn existing(path: PathBuf, base: Offset) -> io::Result<Segment> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        Ok(Segment::with(base, Storage::File { file: Arc::new(file), path }))
+        Ok(Segment::with(base, Storage::file(file, path)))
     }
 
     fn with(base: Offset, storage: Storage) -> Segment {
@@ -183,11 +233,12 @@ impl Segment {
     pub fn append(&mut self, header: &Header, batch: Bytes) -> io::Result<()> {
         match &mut self.storage {
             Storage::Memory(batches) => batches.push(batch),
-            Storage::File { file, .. } => {
+            Storage::File { file, tail, .. } => {
                 if let Err(error) = file.write_all_at(&batch, self.size) {
                     file.set_len(self.size)?;
                     return Err(error);
                 }
+                tail.push(self.size, header, &batch);
                 self.dirty = true;
             }
         }
@@ -240,6 +291,11 @@ impl Segment {
     }
 
     fn batch_with(&self, offset: Offset) -> io::Result<Option<(u64, Header)>> {
+        if let Storage::File { tail, .. } = &self.storage
+            && let Some(found) = tail.batch_with(offset)
+        {
+            return Ok(Some(found));
+        }
         let from = self.index.partition_point(|mark| mark.offset <= offset).saturating_sub(1);
         self.find(from, |header| header.last_offset >= offset)
     }
@@ -263,16 +319,15 @@ impl Segment {
 
     fn slice(&self, position: u64, length: usize) -> Slice {
         match &self.storage {
-            Storage::File { file, .. } => Slice::File { file: file.clone(), position, length },
+            Storage::File { file, tail, .. } => {
+                let in_file = || Slice::File { file: file.clone(), position, length };
+                tail.slice(position, length).unwrap_or_else(in_file)
+            }
             Storage::Memory(batches) => {
                 let first = self.index.partition_point(|mark| mark.position < position);
                 let mut left = length;
-                let fits = |batch: &&Bytes| {
-                    let fits = batch.len() <= left;
-                    left -= batch.len().min(left);
-                    fits
-                };
-                Slice::Memory(batches[first..].iter().take_while(fits).cloned().collect())
+                let fits = batches[first..].iter().take_while(|batch| take(&mut left, batch.len()));
+                Slice::Memory(fits.cloned().collect())
             }
         }
     }
@@ -288,7 +343,8 @@ impl Segment {
     pub fn truncate_storage(&mut self) -> io::Result<()> {
         match &mut self.storage {
             Storage::Memory(batches) => batches.truncate(self.index.len()),
-            Storage::File { file, .. } => {
+            Storage::File { file, tail, .. } => {
+                *tail = Tail::default();
                 file.set_len(self.size)?;
                 file.sync_all()?;
             }
@@ -323,6 +379,12 @@ impl Segment {
             Storage::Memory(_) => Ok(()),
             Storage::File { path, .. } => std::fs::remove_file(path),
         }
+    }
+}
+
+impl Storage {
+    fn file(file: File, path: PathBuf) -> Storage {
+        Storage::File { file: Arc::new(file), path, tail: Tail::default() }
     }
 }
 
