@@ -10,10 +10,21 @@ use tokio::time::Instant;
 use super::fake::*;
 use super::lane::{Ask, BrokerLane};
 use super::*;
+use crate::devbroker::DevBroker;
 use crate::protocol::api::Request;
 use crate::protocol::messages::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A client of a dev broker that does not wait long before it tries again.
+pub(super) fn quick_to_reconnect(broker: &DevBroker) -> ClientConfig {
+    ClientConfig {
+        bootstrap_servers: vec![broker.bootstrap_servers()],
+        reconnect_backoff: Duration::from_millis(1),
+        reconnect_backoff_max: Duration::from_millis(5),
+        ..Default::default()
+    }
+}
 
 type Outcome = Result<(), Error>;
 

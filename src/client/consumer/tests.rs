@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::client::admin::NewTopic;
+use crate::client::tests::quick_to_reconnect;
 use crate::client::{Client, ClientConfig, Compression, ErrorCode, ProducerConfig, ProducerRecord};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::types::Topic;
@@ -46,12 +47,9 @@ impl World {
 
     async fn client_of(broker: &DevBroker) -> Client {
         let config = ClientConfig {
-            bootstrap_servers: vec![broker.bootstrap_servers()],
-            reconnect_backoff: Duration::from_millis(1),
-            reconnect_backoff_max: Duration::from_millis(5),
             retry_backoff: Duration::from_millis(2),
             retry_backoff_max: Duration::from_millis(20),
-            ..Default::default()
+            ..quick_to_reconnect(broker)
         };
         Client::connect(config).await.unwrap()
     }
@@ -133,6 +131,23 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Deliveries with so many records in all, none of them finished.
+async fn take_unfinished(consumer: &mut Consumer, count: usize) -> Vec<Delivery> {
+    let mut held = Vec::new();
+    while held.iter().map(Delivery::len).sum::<usize>() < count {
+        held.push(timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap());
+    }
+    held
+}
+
+async fn until_some_are_revoked(consumer: &mut Consumer, held: &[Delivery]) {
+    until("some are revoked", async || {
+        let _ = timeout(Duration::from_millis(5), consumer.next()).await;
+        held.iter().any(Delivery::is_revoked)
+    })
+    .await;
+}
+
 /// Keeps a consumer asking, as an application does that has nothing else to do.
 async fn hold(consumer: &mut Consumer, read: &mut Read, mut is_so: impl FnMut(&Consumer) -> bool) {
     let held = async {
@@ -168,10 +183,7 @@ async fn only_what_is_finished_is_committed() {
     let world = World::new().await;
     world.produce(0..600).await;
     let mut consumer = world.consumer();
-    let mut held = Vec::new();
-    while held.iter().map(Delivery::len).sum::<usize>() < 600 {
-        held.push(timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap());
-    }
+    let held = take_unfinished(&mut consumer, 600).await;
     consumer.commit().await.unwrap();
     assert_eq!((world.committed().await, consumer.stats().outstanding), (0, held.len()));
     let first = held.iter().position(|delivery| delivery.records().next().unwrap().offset == 0).unwrap();
@@ -381,16 +393,9 @@ async fn a_revoked_partition_waits_for_what_is_being_worked_on() {
     let world = World::new().await;
     world.produce(0..60).await;
     let mut first = world.consumer();
-    let mut held = Vec::new();
-    while held.iter().map(Delivery::len).sum::<usize>() < 60 {
-        held.push(timeout(LIMIT, first.next()).await.unwrap().unwrap().unwrap());
-    }
+    let held = take_unfinished(&mut first, 60).await;
     let (mut second, mut read) = (world.consumer(), Read::default());
-    until("some are revoked", async || {
-        let _ = timeout(Duration::from_millis(5), first.next()).await;
-        held.iter().any(Delivery::is_revoked)
-    })
-    .await;
+    until_some_are_revoked(&mut first, &held).await;
     assert!(second.assignment().is_empty(), "not before they are finished");
     held.into_iter().for_each(Delivery::finish);
     hold(&mut second, &mut read, |second| second.assignment().len() == 3).await;
@@ -462,16 +467,9 @@ async fn closing_waits_for_what_was_revoked_before() {
     let world = World::new().await;
     world.produce(0..60).await;
     let mut first = world.consumer();
-    let mut held = Vec::new();
-    while held.iter().map(Delivery::len).sum::<usize>() < 60 {
-        held.push(timeout(LIMIT, first.next()).await.unwrap().unwrap().unwrap());
-    }
+    let held = take_unfinished(&mut first, 60).await;
     let second = world.consumer();
-    until("some are revoked", async || {
-        let _ = timeout(Duration::from_millis(5), first.next()).await;
-        held.iter().any(Delivery::is_revoked)
-    })
-    .await;
+    until_some_are_revoked(&mut first, &held).await;
     let (revoked, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(Delivery::is_revoked);
     kept.into_iter().for_each(Delivery::finish);
     {

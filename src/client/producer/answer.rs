@@ -1,7 +1,5 @@
 //! What a broker's word on one partition's batch means, as tables. Values in, values out.
 
-use std::time::Duration;
-
 use crate::protocol::error::{Class, ErrorCode};
 
 /// What to do with a batch.
@@ -43,13 +41,6 @@ pub(super) fn judge(code: ErrorCode) -> Verdict {
     }
 }
 
-/// How long to wait after the `tries`-th attempt: doubling from `first` up to `most`, a fifth more or less by chance
-/// (KIP-580), where `chance` is in 0..1.
-pub(super) fn backoff(tries: u32, first: Duration, most: Duration, chance: f64) -> Duration {
-    let doubled = first.saturating_mul(1 << tries.saturating_sub(1).min(16));
-    doubled.min(most).mul_f64(0.8 + 0.4 * chance)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,15 +73,6 @@ mod tests {
         ];
         for (code, want) in cases {
             assert_eq!(judge(ErrorCode::from(code)), want, "{code}");
-        }
-    }
-
-    #[test]
-    fn backoff_doubles_up_to_the_most() {
-        let ms = Duration::from_millis;
-        for (tries, chance, want) in [(1, 0.5, 100), (2, 0.5, 200), (3, 0.0, 320), (9, 0.5, 1000), (99, 1.0, 1200)] {
-            let waited = backoff(tries, ms(100), ms(1000), chance);
-            assert_eq!(waited.as_millis(), want, "{tries}");
         }
     }
 }

@@ -52,8 +52,8 @@ use self::sender::{Command, Sender};
 use self::shared::{Shared, Tried};
 use self::transaction::Close;
 pub use self::transaction::{GroupMetadata, Position, Transaction};
-use crate::client::Error;
 use crate::client::cluster::Cluster;
+use crate::client::{Backoff, Error};
 pub use crate::protocol::compression::Compression;
 use crate::protocol::types::Topic;
 
@@ -142,6 +142,10 @@ impl ProducerConfig {
             return self;
         }
         Self { acks: Acks::All, idempotent: true, ..self }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff { first: self.retry_backoff, most: self.retry_backoff_max }
     }
 
     fn is_idempotent(&self) -> bool {

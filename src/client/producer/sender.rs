@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::transactions::Transactions;
 use super::accumulator::Filling;
-use super::answer::{Verdict, backoff, judge};
+use super::answer::{Verdict, judge};
 use super::line::{Answer, Identity, Line};
 use super::receipt::{Fate, Outcome};
 use super::request::{Part, answers, produce};
@@ -74,8 +74,7 @@ impl Inquiry {
     /// Takes note of an answer; it is asked again after a while if still `wanted`.
     fn answered(&mut self, wanted: bool, now: Instant, config: &ProducerConfig) {
         self.tries = if wanted { self.tries + 1 } else { 0 };
-        let wait = backoff(self.tries, config.retry_backoff, config.retry_backoff_max, rand::random());
-        (self.wanted, self.asked, self.not_before) = (wanted, false, Some(now + wait));
+        (self.wanted, self.asked, self.not_before) = (wanted, false, Some(now + config.backoff().wait(self.tries)));
     }
 
     fn may_ask(&self, now: Instant) -> bool {
@@ -628,8 +627,7 @@ impl Sender {
     /// Keeps the reason with the batch, and says when it may go again.
     fn note(&mut self, part: &Part, error: &Error, now: Instant) -> Instant {
         let tries = self.partitions[part.index].line.note(part.ticket, |batch| batch.last_error = Some(error.clone()));
-        let config = &self.shared.config;
-        now + backoff(tries, config.retry_backoff, config.retry_backoff_max, rand::random())
+        now + self.shared.config.backoff().wait(tries)
     }
 
     fn answer(&mut self, part: &Part, answer: Answer<Sealed>, error: Error) {

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::accumulator::{Budget, Fields, Filling, Purse, Push, Queue};
-use super::answer::backoff;
 use super::failure;
 use super::line::Identity;
 use super::partitioner::{Choice, Sticky, choose, pick};
@@ -362,8 +361,7 @@ impl Shared {
                 return Err(failure::refused_topic(topic, *code));
             }
             _ => {
-                let wait = backoff(tries, self.config.retry_backoff, self.config.retry_backoff_max, rand::random());
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(self.config.backoff().wait(tries)).await;
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::*;
 use crate::client::cluster::To;
 use crate::client::fake::{self, Reply};
 use crate::client::lane::Lane;
+use crate::client::tests::quick_to_reconnect;
 use crate::client::{Client, ClientConfig, ErrorCode, ErrorKind};
 use crate::devbroker::{self, DevBroker, Fault, Matching};
 use crate::protocol::api::Request;
@@ -31,13 +32,7 @@ impl World {
     async fn new() -> Self {
         let config = devbroker::Config { default_partitions: PARTITIONS, ..devbroker::Config::with_brokers(3) };
         let broker = DevBroker::start(config).await.unwrap();
-        let config = ClientConfig {
-            bootstrap_servers: vec![broker.bootstrap_servers()],
-            allow_auto_create_topics: true,
-            reconnect_backoff: Duration::from_millis(1),
-            reconnect_backoff_max: Duration::from_millis(5),
-            ..Default::default()
-        };
+        let config = ClientConfig { allow_auto_create_topics: true, ..quick_to_reconnect(&broker) };
         let client = Client::connect(config).await.unwrap();
         Self { broker, client, topic: Topic::from("orders") }
     }

@@ -601,19 +601,25 @@ fn sessions_and_sizes_have_bounds() {
     check_with(small(), "while the first members join", first);
 }
 
+/// A stable group of `a` (the leader, instance `i`) and `b` (instance `j`), generation 1, at 3000 ms.
+const TWO_STATIC: &str = "new a v3 @i
+    new b v3 @j
+    at 3000
+    at 6000
+    > a: joined g1 range leader a [a b]
+    > b: joined g1 range leader a
+    sync b g1
+    sync a g1 a=X b=Y
+    > a: assigned X
+    > b: assigned Y";
+
+fn check_with_two_static(cases: &[(&str, &str)]) {
+    cases.iter().for_each(|(name, script)| check_with(Config::default(), name, &format!("{TWO_STATIC}\n{script}")));
+}
+
 #[test]
 fn a_static_member_may_come_back_unnoticed() {
-    let begin = "new a v3 @i
-        new b v3 @j
-        at 3000
-        at 6000
-        > a: joined g1 range leader a [a b]
-        > b: joined g1 range leader a
-        sync b g1
-        sync a g1 a=X b=Y
-        > a: assigned X
-        > b: assigned Y";
-    let cases = [
+    check_with_two_static(&[
         (
             "a follower takes over its assignment; its former self is fenced",
             "new c @j
@@ -650,6 +656,12 @@ fn a_static_member_may_come_back_unnoticed() {
              > Stable g1 b c* until 16000",
         ),
         ("with other topics and the same protocol", "new c @j topics=u\n> c: joined g1 range leader a"),
+    ]);
+}
+
+#[test]
+fn a_static_member_keeps_its_place_through_a_rebalance_until_its_session_ends() {
+    check_with_two_static(&[
         (
             "in the midst of a rebalance: its former self is fenced, and all join again",
             "join a @i
@@ -681,8 +693,7 @@ fn a_static_member_may_come_back_unnoticed() {
              > PreparingRebalance g1 a* until 16000",
         ),
         ("an instance that is not there", "beat a g1 @k\n> a: UNKNOWN_MEMBER_ID"),
-    ];
-    cases.iter().for_each(|(name, script)| check_with(Config::default(), name, &format!("{begin}\n{script}")));
+    ]);
     let slow = "new a v3 @i 60s/5s
         new b v3 @j 60s/5s
         at 3000

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::{Event, Sender};
 use crate::client::Error;
-use crate::client::producer::answer::backoff;
 use crate::client::producer::receipt::Fate;
 use crate::client::producer::transaction::{Close, GroupOffsets, Lease, Machine, Question, Reply, ask};
 use crate::protocol::error::ErrorCode;
@@ -211,10 +210,9 @@ impl Sender {
     fn ask_again(&mut self, question: &Question, error: Option<Error>) {
         let Some(transactions) = &mut self.transactions else { return };
         transactions.tries += 1;
-        let config = &self.shared.config;
         let wait = match error.as_ref().and_then(Error::code) {
             Some(ErrorCode::CONCURRENT_TRANSACTIONS) => MARKERS_PAUSE,
-            _ => backoff(transactions.tries, config.retry_backoff, config.retry_backoff_max, rand::random()),
+            _ => self.shared.config.backoff().wait(transactions.tries),
         };
         transactions.not_before = Some(Instant::now() + wait);
         if let Some(error) = error {

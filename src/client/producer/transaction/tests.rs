@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::client::producer::ProducerConfig;
 use crate::client::producer::line::Identity;
+use crate::client::tests::quick_to_reconnect;
 use crate::client::{Client, ClientConfig, Consumer, ConsumerConfig, ErrorCode, IsolationLevel, OffsetReset, Topic};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::api::Body;
@@ -88,9 +89,12 @@ fn identity(text: &str) -> Identity {
 }
 
 fn offsets() -> GroupOffsets {
-    let topic_partition = TopicPartition::new("t", 0);
-    let position = Position { topic_partition, offset: 5, leader_epoch: None };
-    GroupOffsets { group: GroupMetadata::new("g"), positions: vec![position] }
+    GroupOffsets { group: GroupMetadata::new("g"), positions: vec![position("t", 5)] }
+}
+
+/// A place in the topic's first partition.
+fn position(topic: &str, offset: i64) -> Position {
+    Position { topic_partition: TopicPartition::new(topic, 0), offset, leader_epoch: None }
 }
 
 fn named(question: &Question) -> String {
@@ -236,13 +240,10 @@ impl World {
         };
         let broker = DevBroker::start(config).await.unwrap();
         let config = ClientConfig {
-            bootstrap_servers: vec![broker.bootstrap_servers()],
             allow_auto_create_topics: true,
-            reconnect_backoff: Duration::from_millis(1),
-            reconnect_backoff_max: Duration::from_millis(5),
             retry_backoff: Duration::from_millis(1),
             retry_backoff_max: Duration::from_millis(5),
-            ..Default::default()
+            ..quick_to_reconnect(&broker)
         };
         Self { client: Client::connect(config).await.unwrap(), broker, topic: Topic::from("orders") }
     }
@@ -258,6 +259,12 @@ impl World {
         self.client.producer(config)
     }
 
+    async fn with_producer(transaction_version: i16) -> (Self, Producer) {
+        let world = Self::new(transaction_version).await;
+        let producer = world.producer("p");
+        (world, producer)
+    }
+
     fn fault<R: Body>(&self, times: u64, fault: Fault) {
         self.broker.faults().inject(Matching::api(R::KEY), times, fault);
     }
@@ -268,6 +275,13 @@ impl World {
             let record = ProducerRecord { key: Some(key), ..ProducerRecord::new(&self.topic, key) };
             drop(transaction.enqueue(record).await.unwrap());
         }
+    }
+
+    /// A transaction of these words.
+    async fn commit(&self, producer: &Producer, words: &str) {
+        let transaction = producer.begin().await.unwrap();
+        self.write(&transaction, words).await;
+        transaction.commit().await.unwrap();
     }
 
     fn consumer(&self, group: &str, isolation_level: IsolationLevel) -> Consumer {
@@ -314,8 +328,7 @@ async fn read_three(world: &World, isolation_level: IsolationLevel) -> String {
 #[tokio::test]
 async fn what_is_committed_is_read_and_what_is_aborted_is_not() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let producer = world.producer("p");
+        let (world, producer) = World::with_producer(version).await;
         for (words, ending) in [("a b c", "commit"), ("d e", "abort"), ("f g", "drop"), ("h", "commit"), ("i", "abort")]
         {
             let transaction = producer.begin().await.unwrap();
@@ -337,8 +350,7 @@ async fn what_is_committed_is_read_and_what_is_aborted_is_not() {
 #[tokio::test]
 async fn faults_on_the_way_change_nothing() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let producer = world.producer("p");
+        let (world, producer) = World::with_producer(version).await;
         world.fault::<InitProducerIdRequest>(2, Fault::Error(ErrorCode::NOT_COORDINATOR));
         world.fault::<AddPartitionsToTxnRequest>(2, Fault::Error(ErrorCode::CONCURRENT_TRANSACTIONS));
         world.fault::<AddPartitionsToTxnRequest>(1, Fault::DisconnectAfter);
@@ -346,9 +358,7 @@ async fn faults_on_the_way_change_nothing() {
         world.fault::<EndTxnRequest>(1, Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
         world.fault::<EndTxnRequest>(1, Fault::DisconnectAfter);
         for words in ["a b c d", "e f"] {
-            let transaction = producer.begin().await.unwrap();
-            world.write(&transaction, words).await;
-            transaction.commit().await.unwrap();
+            world.commit(&producer, words).await;
         }
         assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a b c d e f", "{version}");
     }
@@ -357,8 +367,7 @@ async fn faults_on_the_way_change_nothing() {
 #[tokio::test]
 async fn a_transaction_that_fails_is_aborted_and_the_next_one_goes_on() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let producer = world.producer("p");
+        let (world, producer) = World::with_producer(version).await;
         let transaction = producer.begin().await.unwrap();
         world.write(&transaction, "a b").await;
         producer.flush().await;
@@ -368,9 +377,7 @@ async fn a_transaction_that_fails_is_aborted_and_the_next_one_goes_on() {
         let record = ProducerRecord::new(&world.topic, b"d");
         assert!(transaction.enqueue(record).await.unwrap_err().is_aborted(), "{version}");
         assert!(transaction.commit().await.unwrap_err().is_aborted(), "{version}");
-        let next = producer.begin().await.unwrap();
-        world.write(&next, "a b c").await;
-        next.commit().await.unwrap();
+        world.commit(&producer, "a b c").await;
         assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a b c", "{version}");
     }
 }
@@ -397,18 +404,13 @@ async fn a_zombie_is_fenced_and_its_transaction_aborted() {
 #[tokio::test]
 async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let producer = world.producer("p");
-        let seed = producer.begin().await.unwrap();
-        world.write(&seed, "a b c").await;
-        seed.commit().await.unwrap();
-        let of = TopicPartition::new(world.topic.clone(), 0);
-        let position = |offset| Position { topic_partition: of.clone(), offset, leader_epoch: None };
+        let (world, producer) = World::with_producer(version).await;
+        world.commit(&producer, "a b c").await;
         let group = GroupMetadata::new("g");
         let mut committed = Vec::new();
         for (offset, commits) in [(7, true), (9, false), (8, true)] {
             let transaction = producer.begin().await.unwrap();
-            transaction.send_offsets(&group, [position(offset)]).await.unwrap();
+            transaction.send_offsets(&group, [position(&world.topic, offset)]).await.unwrap();
             if commits {
                 transaction.commit().await.unwrap();
             } else {
@@ -427,11 +429,8 @@ async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
 #[tokio::test]
 async fn a_member_of_a_former_generation_commits_nothing() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let producer = world.producer("p");
-        let seed = producer.begin().await.unwrap();
-        world.write(&seed, "a b c").await;
-        seed.commit().await.unwrap();
+        let (world, producer) = World::with_producer(version).await;
+        world.commit(&producer, "a b c").await;
         let mut consumer = world.consumer("g", IsolationLevel::ReadCommitted);
         let delivery = consumer.next().await.unwrap().unwrap();
         let group = consumer.group_metadata().unwrap();
@@ -517,9 +516,7 @@ async fn check_seed(version: i16, seed: u64) {
             }
         }
         if chance.random_range(0..2) == 0 {
-            let topic_partition = TopicPartition::new(world.topic.clone(), 0);
-            let position = Position { topic_partition, offset: number, leader_epoch: None };
-            drop(transaction.send_offsets(&group, [position]).await);
+            drop(transaction.send_offsets(&group, [position(&world.topic, number)]).await);
         }
         match chance.random_range(0..4) {
             0 => drop(transaction),
@@ -558,21 +555,17 @@ async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
 #[tokio::test]
 async fn a_wait_that_is_dropped_leaves_a_producer_that_goes_on() {
     for version in PROTOCOLS {
-        let world = World::new(version).await;
-        let (producer, group) = (world.producer("p"), GroupMetadata::new("g"));
-        let of = TopicPartition::new(world.topic.clone(), 0);
+        let (world, producer) = World::with_producer(version).await;
+        let group = GroupMetadata::new("g");
         let mut committed = Vec::new();
         for polls in (0..30).chain([1000]) {
             drop(drop_after(polls, producer.begin()).await);
             let transaction = producer.begin().await.unwrap();
             world.write(&transaction, "x").await;
-            let position = Position { topic_partition: of.clone(), offset: 1, leader_epoch: None };
-            drop(drop_after(polls, transaction.send_offsets(&group, [position])).await);
+            drop(drop_after(polls, transaction.send_offsets(&group, [position(&world.topic, 1)])).await);
             drop(drop_after(polls, transaction.commit()).await);
             let word = format!("{polls:04}");
-            let transaction = producer.begin().await.unwrap();
-            world.write(&transaction, &word).await;
-            transaction.commit().await.unwrap();
+            world.commit(&producer, &word).await;
             committed.push(word);
         }
         let read = read_after(&world, &producer, IsolationLevel::ReadCommitted).await;
