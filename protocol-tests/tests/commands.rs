@@ -135,6 +135,12 @@ fn records(at: &Place) {
     check("-o @2020-01-01 -c 1", "0\n");
     check("-o @-1h -e -c 2", "0\n1\n");
     check("-o start -o e@2020-01-01", "");
+    let counted = |words: &str| at.say(&format!("consume {words} -e -f %t\\n"), "").well().lines().count();
+    assert_eq!((counted("^{t}-[kn]$"), counted("-r {t}-k$ {t}-n$"), counted("^{t}-k$ {t}-n")), (103, 103, 103));
+    assert_eq!((counted("^{t}-[kn]$ -g {g}-r"), counted("^{t}-[kn]$ -g {g}-r")), (103, 0));
+    at.say("groups delete {g}-r", "").well();
+    assert!(at.say("consume ^{t}-none -e", "").badly(65).contains("no topic matches"));
+    assert!(at.say("consume ^{t}-( -e", "").badly(64).contains("no regular expression"));
     let written = at.say("produce -t {t}-n -p 0 -v", "100\n").well();
     assert_eq!(written, format!("{}-n-0 100\n", at.name("t")));
 

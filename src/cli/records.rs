@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::Asking;
-use super::values::{Bound, Header, Partitions};
+use super::values::{Bound, Header};
 
 #[derive(Debug, Args)]
 pub struct Produce {
@@ -62,9 +62,13 @@ pub enum RecordOutput {
 
 #[derive(Debug, Args)]
 pub struct Consume {
-    /// Topics, or partitions of them
-    #[arg(required = true, value_name = "TOPIC[:P,P]")]
-    pub topics: Vec<Partitions>,
+    /// Topics, partitions of them, or every topic that a regular expression finds (`^logs-`), but for internal ones; a
+    /// group also reads those that are made later
+    #[arg(required = true, value_name = "TOPIC[:P,P]|^REGEX")]
+    pub topics: Vec<String>,
+    /// Take every TOPIC as a regular expression, with or without the ^
+    #[arg(short = 'r', long)]
+    pub regex: bool,
     /// Where to begin: start, end, an offset N, N records before the end (-N) or after the start (+N), or @TIME; e@TIME
     /// is where to stop [default: start]
     #[arg(short = 'o', long = "offset", value_name = "PLACE", allow_hyphen_values = true)]

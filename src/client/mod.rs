@@ -59,7 +59,7 @@ pub use admin::{
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
 pub use consumer::{
-    Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, OffsetReset,
+    Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, OffsetReset, TopicPattern,
 };
 pub use error::{Error, ErrorKind};
 pub use lane::Lane;

@@ -9,10 +9,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::format::Format;
-use super::groups::partitions;
+use super::groups;
 use super::output;
 use super::record_json::Line;
 use super::session::Session;
+use super::wanted::Wanted;
 use crate::app::{Failure, Status, stop_on_signal};
 use crate::cli::values::{Bound, Place};
 use crate::cli::{self, RecordOutput};
@@ -30,14 +31,15 @@ const OUTPUT_BYTES: usize = 1 << 16;
 
 pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let printer = Printer::of(&args).map_err(Failure::of(Status::Usage))?;
-    let (from, until) = bounds(&args).map_err(Failure::of(Status::Usage))?;
+    let wanted = Wanted::parse(&args.topics, args.regex).map_err(Failure::of(Status::Usage))?;
+    let (from, until) = bounds(&args, &wanted).map_err(Failure::of(Status::Usage))?;
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "consume").await?;
-    let all = partitions(&session, &args.topics).await?;
+    let all = partitions(&session, &wanted, args.group.is_some() && until.is_none()).await?;
     let ranges = ranges(&session, &all, from, until).await?;
     let consumer = match &args.group {
         None => read_outside(&session, &ranges)?,
-        Some(group) => join(&session, group, &all, from)?,
+        Some(group) => join(&session, group, wanted, from)?,
     };
     let limits = Limits { ranges, to_the_end: until.is_some(), left: args.count };
     let mut consuming = Consuming { consumer, printer, limits };
@@ -49,7 +51,7 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
 }
 
 /// Where to begin, and where to stop if anywhere.
-fn bounds(args: &cli::Consume) -> Result<(Place, Option<Place>), String> {
+fn bounds(args: &cli::Consume, wanted: &Wanted) -> Result<(Place, Option<Place>), String> {
     let (mut from, mut until) = (None, None);
     for bound in &args.offsets {
         match bound {
@@ -60,7 +62,7 @@ fn bounds(args: &cli::Consume) -> Result<(Place, Option<Place>), String> {
     }
     let from = from.unwrap_or(Place::Start);
     if args.group.is_some() {
-        if args.topics.iter().any(|it| it.numbers.is_some()) {
+        if wanted.named.iter().any(|it| it.numbers.is_some()) {
             return Err("a group deals out partitions itself; name topics only".to_owned());
         }
         if !matches!(from, Place::Start | Place::End) || until.is_some() {
@@ -99,6 +101,26 @@ impl Known {
             Place::Since(_) => at_time.unwrap_or(end),
         };
         offset.clamp(start, end.max(start))
+    }
+}
+
+/// The partitions that there are of what is wanted. `may_wait`: nothing that matches is no mistake, it may come yet.
+async fn partitions(session: &Session, wanted: &Wanted, may_wait: bool) -> Result<Vec<TopicPartition>, Failure> {
+    let mut all = groups::partitions(session, &wanted.named).await?;
+    if !wanted.patterns.is_empty() {
+        let internal_too = !session.settings.consumer.exclude_internal_topics;
+        let topics = session.admin.list_topics().await?;
+        let matched =
+            topics.iter().filter(|(name, topic)| wanted.matches(name) && (internal_too || !topic.is_internal));
+        all.extend(matched.flat_map(|(name, topic)| {
+            topic.partitions.iter().map(|it| TopicPartition { topic: name.clone(), partition: it.partition })
+        }));
+        all.sort_unstable();
+        all.dedup();
+    }
+    match all.is_empty() {
+        true if !may_wait => Err(Failure::new(Status::Data, "no topic matches")),
+        _ => Ok(all),
     }
 }
 
@@ -160,13 +182,13 @@ fn read_outside(session: &Session, ranges: &BTreeMap<TopicPartition, Range>) -> 
     Ok(session.client.reader(config, partitions)?)
 }
 
-fn join(session: &Session, group: &str, all: &[TopicPartition], from: Place) -> Result<Consumer, Failure> {
-    let mut topics: Vec<Topic> = all.iter().map(|of| of.topic.clone()).collect();
-    topics.dedup();
+fn join(session: &Session, group: &str, wanted: Wanted, from: Place) -> Result<Consumer, Failure> {
+    let topics = wanted.named.iter().map(|it| Topic::from(it.topic.as_str())).collect();
     let reset = if from == Place::End { OffsetReset::Latest } else { OffsetReset::Earliest };
     let config = ConsumerConfig {
         group_id: group.to_owned(),
         topics,
+        patterns: wanted.patterns,
         auto_offset_reset: reset,
         ..session.settings.consumer.clone()
     };
@@ -185,7 +207,8 @@ struct Limits {
 impl Limits {
     /// Whether a record is to be printed; counts it.
     fn takes(&mut self, of: &TopicPartition, offset: Offset) -> bool {
-        let beyond = self.to_the_end && self.ranges.get(of).is_some_and(|range| offset >= range.to);
+        // Of a topic that was made meanwhile, all is beyond.
+        let beyond = self.to_the_end && self.ranges.get(of).is_none_or(|range| offset >= range.to);
         if beyond || self.left == Some(0) {
             return false;
         }
@@ -207,7 +230,7 @@ impl Limits {
         }
         let held = consumer.assignment();
         let ended = |it: &crate::client::Assigned| {
-            let Some(range) = self.ranges.get(&it.topic_partition) else { return false };
+            let Some(range) = self.ranges.get(&it.topic_partition) else { return true };
             it.delivered.is_some_and(|delivered| delivered >= range.to)
         };
         self.to_the_end && !held.is_empty() && held.iter().all(ended)

@@ -20,6 +20,7 @@ mod record_json;
 mod reset;
 mod session;
 mod topics;
+mod wanted;
 
 pub use bench::bench;
 pub use broker::broker;

@@ -123,6 +123,9 @@ const KNOWN: &[(&[&str], Apply)] = &[
         };
         Ok(())
     }),
+    (&["exclude.internal.topics"], |it, value| {
+        parsed(&mut it.consumer.exclude_internal_topics, value, "true or false")
+    }),
     (&["isolation.level"], |it, value| {
         it.consumer.isolation_level = match value {
             "read_uncommitted" => IsolationLevel::ReadUncommitted,

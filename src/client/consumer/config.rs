@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::assignor::Assignor;
+use super::subscription::TopicPattern;
 use crate::client::admin::IsolationLevel;
 use crate::client::error::Error;
 use crate::protocol::types::Topic;
@@ -27,6 +28,11 @@ pub struct ConsumerConfig {
     pub group_id: String,
     /// A topic that does not exist is waited for.
     pub topics: Vec<Topic>,
+    /// Besides, every topic whose name matches one of these, now or when it is made: within the client's
+    /// `metadata_max_age` the group is assigned anew.
+    pub patterns: Vec<TopicPattern>,
+    /// Whether patterns pass over the topics that brokers keep for themselves, such as `__consumer_offsets`.
+    pub exclude_internal_topics: bool,
     pub auto_offset_reset: OffsetReset,
     pub isolation_level: IsolationLevel,
     /// In order of preference. Members keep their partitions through a rebalance only if every assignor here is
@@ -68,6 +74,8 @@ impl Default for ConsumerConfig {
         Self {
             group_id: String::new(),
             topics: Vec::new(),
+            patterns: Vec::new(),
+            exclude_internal_topics: true,
             auto_offset_reset: OffsetReset::default(),
             isolation_level: IsolationLevel::default(),
             assignors: vec![Assignor::CooperativeSticky],
@@ -115,7 +123,7 @@ impl ConsumerConfig {
             .collect();
         let rules = [
             (!self.group_id.is_empty(), "group_id is empty"),
-            (!self.topics.is_empty(), "no topics"),
+            (!self.topics.is_empty() || !self.patterns.is_empty(), "no topics"),
             (!self.assignors.is_empty(), "no assignors"),
             (self.heartbeat_interval < self.session_timeout, "heartbeat_interval is not below session_timeout"),
         ];

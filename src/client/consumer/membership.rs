@@ -22,6 +22,7 @@ use super::memory::Memory;
 use super::poll::PollClock;
 use super::progress::Mark;
 use super::reader::Item;
+use super::subscription::Subscription;
 use super::tenure::Tenure;
 use super::wire::{self, Led, Marks};
 use crate::client::cluster::{Cluster, To, Topics};
@@ -71,6 +72,8 @@ enum Done {
     Located(Located),
     /// Topics that really are not there.
     Missing(Vec<Topic>),
+    /// All topics there are, to be matched with patterns.
+    Looked(Result<Arc<Metadata>, Error>),
     Nothing,
 }
 
@@ -110,6 +113,9 @@ pub(super) struct Membership {
     items: mpsc::Sender<Item>,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
     metadata: watch::Receiver<Arc<Metadata>>,
+    subscription: Subscription,
+    /// When all topics are looked at for those that match; `None` without patterns.
+    look_at: Option<Instant>,
     /// As leader: the partition counts that the assignment was made for.
     assigned_for: Option<Counts>,
     /// Topics that are subscribed to and not there, and those of them that were spoken of.
@@ -151,6 +157,8 @@ impl Membership {
         Self {
             group: Group::new(rules),
             metadata: cluster.metadata_changes(),
+            subscription: Subscription::of(&config),
+            look_at: None,
             pending: FuturesUnordered::new(),
             draining: Vec::new(),
             assigned_for: None,
@@ -175,14 +183,17 @@ impl Membership {
 
     /// Until it is closed, or the group refuses it for good.
     pub async fn run(mut self) {
-        self.tell(Event::Wanted);
+        match self.subscription.is_known() {
+            true => self.tell(Event::Wanted),
+            false => self.look_for_matching(),
+        }
         while !self.stopped {
             let (wake, clock) = (self.wakes_at(), Arc::clone(&self.clock));
             tokio::select! {
                 command = self.commands.recv(), if !self.orphaned => self.obey(command),
                 Some(done) = self.pending.next(), if !self.pending.is_empty() => self.done(done),
                 changed = self.metadata.changed() => if changed.is_ok() { self.metadata_changed() } else { self.stopped = true },
-                () = clock.back(), if self.group.is_away() => self.tell(Event::Wanted),
+                () = clock.back(), if self.group.is_away() && self.subscription.is_known() => self.tell(Event::Wanted),
                 () = sleep_until(wake) => self.tick(),
             }
             self.clock.set_away(self.group.is_away());
@@ -201,7 +212,7 @@ impl Membership {
         };
         let commit = (self.config.auto_commit && !self.committing).then_some(self.commit_at);
         let missing = (!self.missing.is_empty()).then_some(self.look_for_missing_at);
-        [self.group.wakes_at(), commit, missing].into_iter().flatten().fold(overdue, Instant::min)
+        [self.group.wakes_at(), commit, missing, self.look_at].into_iter().flatten().fold(overdue, Instant::min)
     }
 
     fn tick(&mut self) {
@@ -217,6 +228,9 @@ impl Membership {
         if !self.missing.is_empty() && self.look_for_missing_at <= now {
             self.look_for_missing_at = now + MISSING_TOPICS_INTERVAL;
             self.look_for_topics();
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_for_matching();
         }
     }
 
@@ -272,6 +286,7 @@ impl Membership {
                     }
                 }
             }
+            Done::Looked(answer) => self.looked(answer),
             Done::Nothing => {}
         }
     }
@@ -318,7 +333,8 @@ impl Membership {
     ) {
         tracing::info!(group = %self.config.group_id, member = %member_id, reason, "joining");
         self.follow_topics();
-        let request = match wire::join(&self.config, member_id, generation, owned, reason) {
+        let topics = self.subscription.tell();
+        let request = match wire::join(&self.config, &topics, member_id, generation, owned, reason) {
             Ok(request) => request,
             Err(error) => return self.stop(Some(Fault::Broken(error.to_string()))),
         };
@@ -495,12 +511,12 @@ impl Membership {
     }
 
     fn unknown_topics(&self, known: &Metadata) -> BTreeSet<Topic> {
-        self.config.topics.iter().filter(|topic| known.partition_count(topic).is_none()).cloned().collect()
+        self.subscription.topics().iter().filter(|topic| known.partition_count(topic).is_none()).cloned().collect()
     }
 
     fn look_for_topics(&mut self) {
         let (cluster, missing) = (self.cluster.clone(), self.missing.clone());
-        let wanted: BTreeSet<Topic> = self.config.topics.iter().cloned().collect();
+        let wanted = self.subscription.topics().clone();
         self.wait_for(async move {
             let topics = wanted.union(&missing).cloned().collect();
             match cluster.refresh(Topics::Follow(topics)).await {
@@ -515,9 +531,38 @@ impl Membership {
         });
     }
 
-    /// Topics have come, gone or grown. The leader assigned for what was then, so it calls for another assignment.
+    /// Asks for all topics, for those that match.
+    fn look_for_matching(&mut self) {
+        self.look_at = Some(Instant::now() + self.cluster.config().metadata_max_age);
+        let cluster = self.cluster.clone();
+        self.wait_for(async move { Done::Looked(cluster.refresh(Topics::All).await) });
+    }
+
+    /// The group is joined once it is known what to read in it.
+    fn looked(&mut self, answer: Result<Arc<Metadata>, Error>) {
+        match answer {
+            Ok(known) if self.subscription.looked(&known) => {
+                let topics: Vec<&str> = self.subscription.topics().iter().map(|topic| &**topic).collect();
+                tracing::info!(group = %self.config.group_id, topics = topics.join(" "), "the topics that match");
+                self.tell(Event::Wanted);
+            }
+            // A change is told of by the metadata itself.
+            Ok(_) => {}
+            Err(error) if error.is_authentication() => self.stop(Some(Fault::Distrust(Distrust(error)))),
+            Err(error) => {
+                tracing::warn!(group = %self.config.group_id, %error, "topics that match cannot be looked for at present");
+                self.look_at = Some(Instant::now() + MISSING_TOPICS_INTERVAL);
+            }
+        }
+    }
+
+    /// Topics have come, gone or grown. What matches is joined with; the leader assigned for what was then, so it calls
+    /// for another assignment.
     fn metadata_changed(&mut self) {
         let known = self.metadata.borrow_and_update().clone();
+        if self.subscription.see(&known) {
+            self.tell(Event::Changed("the topics that match have changed"));
+        }
         self.missing.retain(|topic| known.partition_count(topic).is_none());
         // One that was deleted is followed no more; it may be made again.
         self.missing.extend(self.unknown_topics(&known));

@@ -5,6 +5,7 @@
 //! - A [`Consumer`] is the handle of one member. [`Consumer::next`] gives a [`Delivery`]: consecutive records of one
 //!   partition, borrowed from the bytes that came from the broker.
 //! - The **group** ([`group`]) is the membership as a state machine; [`membership`] is the task that carries it out.
+//! - The **subscription** ([`subscription`]) is the topics that it reads, by name or by pattern.
 //! - A **tenure** ([`tenure`]) is one partition for as long as this member holds it.
 //! - **Progress** ([`progress`]) says what of it is finished, and so what may be committed.
 //! - A **cursor** ([`cursor`]) is where the fetcher is in one partition; the **fetcher** ([`fetcher`]) brings it to the
@@ -36,8 +37,7 @@
 //!
 //! # Absent on purpose
 //!
-//! A background that processes records, callbacks on rebalances, pattern subscriptions, and reading from followers
-//! (KIP-392).
+//! A background that processes records, callbacks on rebalances, and reading from followers (KIP-392).
 
 mod assigned;
 pub mod assignor;
@@ -54,6 +54,7 @@ pub mod progress;
 mod reader;
 pub mod scan;
 pub mod session;
+mod subscription;
 mod tenure;
 mod wire;
 
@@ -70,6 +71,7 @@ use tokio::time::timeout;
 pub use assignor::Assignor;
 pub use config::{ConsumerConfig, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
+pub use subscription::TopicPattern;
 
 use self::membership::{Command, Held, Identity, Membership, Parts};
 use self::memory::Memory;

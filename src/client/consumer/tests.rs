@@ -346,6 +346,47 @@ async fn a_topic_that_comes_later_and_grows_is_picked_up() {
     consumer.close(LIMIT).await.unwrap();
 }
 
+/// The topics of which a member holds something.
+fn topics_of(consumer: &Consumer) -> Vec<String> {
+    let topics: BTreeSet<_> =
+        consumer.assignment().into_iter().map(|it| it.topic_partition.topic.to_string()).collect();
+    topics.into_iter().collect()
+}
+
+#[tokio::test]
+async fn topics_that_match_come_and_go() {
+    let world = World::empty().await;
+    let config = ClientConfig {
+        bootstrap_servers: vec![world.broker.bootstrap_servers()],
+        metadata_max_age: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let client = Client::connect(config).await.unwrap();
+    let admin = world.client.admin();
+    let make = async |name: &str| admin.create_topics(&[NewTopic::new(name).partitions(4)]).await.unwrap();
+    make("orders").await;
+    make("old-logs-eu").await;
+    let config = || ConsumerConfig {
+        topics: Vec::new(),
+        patterns: vec![TopicPattern::whole("logs-.*|ord.rs").unwrap()],
+        ..world.config()
+    };
+    let mut one = client.consumer(config()).unwrap();
+    let other = client.consumer(config()).unwrap();
+    let mut read = Read::default();
+    let both = async |one: &mut Consumer, read: &mut Read, expect: &[&str]| {
+        hold(one, read, |one| topics_of(one) == expect && topics_of(&other) == expect).await;
+    };
+    both(&mut one, &mut read, &["orders"]).await;
+    make("logs-eu").await;
+    both(&mut one, &mut read, &["logs-eu", "orders"]).await;
+    admin.delete_topics(&["orders".into()]).await.unwrap();
+    both(&mut one, &mut read, &["logs-eu"]).await;
+    make("orders").await;
+    both(&mut one, &mut read, &["logs-eu", "orders"]).await;
+    one.close(LIMIT).await.unwrap();
+}
+
 #[tokio::test]
 async fn where_to_begin_is_a_rule() {
     let world = World::new().await;

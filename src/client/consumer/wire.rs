@@ -58,6 +58,7 @@ fn topic_partitions(all: &[ConsumerProtocolPartitions]) -> impl Iterator<Item = 
 /// What this member joins with. Eager members have given everything up by then.
 pub fn join(
     config: &ConsumerConfig,
+    topics: &BTreeSet<Topic>,
     member_id: Str,
     generation: Option<i32>,
     owned: &BTreeSet<TopicPartition>,
@@ -65,7 +66,7 @@ pub fn join(
 ) -> Result<JoinGroupRequest, EncodeError> {
     let protocol = |assignor: &Assignor| {
         let subscription = ConsumerProtocolSubscription {
-            topics: config.topics.iter().map(Str::from).collect(),
+            topics: topics.iter().map(Str::from).collect(),
             user_data: assignor.user_data(generation),
             owned_partitions: protocol_partitions(owned),
             generation_id: generation.unwrap_or(-1),
