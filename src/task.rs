@@ -168,10 +168,15 @@ impl Tasks {
         self.stop.cancel();
     }
 
+    /// The first failure or panic, to be looked at whenever one likes; `None` while there is none.
+    pub fn first_failure(&self) -> watch::Receiver<Option<Failure>> {
+        self.first_failure.subscribe()
+    }
+
     /// The first failure or panic, as soon as there is one; pending for ever while there is none. It does not borrow, so
     /// it may be waited for while more tasks are spawned.
     pub fn failed(&self) -> impl Future<Output = Failure> + Send + 'static {
-        let mut first = self.first_failure.subscribe();
+        let mut first = self.first_failure();
         async move {
             let seen = match first.wait_for(Option::is_some).await {
                 Ok(failure) => failure.clone(),

@@ -19,7 +19,7 @@ use crate::cli;
 use crate::client::{Client, ConsumerConfig, Error, ErrorCode, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Check, Telemetry};
 use crate::{gateway, generator, lag, pipeline, sink, tls};
 
 /// How long stopping waits: for what feeds others, for what is in flight, for those who read it, for the account of it,
@@ -132,11 +132,14 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
+    fn all(&self) -> impl Iterator<Item = &Room> {
+        let rooms = [&self.pipeline, &self.sink, &self.lag, &self.metrics];
+        rooms.into_iter().chain(&self.gateway).chain(&self.generator)
+    }
+
     /// Waits for the first room that fails.
     pub(super) async fn failed(&self) -> Failure {
-        let rooms = [&self.pipeline, &self.sink, &self.lag, &self.metrics];
-        let failing = rooms.into_iter().chain(&self.gateway).chain(&self.generator).map(|room| room.failed().boxed());
-        let (failure, ..) = select_all(failing).await;
+        let (failure, ..) = select_all(self.all().map(|room| room.failed().boxed())).await;
         Failure::new(Status::Software, failure)
     }
 
@@ -177,12 +180,16 @@ impl House {
         let gateway = Some(Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop)));
         let metrics = Room::start("metrics server", |stop| serve(doors.metrics, self.telemetry.router(), stop));
         let generator = generate.then(|| self.start_generator());
-        Rooms { generator, gateway, pipeline, sink, lag, metrics }
+        let rooms = Rooms { generator, gateway, pipeline, sink, lag, metrics };
+        rooms.all().for_each(|room| room.report_to(&self.telemetry));
+        rooms
     }
 
     /// Hands the lag to `/metrics`, and what must hold to `/readyz`.
     fn publish(&self) {
         super::monitor::publish(&self.telemetry, &self.config.lag, &self.rounds);
+        let sink = Arc::clone(&self.meters.sink.counters);
+        self.telemetry.add_ready_check(Check::new("document store", move || sink.store_takes_documents()));
     }
 
     fn gateway_router(&self) -> Router {

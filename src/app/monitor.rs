@@ -36,6 +36,7 @@ pub async fn monitor(client: Client, listen: SocketAddr, config: lag::Config) ->
         lag::run(&config, &monitored, &rounds, &metrics, &stop).await;
         Ok::<(), Error>(())
     });
+    [&server, &monitor].into_iter().for_each(|room| room.report_to(&telemetry));
     let failed = tokio::select! {
         () = stop.cancelled() => None,
         failure = monitor.failed() => Some(failure),

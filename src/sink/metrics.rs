@@ -1,11 +1,13 @@
 //! What the sink counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter};
+
+use super::StoreError;
 
 /// Running totals; read at any time, by anyone.
 #[derive(Debug, Default)]
@@ -17,6 +19,26 @@ pub struct Counters {
     pub without_value: AtomicU64,
     /// Times a batch had to be offered again because the store could not take it.
     pub retried: AtomicU64,
+    said: Mutex<Said>,
+}
+
+/// What the store has said last, to each of the two questions.
+#[derive(Debug, Default)]
+struct Said {
+    to_a_write: Option<Result<(), String>>,
+    to_a_ping: Option<Result<(), String>>,
+}
+
+impl Said {
+    /// A write that failed counts until one succeeds: a store that answers may still have no room on its disk. One that
+    /// succeeded counts no more once a ping fails.
+    fn takes_documents(&self) -> Result<(), String> {
+        match (&self.to_a_write, &self.to_a_ping) {
+            (Some(Err(why)), _) | (_, Some(Err(why))) => Err(why.clone()),
+            (None, None) => Err("it has not answered yet".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The counters at one moment.
@@ -36,6 +58,29 @@ impl Counters {
             stored_before: self.stored_before.load(Relaxed),
             without_value: self.without_value.load(Relaxed),
         }
+    }
+
+    /// Whether the store takes documents at present, or why not.
+    pub fn store_takes_documents(&self) -> Result<(), String> {
+        self.said().takes_documents()
+    }
+
+    pub(super) fn store_said_to_a_write(&self, said: Result<(), &StoreError>) {
+        let said = said.map_err(ToString::to_string);
+        let mut all = self.said();
+        if said.is_ok() {
+            all.to_a_ping = Some(Ok(()));
+        }
+        all.to_a_write = Some(said);
+    }
+
+    pub(super) fn store_said_to_a_ping(&self, said: Result<(), &StoreError>) {
+        self.said().to_a_ping = Some(said.map_err(ToString::to_string));
+    }
+
+    /// Each answer is put in whole, so a panic elsewhere cannot leave one half changed.
+    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,5 +128,35 @@ impl Metrics {
 
     pub(super) fn wrote(&self, took: Duration) {
         self.write.record(took.as_secs_f64(), &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_takes_documents_when_it_says_so() {
+        let check = |said: &[(&str, Option<&str>)], want: Result<(), &str>| {
+            let counters = Counters::default();
+            for (question, why) in said {
+                let error = why.map(|why| StoreError { store: "store".to_owned(), reason: why.to_owned() });
+                let answer = error.as_ref().map_or(Ok(()), Err);
+                match *question {
+                    "write" => counters.store_said_to_a_write(answer),
+                    _ => counters.store_said_to_a_ping(answer),
+                }
+            }
+            assert_eq!(counters.store_takes_documents(), want.map_err(str::to_owned), "{said:?}");
+        };
+        check(&[], Err("it has not answered yet"));
+        check(&[("ping", None)], Ok(()));
+        check(&[("ping", Some("away"))], Err("store: away"));
+        check(&[("ping", Some("away")), ("ping", None)], Ok(()));
+        check(&[("ping", Some("away")), ("write", None)], Ok(()));
+        check(&[("write", None), ("ping", Some("away"))], Err("store: away"));
+        // That it answers does not say that it writes.
+        check(&[("write", Some("full")), ("ping", None)], Err("store: full"));
+        check(&[("write", Some("full")), ("write", None)], Ok(()));
     }
 }

@@ -1,11 +1,12 @@
 //! The loop: deliveries are gathered into batches, written, and finished.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::document::{Document, document};
@@ -17,6 +18,8 @@ use crate::client::{Consumer, Delivery, Error};
 /// come back together.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Between two looks whether the store answers: writes say it too, but there may be nothing to write.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Reads until `stop`, then drains, commits and leaves the group. An error is one that waiting cannot mend.
 pub async fn run(
@@ -30,16 +33,22 @@ pub async fn run(
     let mut writing = FuturesUnordered::new();
     // The last thing that the consumer has said: when it ends, this is why.
     let mut refused = None;
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break Ok(()),
-            Some(()) = writing.next() => {}
-            batch = sink.gather(&mut consumer, &mut refused), if writing.len() < config.batches_in_flight_max => match batch {
-                Some(batch) => writing.push(sink.write(batch)),
-                None => break refused.take().map_or(Ok(()), Err),
+    let reading = async {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(()),
+                Some(()) = writing.next() => {}
+                batch = sink.gather(&mut consumer, &mut refused), if writing.len() < config.batches_in_flight_max => match batch {
+                    Some(batch) => writing.push(sink.write(batch)),
+                    None => break refused.take().map_or(Ok(()), Err),
+                }
             }
         }
+    };
+    let outcome = tokio::select! {
+        outcome = reading => outcome,
+        never = sink.look_at_the_store() => match never {},
     };
     let drained = timeout(config.drain(), async { while let Some(()) = writing.next().await {} });
     if drained.await.is_err() {
@@ -57,6 +66,15 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    async fn look_at_the_store(&self) -> Infallible {
+        let mut ticks = interval(LOOK);
+        loop {
+            ticks.tick().await;
+            let answered = self.store.ping().await;
+            self.metrics.counters.store_said_to_a_ping(answered.as_ref().copied());
+        }
+    }
+
     /// Waits for one delivery and takes what else is there already, up to a batch. `None` when the consumer has ended. An
     /// error concerns one partition while the others go on; it is left in `refused`. Dropped while it waits, it has taken
     /// nothing.
@@ -151,6 +169,7 @@ impl Sink<'_> {
             match self.store.insert(batch).await {
                 Ok(outcomes) => {
                     self.metrics.wrote(began.elapsed());
+                    self.metrics.counters.store_said_to_a_write(Ok(()));
                     return outcomes;
                 }
                 Err(error) => self.pause(&error, &mut pause).await,
@@ -160,6 +179,7 @@ impl Sink<'_> {
 
     async fn pause(&self, error: &StoreError, pause: &mut Duration) {
         self.metrics.counters.retried.fetch_add(1, Relaxed);
+        self.metrics.counters.store_said_to_a_write(Err(error));
         tracing::warn!(%error, "the store cannot take documents now; trying again");
         sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         *pause = (*pause * 2).min(RETRY_LONGEST);
