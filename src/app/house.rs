@@ -7,18 +7,20 @@ use std::time::Duration;
 use axum::Router;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::account::{Ledger, Offsets, Reader, moved};
 use super::listen::{Target, bind, broker, serve, writable};
 use super::room::Room;
-use super::summary::{Account, Counts, WorstLag};
+use super::summary::{Account, Counts, Lag, WorstLag};
 use super::{Failure, Status};
 use crate::cli;
 use crate::client::{Client, ConsumerConfig, Error, ErrorCode, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
+use crate::lag::NoLag;
 use crate::telemetry::{Check, Telemetry};
 use crate::{gateway, generator, lag, pipeline, sink, tls};
 
@@ -314,10 +316,14 @@ impl House {
         }
     }
 
-    pub(super) fn worst_lag(&self) -> Option<WorstLag> {
-        let worst = self.rounds.latest()?.worst()?;
-        let time = worst.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        Some(WorstLag { group: worst.group, records: worst.records, time })
+    pub(super) fn lag(&self) -> Lag {
+        let time = |seconds| Duration::try_from_secs_f64(seconds).ok();
+        let worst = |it: lag::Worst| WorstLag { group: it.group, records: it.records, time: it.seconds.and_then(time) };
+        match self.rounds.current(Timestamp::now().as_millisecond()) {
+            Err(NoLag::NotYet) => Lag::NotYet,
+            Err(NoLag::Since(time)) => Lag::UnknownFor(time),
+            Ok(round) => Lag::Known { worst: round.worst().map(worst), unknown: round.unknown() },
+        }
     }
 
     pub(super) fn where_to_look(&self, args: &cli::Up, doors: &Doors) -> String {

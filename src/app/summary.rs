@@ -15,6 +15,17 @@ pub struct Counts {
     pub stored_before: u64,
 }
 
+/// What is known of the lag.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lag {
+    /// Nobody was asked yet.
+    NotYet,
+    /// The cluster has not answered for so long.
+    UnknownFor(Duration),
+    /// Of the group that is furthest behind, if any has committed something; and of how many more it is not known.
+    Known { worst: Option<WorstLag>, unknown: usize },
+}
+
 /// The group that is furthest behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorstLag {
@@ -29,7 +40,7 @@ pub struct Live {
     pub now: Counts,
     pub before: Counts,
     pub since: Duration,
-    pub worst_lag: Option<WorstLag>,
+    pub lag: Lag,
 }
 
 impl fmt::Display for Live {
@@ -41,17 +52,32 @@ impl fmt::Display for Live {
         write!(f, "  processed {} ({}/s)", grouped(now.processed), short(rate(now.processed, before.processed)))?;
         write!(f, "  dead-lettered {}", grouped(now.dead_lettered))?;
         write!(f, "  stored {} ({}/s)", grouped(now.stored), short(rate(now.stored, before.stored)))?;
-        match &self.worst_lag {
-            None => write!(f, "  worst lag not known yet"),
-            Some(WorstLag { records: 0, .. }) => write!(f, "  worst lag 0"),
-            Some(lag) => {
-                write!(f, "  worst lag {} records", grouped(lag.records))?;
-                if let Some(time) = lag.time {
-                    write!(f, ", {:.1} s", time.as_secs_f64())?;
-                }
-                write!(f, " ({})", lag.group)
-            }
+        write!(f, "  {}", self.lag)
+    }
+}
+
+impl fmt::Display for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYet | Self::Known { worst: None, unknown: 0 } => write!(f, "worst lag not known yet"),
+            Self::UnknownFor(time) => write!(f, "lag unknown (since {} s)", time.as_secs()),
+            Self::Known { worst: None, .. } => write!(f, "lag unknown"),
+            Self::Known { worst: Some(worst), unknown: 0 } => write!(f, "worst lag {worst}"),
+            Self::Known { worst: Some(worst), unknown } => write!(f, "worst lag {worst}, {unknown} unknown"),
         }
+    }
+}
+
+impl fmt::Display for WorstLag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.records == 0 {
+            return write!(f, "0");
+        }
+        write!(f, "{} records", grouped(self.records))?;
+        if let Some(time) = self.time {
+            write!(f, ", {:.1} s", time.as_secs_f64())?;
+        }
+        write!(f, " ({})", self.group)
     }
 }
 
@@ -153,12 +179,23 @@ mod tests {
     fn a_live_line() {
         let now = Counts { generated: 1_050, processed: 320, dead_lettered: 20, stored: 1_000, ..Counts::default() };
         let before = Counts { generated: 1_000, processed: 300, dead_lettered: 19, stored: 900, ..Counts::default() };
-        let lag = WorstLag { group: "user-group".to_owned(), records: 12, time: Some(Duration::from_millis(340)) };
-        let live = |worst_lag| Live { now, before, since: Duration::from_secs(1), worst_lag }.to_string();
+        let some = WorstLag { group: "user-group".to_owned(), records: 12, time: Some(Duration::from_millis(340)) };
+        let none = WorstLag { records: 0, ..some.clone() };
         let counts = "generated 1,050 (50.0/s)  processed 320 (20.0/s)  dead-lettered 20  stored 1,000 (100/s)";
-        assert_eq!(live(Some(lag.clone())), format!("{counts}  worst lag 12 records, 0.3 s (user-group)"));
-        assert_eq!(live(Some(WorstLag { records: 0, ..lag })), format!("{counts}  worst lag 0"));
-        assert_eq!(live(None), format!("{counts}  worst lag not known yet"));
+        let check = |lag, want: &str| {
+            let live = Live { now, before, since: Duration::from_secs(1), lag };
+            assert_eq!(live.to_string(), format!("{counts}  {want}"));
+        };
+        let known = |worst, unknown| Lag::Known { worst, unknown };
+        check(Lag::NotYet, "worst lag not known yet");
+        check(Lag::UnknownFor(Duration::from_millis(12_700)), "lag unknown (since 12 s)");
+        check(known(None, 0), "worst lag not known yet");
+        check(known(None, 2), "lag unknown");
+        check(known(Some(some.clone()), 0), "worst lag 12 records, 0.3 s (user-group)");
+        check(known(Some(none.clone()), 0), "worst lag 0");
+        // None that is known of, which is not none.
+        check(known(Some(none), 3), "worst lag 0, 3 unknown");
+        check(known(Some(some), 3), "worst lag 12 records, 0.3 s (user-group), 3 unknown");
     }
 
     #[test]

@@ -66,7 +66,7 @@ async fn show_live(house: &House) {
     loop {
         let tick = ticks.tick().await;
         let now = house.counts();
-        let live = Live { now, before, since: tick - at, worst_lag: house.worst_lag() };
+        let live = Live { now, before, since: tick - at, lag: house.lag() };
         match terminal {
             true => write_over(&live),
             false => say(live),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::output::{self, NONE, Row, or_none};
+use super::output::{self, Row, or_none};
 use super::reset;
 use super::session::{Account, Session, all};
 use crate::app::{Failure, Status};
@@ -70,8 +70,8 @@ struct Described {
     protocol: Option<String>,
     assignor: Option<String>,
     coordinator: BrokerId,
-    /// Over all partitions of which it is known.
-    lag: i64,
+    /// Over all partitions of which it is known; `None` when it is known of none.
+    lag: Option<i64>,
     /// Partitions of which it is not.
     lag_unknown: usize,
     members: Vec<DescribedMember>,
@@ -134,11 +134,9 @@ impl Row for DescribedPartition {
 
 impl Described {
     fn text(&self, members: bool) -> Result<String, Failure> {
-        let lag = match (self.lag_unknown, self.partitions.len()) {
-            (_, 0) => NONE.to_owned(),
-            (0, _) => self.lag.to_string(),
-            (unknown, all) if unknown == all => NONE.to_owned(),
-            (unknown, all) => format!("{} (of {unknown} of {all} partitions it is not known)", self.lag),
+        let lag = match (self.lag, self.lag_unknown, self.partitions.len()) {
+            (Some(lag), unknown @ 1.., all) => format!("{lag} (of {unknown} of {all} partitions it is not known)"),
+            (lag, ..) => or_none(lag),
         };
         let facts = [
             ("state", self.state.clone()),
@@ -206,8 +204,8 @@ fn described(
         let committed = committed.get(&of).and_then(|it| it.offset);
         let end = ends.get(&of).and_then(|it| it.as_ref().ok()).and_then(|it| it.offset);
         DescribedPartition {
-            // An offset beyond the end is that of a topic that was made anew, or cut.
-            lag: end.zip(committed).map(|(end, committed)| (end - committed).max(0)),
+            // An offset beyond the end is that of a topic that was made anew, or cut: it says nothing of this one.
+            lag: end.zip(committed).map(|(end, committed)| end - committed).filter(|lag| *lag >= 0),
             committed,
             end,
             member: reader.map(|it| it.member_id.clone()),
@@ -227,7 +225,7 @@ fn described(
     };
     Described {
         members: group.members.iter().map(member).collect(),
-        lag: partitions.iter().filter_map(|it| it.lag).sum(),
+        lag: partitions.iter().filter_map(|it| it.lag).reduce(i64::saturating_add),
         lag_unknown: partitions.iter().filter(|it| it.lag.is_none()).count(),
         partitions,
         group: group.group_id,
@@ -319,9 +317,9 @@ mod tests {
         let ends = HashMap::from([(of(0), end(10)), (of(1), end(5)), (of(2), end(1))]);
         let group = described(group, &said, &ends);
         let lags: Vec<_> = group.partitions.iter().map(|it| (it.partition, it.lag, it.member.is_some())).collect();
-        assert_eq!(lags, [(0, Some(3), true), (1, None, true), (2, Some(0), false)]);
+        assert_eq!(lags, [(0, Some(3), true), (1, None, true), (2, None, false)]);
         let text = group.text(false).unwrap();
-        assert!(text.contains("  lag          3 (of 1 of 3 partitions it is not known)\n"), "{text}");
+        assert!(text.contains("  lag          3 (of 2 of 3 partitions it is not known)\n"), "{text}");
         assert!(text.contains("t              1          -    5    -  m-1"), "{text}");
         assert!(group.text(true).unwrap().contains("t-0,t-1"));
     }

@@ -2,6 +2,7 @@
 //!
 //! Only reading: `DELETE` of a group and the configuration pages are not here. Times are in milliseconds.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,11 +10,12 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Rounds;
-use super::round::{Round, Row, Total};
+use super::round::{Absent, Round, Row, Total};
 use super::status::{Commit, Status};
+use super::{NoLag, Rounds};
 
 #[derive(Debug, Clone)]
 struct Burrow {
@@ -38,23 +40,58 @@ pub(super) fn router(cluster: &str, rounds: Rounds) -> Router {
 
 impl Burrow {
     /// The last round, if it is about this cluster.
-    fn of(&self, cluster: &str) -> Option<Arc<Round>> {
-        self.rounds.latest().filter(|_| cluster == &*self.cluster)
+    fn of(&self, cluster: &str) -> Result<Arc<Round>, Refusal> {
+        match cluster == &*self.cluster {
+            true => self.latest().map_err(|no_lag| Refusal::unknown(&no_lag)),
+            false => Err(Refusal::not_found("cluster")),
+        }
+    }
+
+    fn latest(&self) -> Result<Arc<Round>, NoLag> {
+        self.rounds.current(Timestamp::now().as_millisecond())
     }
 }
 
-fn answer(uri: &OriginalUri, message: &str, key: &str, value: Value) -> Response {
-    let mut body = Map::new();
-    body.insert("error".to_owned(), false.into());
-    body.insert("message".to_owned(), message.into());
-    body.insert(key.to_owned(), value);
-    body.insert("request".to_owned(), request(uri));
-    Json(Value::Object(body)).into_response()
+/// Why a question has no answer.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    message: String,
 }
 
-fn not_found(uri: &OriginalUri, what: &str) -> Response {
-    let body = json!({ "error": true, "message": format!("{what} not found"), "request": request(uri) });
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
+impl Refusal {
+    fn not_found(what: &str) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: format!("{what} not found") }
+    }
+
+    fn unknown(why: &dyn Display) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message: why.to_string() }
+    }
+}
+
+impl From<Absent> for Refusal {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::NothingCommitted => Self::not_found("cluster or consumer"),
+            Absent::Unknown(why) => Self::unknown(&why),
+        }
+    }
+}
+
+/// What was asked for under `key`, or why not.
+fn answer(uri: &OriginalUri, message: &str, key: &str, found: Result<Value, Refusal>) -> Response {
+    let mut body = Map::new();
+    body.insert("error".to_owned(), found.is_err().into());
+    body.insert("request".to_owned(), request(uri));
+    let (status, message) = match found {
+        Ok(value) => {
+            body.insert(key.to_owned(), value);
+            (StatusCode::OK, message.to_owned())
+        }
+        Err(refusal) => (refusal.status, refusal.message),
+    };
+    body.insert("message".to_owned(), message.into());
+    (status, Json(Value::Object(body))).into_response()
 }
 
 fn request(uri: &OriginalUri) -> Value {
@@ -62,20 +99,19 @@ fn request(uri: &OriginalUri) -> Value {
 }
 
 async fn ready(State(burrow): State<Burrow>) -> Response {
-    match burrow.rounds.latest() {
-        Some(_) => "READY".into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "NOT READY").into_response(),
+    match burrow.latest() {
+        Ok(_) => "READY".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "NOT READY").into_response(),
     }
 }
 
 async fn clusters(State(burrow): State<Burrow>, uri: OriginalUri) -> Response {
-    answer(&uri, "cluster list returned", "clusters", json!([&*burrow.cluster]))
+    answer(&uri, "cluster list returned", "clusters", Ok(json!([&*burrow.cluster])))
 }
 
 async fn consumers(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
-    let Some(round) = burrow.of(&cluster) else { return not_found(&uri, "cluster") };
-    let names: Vec<_> = round.totals().map(|total| &**total.group).collect();
-    answer(&uri, "consumer list returned", "consumers", json!(names))
+    let names = |round: Arc<Round>| json!(round.totals().map(|total| &**total.group).collect::<Vec<_>>());
+    answer(&uri, "consumer list returned", "consumers", burrow.of(&cluster).map(names))
 }
 
 async fn consumer(
@@ -83,9 +119,12 @@ async fn consumer(
     Path((cluster, group)): Path<(String, String)>,
     uri: OriginalUri,
 ) -> Response {
-    let round = burrow.of(&cluster);
-    let found = round.as_ref().and_then(|round| round.totals().find(|total| **total.group == *group));
-    let Some(total) = found else { return not_found(&uri, "cluster or consumer") };
+    let found = burrow.of(&cluster).and_then(|round| Ok(commits(&round.total_of(&group)?)));
+    answer(&uri, "consumer detail returned", "topics", found)
+}
+
+/// What a group has committed, by topic.
+fn commits(total: &Total<'_>) -> Value {
     let mut topics: Map<String, Value> = Map::new();
     for row in total.rows {
         let partitions = topics.entry(row.topic_partition.topic.as_str()).or_insert_with(|| json!([]));
@@ -97,7 +136,7 @@ async fn consumer(
             partitions.push(detail);
         }
     }
-    answer(&uri, "consumer detail returned", "topics", Value::Object(topics))
+    Value::Object(topics)
 }
 
 /// Only what is not well, as Burrow has it.
@@ -119,19 +158,17 @@ async fn lag(
 }
 
 fn judged(burrow: &Burrow, cluster: &str, group: &str, uri: &OriginalUri, all: bool) -> Response {
-    let round = burrow.of(cluster);
-    let found = round.as_ref().and_then(|round| round.totals().find(|total| **total.group == *group));
-    match found {
-        Some(total) => answer(uri, "consumer status returned", "status", verdict(cluster, &total, all)),
-        None => not_found(uri, "cluster or consumer"),
-    }
+    let found = burrow.of(cluster).and_then(|round| Ok(verdict(cluster, &round.total_of(group)?, all)));
+    answer(uri, "consumer status returned", "status", found)
 }
 
 async fn topics(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
-    let Some(round) = burrow.of(&cluster) else { return not_found(&uri, "cluster") };
-    let mut names: Vec<_> = round.partitions().iter().map(|row| row.topic_partition.topic.as_str()).collect();
-    names.dedup();
-    answer(&uri, "topic list returned", "topics", json!(names))
+    let names = |round: Arc<Round>| {
+        let mut names: Vec<_> = round.partitions().iter().map(|row| row.topic_partition.topic.as_str()).collect();
+        names.dedup();
+        json!(names)
+    };
+    answer(&uri, "topic list returned", "topics", burrow.of(&cluster).map(names))
 }
 
 async fn topic(
@@ -139,14 +176,16 @@ async fn topic(
     Path((cluster, topic)): Path<(String, String)>,
     uri: OriginalUri,
 ) -> Response {
-    let round = burrow.of(&cluster);
-    let rows = round.as_ref().map(|round| round.partitions()).unwrap_or_default();
-    let of_topic = rows.iter().filter(|row| row.topic_partition.topic.as_str() == topic);
-    let offsets: Vec<_> = of_topic.map(|row| row.end_offset).collect();
-    match offsets.is_empty() {
-        true => not_found(&uri, "cluster or topic"),
-        false => answer(&uri, "topic offsets returned", "offsets", json!(offsets)),
-    }
+    let offsets = |round: Arc<Round>| {
+        let rows = round.partitions();
+        let of_topic = rows.iter().filter(|row| row.topic_partition.topic.as_str() == topic);
+        let offsets: Vec<_> = of_topic.map(|row| row.end_offset).collect();
+        match offsets.is_empty() {
+            true => Err(Refusal::not_found("cluster or topic")),
+            false => Ok(json!(offsets)),
+        }
+    };
+    answer(&uri, "topic offsets returned", "offsets", burrow.of(&cluster).and_then(offsets))
 }
 
 async fn topic_consumers(
@@ -154,10 +193,9 @@ async fn topic_consumers(
     Path((cluster, topic)): Path<(String, String)>,
     uri: OriginalUri,
 ) -> Response {
-    let Some(round) = burrow.of(&cluster) else { return not_found(&uri, "cluster or topic") };
     let reads = |total: &Total<'_>| total.rows.iter().any(|row| row.topic_partition.topic.as_str() == topic);
-    let names: Vec<_> = round.totals().filter(reads).map(|total| &**total.group).collect();
-    answer(&uri, "consumers of topic returned", "consumers", json!(names))
+    let names = |round: Arc<Round>| json!(round.totals().filter(reads).map(|total| &**total.group).collect::<Vec<_>>());
+    answer(&uri, "consumers of topic returned", "consumers", burrow.of(&cluster).map(names))
 }
 
 /// Burrow's words for a partition; what was seen too briefly is OK, as there.
@@ -219,6 +257,12 @@ fn commit(commit: Option<Commit>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
     use super::super::round::tests::blank;
     use super::super::track::Motion;
     use super::*;
@@ -249,5 +293,33 @@ mod tests {
         assert_eq!(words(&verdict("c", &total, true)).len(), 3);
         assert_eq!(group_word(Some(Status::Slow)), "WARN");
         assert_eq!(group_word(None), "OK");
+    }
+    #[tokio::test]
+    async fn what_is_not_known_is_not_said_to_be_absent() {
+        let rounds = Rounds::default();
+        let check = async |path: &str, status: u16, message: &str| {
+            let request = Request::get(format!("/v3/kafka{path}")).body(Body::empty()).unwrap();
+            let response = router("c", rounds.clone()).oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            let said: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                (said["error"].as_bool(), said["message"].as_str()),
+                (Some(status != 200), Some(message)),
+                "{path}"
+            );
+        };
+        check("/c/consumer", 503, "lag not known yet: no round has been finished").await;
+        let silent = BTreeMap::from([("silent".into(), "timed out".to_owned())]);
+        let (good_for_ms, rows) = (i64::MAX, vec![blank("g", "t", 0)]);
+        rounds.publish(Round { good_for_ms, rows, unread: silent, ..Round::default() });
+        check("", 200, "cluster list returned").await;
+        check("/c/consumer", 200, "consumer list returned").await;
+        check("/other/consumer", 404, "cluster not found").await;
+        check("/c/consumer/g/lag", 200, "consumer status returned").await;
+        check("/c/consumer/h/lag", 404, "cluster or consumer not found").await;
+        check("/c/consumer/silent", 503, "the commits of group silent could not be read: timed out").await;
+        check("/c/topic/t", 200, "topic offsets returned").await;
+        check("/c/topic/u", 404, "cluster or topic not found").await;
     }
 }

@@ -1,6 +1,7 @@
 //! One sweep over the cluster: commits first, then ends.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -11,7 +12,7 @@ use super::history::{Lineage, Probe, Sample};
 use super::ladder;
 use super::round::{Group, Reason};
 use crate::client::{
-    Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
+    Admin, Client, Committed, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
     ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicPartition, Topics,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Sweep {
     pub ends_answered_ms: i64,
     pub commits_asked_ms: i64,
     pub failures: Vec<String>,
+    /// Groups whose commits could not be read, all of them or some, and why.
+    pub unread: BTreeMap<Arc<str>, String>,
 }
 
 /// What is remembered between sweeps, so that not everything is asked every time.
@@ -44,6 +47,8 @@ pub(super) struct Collector {
     sweeps: u32,
     /// Sorted by name.
     pub groups: Vec<Group>,
+    /// Brokers that did not list theirs when they were asked last.
+    pub unlisted: Vec<String>,
     pub share_groups: usize,
     pub log_starts: HashMap<TopicPartition, Offset>,
     pub retention_ms: HashMap<Topic, i64>,
@@ -60,6 +65,7 @@ impl Collector {
             config: config.clone(),
             sweeps: 0,
             groups: Vec::new(),
+            unlisted: Vec::new(),
             share_groups: 0,
             log_starts: HashMap::new(),
             retention_ms: HashMap::new(),
@@ -110,7 +116,8 @@ impl Collector {
             by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));
         }
         by_name.extend(groups.into_iter().map(group).map(|group| (Arc::clone(&group.name), group)));
-        sweep.failures.extend(listed.failures.iter().map(ToString::to_string));
+        self.unlisted = listed.failures.iter().map(ToString::to_string).collect();
+        sweep.failures.extend(self.unlisted.iter().cloned());
         self.share_groups = share.len();
         self.groups = by_name.into_values().collect();
         self.groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -142,22 +149,26 @@ impl Collector {
         sweep.commits_asked_ms = self.clock.now_ms();
         let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
         let mut read = self.admin.committed_offsets(&names).await?;
+        let (mut answers, mut silence) = (0, None);
         for group in &self.groups {
-            match read.remove(&*group.name) {
-                Some(Ok(offsets)) => {
-                    let known =
-                        offsets.into_iter().filter(|(partition, _)| self.config.topics.passes(&partition.topic));
-                    let known =
-                        known.filter_map(|(partition, it)| Some((Arc::clone(&group.name), partition, it.offset?)));
-                    sweep.committed.extend(known);
+            let Some(commits) = read.remove(&*group.name) else { continue };
+            match commits {
+                Err(error) if error.code().is_none() => {
+                    sweep.unread(group, &error);
+                    silence = Some(error);
+                    continue;
                 }
                 // It was deleted since it was listed.
-                Some(Err(error)) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
-                Some(Err(error)) => sweep.failures.push(format!("group {}: {error}", group.name)),
-                None => {}
+                Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
+                Err(error) => sweep.unread(group, &error),
+                Ok(offsets) => {
+                    let looked_at = |(partition, _): &(TopicPartition, _)| self.config.topics.passes(&partition.topic);
+                    sweep.take(group, offsets.into_iter().filter(looked_at));
+                }
             }
+            answers += 1;
         }
-        Ok(())
+        silence.filter(|_| answers == 0).map_or(Ok(()), Err)
     }
 
     /// From now on, whenever the cluster is learned anew, these topics are too: a topic that is made anew is known by its
@@ -276,6 +287,21 @@ impl Collector {
 }
 
 impl Sweep {
+    fn take(&mut self, group: &Group, commits: impl Iterator<Item = (TopicPartition, Committed)>) {
+        for (partition, committed) in commits {
+            match (committed.offset, committed.error) {
+                (Some(offset), _) => self.committed.push((Arc::clone(&group.name), partition, offset)),
+                (None, Some(code)) => self.unread(group, &format_args!("{partition}: {code}")),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn unread(&mut self, group: &Group, why: &dyn Display) {
+        self.failures.push(format!("group {}: {why}", group.name));
+        self.unread.insert(Arc::clone(&group.name), why.to_string());
+    }
+
     /// What the history learns from this sweep.
     pub(super) fn samples(&self) -> impl Iterator<Item = (&TopicPartition, Sample)> {
         self.ends.iter().filter_map(|(partition, end_offset)| {

@@ -8,16 +8,24 @@ use super::round::{Cost, Reason, Round, Row, Total};
 use super::status::Status;
 use super::text::{Label, family, gauge, sample};
 
-/// Appends every family of a round: ours, then those of other exporters that are asked for.
+/// Appends every family of a round: ours, then those of other exporters that are asked for. Of a round that is too old to
+/// speak of the present, only its age and what counts up.
 pub fn exposition(config: &Config, round: &Round, now_ms: i64, out: &mut String) {
+    let age = seconds((now_ms - round.finished_ms).max(0));
+    gauge(out, "highwater_lag_round_age_seconds", "Since the last round.", age);
+    breaks(round, out);
+    cost(&round.cost, out);
+    if !round.is_current(now_ms) {
+        return;
+    }
     in_records(round, out);
     in_time(round, out);
     motion(round, out);
     partitions(round, out);
     groups(round, out);
     unknown(round, out);
-    monitor(round, now_ms, out);
-    cost(&round.cost, out);
+    monitor(round, out);
+    holdings(&round.cost, out);
     for family in &config.compat {
         compat::write(*family, &config.cluster_name, round, out);
     }
@@ -143,11 +151,11 @@ fn groups(round: &Round, out: &mut String) {
 }
 
 fn unknown(round: &Round, out: &mut String) {
-    let help = "Group and partition pairs whose lag is not known, by reason.";
+    let help = "Group and partition pairs whose lag is not known, by reason; commit_unknown is of whole groups.";
     family(out, "highwater_lag_unknown_rows", help, "gauge");
     for reason in Reason::ALL {
-        let rows = round.rows.iter().filter(|row| row.records == Err(reason)).count();
-        sample(out, "highwater_lag_unknown_rows", &[("reason", reason.name().into())], rows as f64);
+        let rows = round.unknown_for(reason) as f64;
+        sample(out, "highwater_lag_unknown_rows", &[("reason", reason.name().into())], rows);
     }
     let help = "Group and partition pairs by how their time lag was found; beyond_history has a lower bound only.";
     family(out, "highwater_lag_method_rows", help, "gauge");
@@ -157,15 +165,16 @@ fn unknown(round: &Round, out: &mut String) {
     }
 }
 
-fn monitor(round: &Round, now_ms: i64, out: &mut String) {
+fn monitor(round: &Round, out: &mut String) {
     gauge(out, "highwater_lag_groups", "Groups in the last round.", round.groups.len() as f64);
     gauge(out, "highwater_lag_share_groups", "Share groups, whose lag is not read.", round.share_groups as f64);
     gauge(out, "highwater_lag_rows", "Group and partition pairs in the last round.", round.rows.len() as f64);
-    let age = seconds((now_ms - round.finished_ms).max(0));
-    gauge(out, "highwater_lag_round_age_seconds", "Since the last round.", age);
     gauge(out, "highwater_lag_skew_seconds", "Between reading the commits and the ends.", seconds(round.skew_ms));
     let failures = "Brokers, groups and stores that did not answer in the last round.";
     gauge(out, "highwater_lag_round_failures", failures, round.failures.len() as f64);
+}
+
+fn breaks(round: &Round, out: &mut String) {
     let help = "Histories that ended because offsets do not mean what they did, by what happened.";
     family(out, "highwater_lag_history_breaks_total", help, "counter");
     for kind in Break::ALL {
@@ -193,6 +202,9 @@ fn cost(cost: &Cost, out: &mut String) {
         let labels = [("direction", direction.into())];
         sample(out, "highwater_lag_traffic_bytes_total", &labels, bytes as f64);
     }
+}
+
+fn holdings(cost: &Cost, out: &mut String) {
     gauge(out, "highwater_lag_history_partitions", "Partitions with a history.", cost.history_partitions as f64);
     gauge(out, "highwater_lag_history_samples", "Samples of end offsets in memory.", cost.history_samples as f64);
     gauge(out, "highwater_lag_history_bytes", "What the history takes in memory.", cost.history_bytes as f64);
@@ -205,9 +217,41 @@ fn cost(cost: &Cost, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
     use super::super::estimate::TimeLag;
     use super::super::round::tests::{blank, group};
     use super::*;
+
+    #[test]
+    fn what_is_not_of_the_present_has_no_sample() {
+        let rows = vec![Row { records: Ok(3), ..blank("g", "t", 0) }];
+        let groups = vec![group("g", "Stable")];
+        let cost = Cost { store_answers: Some(true), ..Cost::default() };
+        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, rows, groups, cost, ..Round::default() };
+        let config = Config {
+            compat: BTreeSet::from([
+                compat::Family::KafkaExporter,
+                compat::Family::Kminion,
+                compat::Family::KafkaLagExporter,
+            ]),
+            ..Config::default()
+        };
+        let check = |now_ms: i64, is_current: bool| {
+            let mut out = String::new();
+            exposition(&config, &round, now_ms, &mut out);
+            let samples: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
+            let lag = r#"highwater_lag_records{consumergroup="g",topic="t",partition="0"} 3"#;
+            assert_eq!(samples.contains(&lag), is_current, "{out}");
+            let gauges = samples.iter().filter(|line| !line.contains("_total")).count();
+            assert_eq!(gauges == 1, !is_current, "{out}");
+            let age = format!("highwater_lag_round_age_seconds {}", (now_ms - 1_000) / 1_000);
+            assert!(samples.contains(&age.as_str()), "{out}");
+        };
+        check(4_000, true);
+        check(5_000, false);
+    }
 
     #[test]
     fn what_is_not_known_has_no_sample() {
@@ -215,7 +259,9 @@ mod tests {
             |partition, records, time| Row { records, time, log_start_offset: Some(7), ..blank("g", "t", partition) };
         let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
         let rows = vec![row(0, Ok(3), Some(sampled)), row(1, Ok(4), None), row(2, Err(Reason::EndUnknown), None)];
-        let round = Round { finished_ms: 1_000, rows, groups: vec![group("g", "Stable")], ..Round::default() };
+        let unread = BTreeMap::from([(Arc::from("h"), "timed out".to_owned())]);
+        let groups = vec![group("g", "Stable"), group("h", "Stable")];
+        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, rows, groups, unread, ..Round::default() };
         let mut out = String::new();
         exposition(&Config::default(), &round, 3_500, &mut out);
         let has = |line: &str| assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
@@ -226,6 +272,7 @@ mod tests {
         has(r#"highwater_lag_seconds_high{consumergroup="g",topic="t",partition="0"} 2"#);
         has(r#"highwater_lag_records_lost{consumergroup="g",topic="t",partition="2"} 2"#);
         has(r#"highwater_lag_unknown_rows{reason="end_unknown"} 1"#);
+        has(r#"highwater_lag_unknown_rows{reason="commit_unknown"} 1"#);
         has(r#"highwater_lag_method_rows{method="sampled"} 1"#);
         has("highwater_lag_round_age_seconds 2.5");
         assert!(!out.contains(r#"highwater_lag_records{consumergroup="g",topic="t",partition="2"}"#), "{out}");

@@ -23,7 +23,8 @@
 //!
 //! - Unknown is absent with a reason, never 0 and never −1; caught up is exactly 0.
 //! - A broker or group that fails takes only its own rows with it.
-//! - A group that is gone is gone from the next round on.
+//! - A group that is gone is gone from the next round on; one whose commits cannot be read is unknown, not gone.
+//! - A round that is too old to speak of the present is published no more: only its age is, and what was counted.
 //! - Offsets of a topic that was made anew, or of a log that was truncated, are never compared with those from before.
 //!
 //! # Absent on purpose
@@ -61,9 +62,9 @@ pub use exposition::exposition;
 pub use history::{Break, Breaks, History, Lineage, Probe, Ring, Sample};
 pub use metrics::Metrics;
 pub use pattern::{Filter, Pattern};
-pub use round::{Cost, Group, Reason, Round, Row, Total, Worst};
+pub use round::{Absent, Cost, Group, Reason, Round, Row, Total, Worst};
 pub use routes::{json, router};
-pub use run::{Monitor, Rounds, run};
+pub use run::{Monitor, NoLag, Rounds, run};
 pub use status::{Commit, Status, status};
 pub use store::{RedisStore, StoreError};
 pub use track::{Motion, Seen, Tracks};

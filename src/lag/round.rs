@@ -1,6 +1,6 @@
 //! What one sweep found: rows, and the words for what could not be known. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::estimate::{Method, TimeLag, estimate};
@@ -21,16 +21,19 @@ pub enum Reason {
     TopicGone,
     /// The commit is above the end: the topic was made anew, or its log truncated.
     AheadOfEnd,
+    /// The group's commits could not be read, all of them or some: its coordinator did not answer, or refused to.
+    CommitUnknown,
 }
 
 impl Reason {
-    pub const ALL: [Self; 3] = [Self::EndUnknown, Self::TopicGone, Self::AheadOfEnd];
+    pub const ALL: [Self; 4] = [Self::EndUnknown, Self::TopicGone, Self::AheadOfEnd, Self::CommitUnknown];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::EndUnknown => "end_unknown",
             Self::TopicGone => "topic_gone",
             Self::AheadOfEnd => "ahead_of_end",
+            Self::CommitUnknown => "commit_unknown",
         }
     }
 }
@@ -118,6 +121,8 @@ pub struct Round {
     /// Milliseconds since 1970.
     pub finished_ms: i64,
     pub took_ms: i64,
+    /// How long after its end it speaks of the present. What comes after that is not known.
+    pub good_for_ms: i64,
     /// Between the first commit read and the last end read: by so much may a lag be too large, never too small.
     pub skew_ms: i64,
     /// Sorted by name; also those that have committed nothing.
@@ -126,6 +131,10 @@ pub struct Round {
     pub rows: Vec<Row>,
     /// What failed, in words: a broker that did not answer, a group that may not be seen.
     pub failures: Vec<String>,
+    /// Groups whose commits could not be read, all of them or some, and why: what is not in `rows` of them is not known.
+    pub unread: BTreeMap<Arc<str>, String>,
+    /// Brokers that have not said which groups they keep, in words; there may be groups that are not in `groups`.
+    pub unlisted: Vec<String>,
     /// Share groups (KIP-932) have no committed offsets to read.
     pub share_groups: usize,
     pub breaks: Breaks,
@@ -134,7 +143,15 @@ pub struct Round {
     pub cluster: Arc<Metadata>,
 }
 
-/// The row that is furthest behind.
+/// Why a group has no rows in a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absent {
+    NothingCommitted,
+    /// It may have committed something.
+    Unknown(String),
+}
+
+/// The row that is furthest behind, of those whose lag is known; see [`Round::unknown`] for the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worst {
     pub group: String,
@@ -164,6 +181,25 @@ impl Round {
         u64::try_from(now_ms - self.finished_ms).unwrap_or(0)
     }
 
+    /// Whether it still speaks of the present.
+    pub fn is_current(&self, now_ms: i64) -> bool {
+        now_ms - self.finished_ms <= self.good_for_ms
+    }
+
+    /// How many lags are not known for this reason. A group whose commits could not be read counts once, because how many
+    /// partitions it reads is not known either.
+    pub fn unknown_for(&self, reason: Reason) -> usize {
+        match reason {
+            Reason::CommitUnknown => self.unread.len(),
+            reason => self.rows.iter().filter(|row| row.records == Err(reason)).count(),
+        }
+    }
+
+    /// How many lags are not known.
+    pub fn unknown(&self) -> usize {
+        Reason::ALL.into_iter().map(|reason| self.unknown_for(reason)).sum()
+    }
+
     pub fn worst(&self) -> Option<Worst> {
         let known = self.rows.iter().filter_map(|row| Some((row.records.ok()?, row)));
         let (records, row) = known.max_by_key(|(records, row)| (*records, row.time.map(|time| time.low_ms)))?;
@@ -174,6 +210,21 @@ impl Round {
     /// Each group that has committed something, in order.
     pub fn totals(&self) -> impl Iterator<Item = Total<'_>> {
         self.rows.chunk_by(|a, b| a.group == b.group).filter_map(total)
+    }
+
+    /// One group's rows, or why there are none.
+    pub fn total_of(&self, name: &str) -> Result<Total<'_>, Absent> {
+        if let Some(total) = self.totals().find(|total| **total.group == *name) {
+            return Ok(total);
+        }
+        Err(match self.unread.get(name) {
+            Some(why) => Absent::Unknown(format!("the commits of group {name} could not be read: {why}")),
+            None if self.group(name).is_none() && !self.unlisted.is_empty() => Absent::Unknown(format!(
+                "not every broker has said which groups it keeps: {}",
+                self.unlisted.join("; ")
+            )),
+            None => Absent::NothingCommitted,
+        })
     }
 
     pub fn group(&self, name: &str) -> Option<&Group> {
@@ -371,6 +422,29 @@ pub(super) mod tests {
             round.totals().map(|it| (&**it.group, it.records, it.low_ms, it.value_ms, it.high_ms)).collect();
         let a = ("a", Some(3), Some(100), Some(150), Some(200));
         assert_eq!(totals, [a, ("b", Some(7), Some(900), None, None), ("c", None, None, None, None)]);
+    }
+
+    #[test]
+    fn a_group_is_absent_only_when_that_is_known() {
+        let listed = Round {
+            rows: vec![blank("read", "t", 0)],
+            groups: vec![group("idle", "Empty"), group("read", "Stable"), group("silent", "Stable")],
+            unread: BTreeMap::from([(Arc::from("silent"), "timed out".to_owned())]),
+            ..Round::default()
+        };
+        let partly = Round { unlisted: vec!["broker 2: refused".to_owned()], ..listed.clone() };
+        let check = |round: &Round, name: &str, want: Result<usize, Absent>| {
+            assert_eq!(round.total_of(name).map(|total| total.rows.len()), want, "{name}");
+        };
+        let unknown = |why: &str| Err(Absent::Unknown(why.to_owned()));
+        for round in [&listed, &partly] {
+            check(round, "read", Ok(1));
+            check(round, "idle", Err(Absent::NothingCommitted));
+            check(round, "silent", unknown("the commits of group silent could not be read: timed out"));
+            assert_eq!((round.unknown(), round.unknown_for(Reason::CommitUnknown)), (2, 1));
+        }
+        check(&listed, "other", Err(Absent::NothingCommitted));
+        check(&partly, "other", unknown("not every broker has said which groups it keeps: broker 2: refused"));
     }
 
     #[test]

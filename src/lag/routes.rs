@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::estimate::TimeLag;
 use super::round::{Round, Row};
 use super::status::Status;
-use super::{Config, Reason, Rounds, burrow};
+use super::{Absent, Config, Reason, Rounds, burrow};
 
 /// The routes over the last round: ours, and Burrow's.
 pub fn router(config: &Config, rounds: Rounds) -> Router {
@@ -42,10 +42,14 @@ struct Group {
     state: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
-    /// Over the partitions where it is known.
-    lag_records: u64,
+    /// Over the partitions where it is known; left out where it is known of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds_max: Option<f64>,
+    /// Why there may be partitions that are not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<&'static str>,
     topics: BTreeMap<String, BTreeMap<i32, Partition>>,
 }
 
@@ -88,40 +92,49 @@ pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
 }
 
 async fn lag(State(rounds): State<Rounds>, Query(asked): Query<Asked>) -> Response {
-    let Some(round) = rounds.latest() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "no round has been finished yet\n").into_response();
-    };
-    let answer = answer(&round, asked.group.as_deref(), Timestamp::now().as_millisecond());
-    match asked.group {
-        Some(group) if answer.groups.is_empty() => {
-            (StatusCode::NOT_FOUND, format!("no group {group:?} has committed offsets\n")).into_response()
+    match looked_up(&rounds, asked.group.as_deref(), Timestamp::now().as_millisecond()) {
+        Ok(answer) => Json(answer).into_response(),
+        Err((status, why)) => (status, format!("{why}\n")).into_response(),
+    }
+}
+
+fn looked_up(rounds: &Rounds, group: Option<&str>, now_ms: i64) -> Result<Answer, (StatusCode, String)> {
+    let round = rounds.current(now_ms).map_err(|no_lag| (StatusCode::SERVICE_UNAVAILABLE, no_lag.to_string()))?;
+    match group.map(|group| (group, round.total_of(group))) {
+        Some((group, Err(Absent::NothingCommitted))) => {
+            Err((StatusCode::NOT_FOUND, format!("no group {group:?} has committed offsets")))
         }
-        _ => Json(answer).into_response(),
+        Some((_, Err(Absent::Unknown(why)))) => Err((StatusCode::SERVICE_UNAVAILABLE, why)),
+        Some((_, Ok(_))) | None => Ok(answer(&round, group, now_ms)),
     }
 }
 
 fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
-    let wanted = round.totals().filter(|total| only.is_none_or(|group| group == &**total.group));
-    let groups = wanted.map(|total| {
+    let is_wanted = |group: &str| only.is_none_or(|only| only == group);
+    let unread = round.unread.keys().filter(|group| is_wanted(group));
+    let unknown = Some(Reason::CommitUnknown.name());
+    let mut groups: BTreeMap<String, Group> =
+        unread.map(|group| (group.to_string(), Group { unknown, ..Group::default() })).collect();
+    for total in round.totals().filter(|total| is_wanted(total.group)) {
         let mut topics: BTreeMap<String, BTreeMap<i32, Partition>> = BTreeMap::new();
         for row in total.rows {
             let topic = topics.entry(row.topic_partition.topic.to_string()).or_default();
             topic.insert(row.topic_partition.partition, partition(row));
         }
-        let group = Group {
-            state: round.group(total.group).and_then(|group| group.state.clone()),
-            status: total.status.map(Status::name),
-            lag_records: total.records.unwrap_or(0),
-            lag_seconds_max: total.value_ms.map(seconds),
-            topics,
-        };
-        (total.group.to_string(), group)
-    });
+        let group = groups.entry(total.group.to_string()).or_default();
+        group.status = total.status.map(Status::name);
+        group.lag_records = total.records;
+        group.lag_seconds_max = total.value_ms.map(seconds);
+        group.topics = topics;
+    }
+    for (name, group) in &mut groups {
+        group.state = round.group(name).and_then(|group| group.state.clone());
+    }
     Answer {
         age_seconds: seconds((now_ms - round.finished_ms).max(0)),
         skew_seconds: seconds(round.skew_ms),
         failures: round.failures.clone(),
-        groups: groups.collect(),
+        groups,
     }
 }
 
@@ -172,8 +185,10 @@ mod tests {
             row("g", 0, Some(8), Ok(3), Some(sampled)),
             row("g", 1, None, Err(Reason::EndUnknown), None),
             row("h", 0, Some(5), Ok(0), None),
+            row("i", 0, None, Err(Reason::EndUnknown), None),
         ];
-        let round = Round { finished_ms: 1_000, rows, ..Round::default() };
+        let unread = BTreeMap::from(["h", "j"].map(|group| (group.into(), "timed out".to_owned())));
+        let round = Round { finished_ms: 1_000, rows, unread, ..Round::default() };
         let json = serde_json::to_value(answer(&round, Some("g"), 1_250)).unwrap();
         let want = serde_json::json!({
             "age_seconds": 0.25, "skew_seconds": 0.0,
@@ -183,6 +198,37 @@ mod tests {
                 "1": { "committed_offset": 5, "unknown": "end_unknown" } } } } }
         });
         assert_eq!(json, want);
-        assert_eq!(answer(&round, None, 1_250).groups.len(), 2);
+        let all = serde_json::to_value(answer(&round, None, 1_250)).unwrap();
+        let check = |group: &str, lag: Option<u64>, unknown: Option<&str>| {
+            let group = &all["groups"][group];
+            assert_eq!((group["lag_records"].as_u64(), group["unknown"].as_str()), (lag, unknown), "{all}");
+        };
+        check("g", Some(3), None);
+        check("h", Some(0), Some("commit_unknown"));
+        check("i", None, None);
+        check("j", None, Some("commit_unknown"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_said_to_be_absent() {
+        let rounds = Rounds::default();
+        let check = |group, now_ms, want: Option<(u16, &str)>| {
+            let refused = looked_up(&rounds, group, now_ms).err();
+            let refused = refused.as_ref().map(|(status, why)| (status.as_u16(), why.as_str()));
+            assert_eq!(refused, want, "{group:?} at {now_ms}");
+        };
+        check(None, 0, Some((503, "lag not known yet: no round has been finished")));
+        rounds.publish(Round {
+            finished_ms: 1_000,
+            good_for_ms: 3_000,
+            rows: vec![blank("g", "t", 0)],
+            unread: BTreeMap::from([("silent".into(), "timed out".to_owned())]),
+            ..Round::default()
+        });
+        check(None, 2_000, None);
+        check(Some("g"), 2_000, None);
+        check(Some("other"), 2_000, Some((404, "no group \"other\" has committed offsets")));
+        check(Some("silent"), 2_000, Some((503, "the commits of group silent could not be read: timed out")));
+        check(Some("g"), 9_000, Some((503, "lag unknown (since 8 s): the cluster does not answer")));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,18 +28,39 @@ impl Default for Rounds {
 }
 
 impl Rounds {
+    pub(super) fn publish(&self, round: Round) {
+        self.0.send_replace(Some(Arc::new(round)));
+    }
+
     /// The last round; `None` before the first.
     pub fn latest(&self) -> Option<Arc<Round>> {
         self.0.borrow().clone()
     }
 
-    /// Sees every round from now on.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Round>>> {
-        self.0.subscribe()
+    /// The last round, as long as it speaks of the present.
+    pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
+        let round = self.latest().ok_or(NoLag::NotYet)?;
+        match round.is_current(now_ms) {
+            true => Ok(round),
+            false => Err(NoLag::Since(Duration::from_millis(round.age_ms(now_ms)))),
+        }
     }
 }
 
-/// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age.
+/// Why there is no lag to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoLag {
+    #[error("lag not known yet: no round has been finished")]
+    NotYet,
+    #[error("lag unknown (since {} s): the cluster does not answer", .0.as_secs())]
+    Since(Duration),
+}
+
+/// How many times as long as a round and its pause may take, before the last one says nothing of the present.
+const ROUNDS_GOOD_FOR: i64 = 3;
+
+/// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age, and
+/// its lags for as long as it is [current](Round::is_current).
 pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Metrics, stop: &CancellationToken) {
     let mut monitor = Monitor::new(config, client);
     let mut ticks = interval(config.interval());
@@ -49,7 +71,7 @@ pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Me
             Ok(round) => {
                 metrics.failures.add(round.failures.len() as u64, &[]);
                 metrics.round.record(round.took_ms as f64 / 1000.0, &[]);
-                rounds.0.send_replace(Some(Arc::new(round)));
+                rounds.publish(round);
             }
             Err(error) => {
                 metrics.failures.add(1, &[]);
@@ -69,6 +91,7 @@ fn prefix(client: &Client, config: &Config) -> String {
 #[derive(Debug)]
 pub struct Monitor {
     clock: Clock,
+    interval_ms: i64,
     client: Client,
     collector: Collector,
     history: History,
@@ -84,6 +107,7 @@ impl Monitor {
         let clock = Clock::start();
         Self {
             clock,
+            interval_ms: i64::try_from(config.interval().as_millis()).unwrap_or(i64::MAX),
             client: client.clone(),
             collector: Collector::new(client, clock, config),
             history: History::new(config.history_samples_max),
@@ -111,13 +135,17 @@ impl Monitor {
             now_ms,
         };
         let rows = rows(&read, &self.history, &mut self.tracks);
+        let took_ms = self.clock.now_ms() - began_ms;
         Ok(Round {
             finished_ms: now_ms,
-            took_ms: self.clock.now_ms() - began_ms,
+            took_ms,
+            good_for_ms: took_ms.max(self.interval_ms).saturating_mul(ROUNDS_GOOD_FOR),
             skew_ms: now_ms - sweep.commits_asked_ms,
             groups: self.collector.groups.clone(),
             rows,
             failures: sweep.failures,
+            unread: sweep.unread,
+            unlisted: self.collector.unlisted.clone(),
             share_groups: self.collector.share_groups,
             breaks: self.history.breaks,
             cost: self.cost(),
@@ -198,5 +226,25 @@ impl Monitor {
         for (partition, probes) in self.collector.climb(sweep.ends_answered_ms, &behind, &mut sweep.failures).await {
             self.history.climbed(&partition, probes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_speaks_of_the_present_for_a_while() {
+        let rounds = Rounds::default();
+        assert_eq!(rounds.current(0).err(), Some(NoLag::NotYet));
+        rounds.publish(Round { finished_ms: 1_000, good_for_ms: 3_000, ..Round::default() });
+        let check = |now_ms, want: Option<&str>| {
+            assert_eq!(rounds.current(now_ms).err().map(|no_lag| no_lag.to_string()).as_deref(), want, "{now_ms}");
+        };
+        // A clock that was set back makes nothing old.
+        check(0, None);
+        check(4_000, None);
+        check(4_001, Some("lag unknown (since 3 s): the cluster does not answer"));
+        check(61_000, Some("lag unknown (since 60 s): the cluster does not answer"));
     }
 }
