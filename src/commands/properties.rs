@@ -149,6 +149,10 @@ const KNOWN: &[(&[&str], Apply)] = &[
     (&["max.partition.fetch.bytes", "fetch.message.max.bytes"], |it, value| {
         bytes(&mut it.consumer.partition_max_bytes, value)
     }),
+    (&["client.rack"], |it, value| {
+        it.consumer.rack = Some(value.to_owned());
+        Ok(())
+    }),
     (&["check.crcs"], |it, value| parsed(&mut it.consumer.check_crcs, value, "true or false")),
 ];
 

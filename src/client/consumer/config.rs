@@ -65,6 +65,9 @@ pub struct ConsumerConfig {
     pub partition_max_bytes: usize,
     /// Everything that was fetched and is not finished yet, unpacked. When full, no more is asked for.
     pub memory_bytes: usize,
+    /// Where this consumer is, in the words of the brokers' `broker.rack`: a leader that knows a replica there may send it
+    /// to that one (KIP-392), if its `replica.selector.class` says so.
+    pub rack: Option<String>,
     /// Whether the checksum of each batch is verified.
     pub check_crcs: bool,
 }
@@ -91,6 +94,7 @@ impl Default for ConsumerConfig {
             fetch_max_bytes: 8 << 20,
             partition_max_bytes: 1 << 20,
             memory_bytes: 32 << 20,
+            rack: None,
             check_crcs: true,
         }
     }

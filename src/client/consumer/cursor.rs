@@ -2,6 +2,7 @@
 //! reader of the broker that leads the partition.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,11 +10,15 @@ use super::progress::Mark;
 use super::session::Ask;
 use super::tenure::Tenure;
 use crate::client::metadata::Leader;
-use crate::protocol::types::{Offset, TopicId, TopicPartition};
+use crate::client::metadata::Metadata;
+use crate::protocol::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 /// The application is told of what keeps a partition from being read after every so many failures in a row. Leaders move
 /// and brokers start again within fewer.
 const FAILURES_TOLD: u32 = 10;
+
+/// Longer than handing on takes.
+const LEAVING: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Cursor {
     pub topic_id: Option<TopicId>,
     /// Who was last known to lead the partition.
     pub leader: Option<Leader>,
+    /// The replica that the leader would have read instead of itself.
+    pub replica: Option<Replica>,
     /// Not asked for before this time.
     pub not_before: Option<Instant>,
     /// The offset that is being asked for.
@@ -34,6 +41,14 @@ pub struct Cursor {
     pub parked: bool,
     /// Moves in a row that have come to nothing.
     pub failures: u32,
+}
+
+/// A replica that is nearer than the leader (KIP-392).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replica {
+    pub broker: BrokerId,
+    /// Then the leader is asked anew whether there is a better one.
+    pub until: Instant,
 }
 
 /// Where to go on reading.
@@ -55,6 +70,7 @@ impl Cursor {
             place: committed.map_or(Place::Uncommitted, Place::At),
             topic_id: None,
             leader: None,
+            replica: None,
             not_before: None,
             asked: None,
             alone: false,
@@ -67,6 +83,11 @@ impl Cursor {
     pub fn fail(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures.is_multiple_of(FAILURES_TOLD)
+    }
+
+    /// It leaves its reader once all that was read of it is handed on; until then it is not asked for.
+    pub fn leave(&mut self) {
+        self.not_before = Some(Instant::now() + LEAVING);
     }
 
     pub fn topic_partition(&self) -> &TopicPartition {
@@ -86,6 +107,13 @@ impl Cursor {
             self.parked = false;
             self.place = Place::At(Mark { offset: past, leader_epoch: None });
         }
+    }
+
+    /// Who is read from: the replica that the leader has named, as long as it is there, or the leader.
+    pub fn source(&self, known: &Metadata, now: Instant) -> Option<BrokerId> {
+        let leader = known.leader(self.topic_partition())?.broker;
+        let replica = self.replica.filter(|replica| now < replica.until && known.broker(replica.broker).is_some());
+        Some(replica.map_or(leader, |replica| replica.broker))
     }
 
     /// What to ask the leader for; `None` if it is not to be asked now.

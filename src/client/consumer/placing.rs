@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::config::OffsetReset;
 use super::cursor::{Cursor, Place};
@@ -53,7 +53,8 @@ pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Plac
             cursor.fail();
         }
         cursor.leader = leader.or(cursor.leader);
-        Placed { cursor, broker: leader.map(|leader| leader.broker) }
+        let broker = leader.and_then(|_| cursor.source(&known, Instant::now()));
+        Placed { cursor, broker }
     }));
     placed
 }

@@ -1,4 +1,5 @@
-//! What is asked of one broker: a task with one fetch in flight, over one session.
+//! What is asked of one broker, as the leader of partitions or as the replica that a leader has named for them (KIP-392): a
+//! task with one fetch in flight, over one session.
 //!
 //! While the records of one answer are checked and handed on, the next request is already on its way: where the next one
 //! begins is known from the batch headers alone. If a batch then proves to be broken, what the next answer says of that
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConsumerConfig;
-use super::cursor::{Cursor, Place};
+use super::cursor::{Cursor, Place, Replica};
 use super::delivery::Fetched;
 use super::memory::{Grant, Memory};
 use super::progress::Mark;
@@ -33,7 +34,7 @@ use crate::client::metadata::Leader;
 use crate::protocol::api::{Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{AbortedTransaction, FetchRequest, FetchResponse, PartitionData};
-use crate::protocol::types::{BrokerId, Offset, Topic, TopicId, TopicPartition};
+use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartition};
 
 /// What the broker waits for data at most while a partition is left out for want of memory: it may come back any time.
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
@@ -205,6 +206,7 @@ impl Reader {
             min_bytes: number(config.fetch_min_bytes),
             max_bytes: number(max_bytes),
             isolation_level: config.isolation_level.on_the_wire(),
+            rack_id: config.rack.as_deref().map(Str::from).unwrap_or_default(),
             session_id: plan.session_id,
             session_epoch: plan.session_epoch,
             topics,
@@ -254,13 +256,14 @@ impl Reader {
     }
 
     fn give_all_back(&mut self) {
-        for (_, cursor) in std::mem::take(&mut self.cursors) {
+        for (_, mut cursor) in std::mem::take(&mut self.cursors) {
+            cursor.fail();
+            cursor.replica = None;
             self.give_back(cursor);
         }
     }
 
     fn give_back(&self, mut cursor: Cursor) {
-        cursor.fail();
         cursor.not_before = None;
         // If the fetcher is gone, so is the consumer.
         let _ = self.back.send(cursor);
@@ -290,6 +293,7 @@ impl Reader {
     fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
         let asked = topics_asked(&self.cursors);
         let (mut work, mut leaving, mut failed) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let nearer_until = Instant::now() + self.shared.cluster.config().metadata_max_age;
         for topic in answer.responses {
             let Some(name) = wire::named(&topic.topic, || asked.get(&topic.topic_id).cloned()) else { continue };
             for data in topic.partitions {
@@ -300,6 +304,15 @@ impl Reader {
                     continue;
                 };
                 let code = ErrorCode(data.error_code);
+                let nearer = data.preferred_read_replica;
+                if code.is_ok() && nearer >= 0 && nearer != self.broker {
+                    // Not forgiven before that one has answered: a replica that never does must not be asked all the time.
+                    failed.insert(of.clone());
+                    cursor.replica = Some(Replica { broker: nearer, until: nearer_until });
+                    cursor.leave();
+                    leaving.push(of);
+                    continue;
+                }
                 if code.is_ok() {
                     work.extend(found(cursor, of, position, data, total, grant));
                     continue;
@@ -310,6 +323,7 @@ impl Reader {
                 }
             }
         }
+        leaving.extend(self.cursors.values_mut().filter_map(|cursor| returning(cursor, self.broker)));
         // Of what is as it was, an answer within a session says nothing.
         for (of, cursor) in self.cursors.iter_mut().filter(|(_, cursor)| cursor.asked.is_some()) {
             if !failed.contains(of) {
@@ -404,6 +418,14 @@ fn found(
     Some(Work { of, start, record_set, aborted, whole, high_watermark, weight })
 }
 
+/// Cursors that have been read long enough from a replica go and ask their leader again.
+fn returning(cursor: &mut Cursor, broker: BrokerId) -> Option<TopicPartition> {
+    let over = |replica: &Replica| replica.broker == broker && replica.until <= Instant::now();
+    cursor.replica.take_if(|replica| over(replica))?;
+    cursor.leave();
+    Some(cursor.topic_partition().clone())
+}
+
 /// What a broker's verdict on one partition means for its cursor; true if it must go elsewhere.
 fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCode, data: &PartitionData) -> bool {
     let of = cursor.topic_partition().clone();
@@ -415,8 +437,16 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
         // A full queue has enough to say already; this is said again as long as it lasts.
         let _ = shared.items.try_send(Item::Failed(error));
     };
+    // Whatever ails a replica, its leader is asked again; its log may begin later or end earlier than the leader's.
+    let was_replica = cursor.replica.take().is_some_and(|replica| replica.broker == broker);
     match code.class() {
+        _ if was_replica => {
+            cursor.fail();
+            cursor.leave();
+            true
+        }
         _ if code == ErrorCode::OFFSET_OUT_OF_RANGE => {
+            cursor.fail();
             cursor.place = Place::Gone(cursor.position().unwrap_or_default());
             true
         }
@@ -438,9 +468,12 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
             if leader >= 0 && epoch >= 0 {
                 shared.cluster.learn_leader(&of, Leader { broker: leader, epoch: Some(epoch) });
             }
-            // It leaves once all that was read of it is handed on; until then it is not asked for.
-            cursor.not_before = Some(now + LONG_PAUSE);
+            cursor.fail();
+            cursor.leave();
             true
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub fn join(
             user_data: assignor.user_data(generation),
             owned_partitions: protocol_partitions(owned),
             generation_id: generation.unwrap_or(-1),
-            rack_id: None,
+            rack_id: config.rack.as_deref().map(Str::from),
         };
         let metadata = encode(&subscription, VERSION)?;
         Ok(JoinGroupRequestProtocol { name: Str::from_static(assignor.name()), metadata })

@@ -1,0 +1,136 @@
+//! Reading from a replica that is nearer than the leader (KIP-392), from brokers in memory.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::client::Client;
+use crate::client::fake::{self, Net, Reply};
+use crate::protocol::api::{Request, Response};
+use crate::protocol::batch::{Assignment, BatchBuilder, assign};
+use crate::protocol::compression::Compression;
+use crate::protocol::messages::{FetchableTopicResponse, ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+
+const LEADER: BrokerId = 1;
+const REPLICA: BrokerId = 2;
+/// A record comes so often.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// What a broker says when it is asked for an offset.
+#[derive(Debug, Clone, Copy)]
+enum Says {
+    Record,
+    Nearer(BrokerId),
+    Refuses(ErrorCode),
+}
+
+/// Which broker was asked for which offset, in order.
+type Asked = Arc<Mutex<Vec<(BrokerId, Offset)>>>;
+
+fn record_at(base_offset: Offset) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(0, None, Some(b"value"), &[]).unwrap();
+    let mut batch = builder.finish().unwrap().into_buffer().unwrap();
+    assign(&mut batch, Assignment { base_offset, leader_epoch: 0, log_append_time_ms: None });
+    batch.freeze()
+}
+
+fn fetched(says: Says, offset: Offset) -> Response {
+    let mut data = PartitionData { high_watermark: offset + 1, ..Default::default() };
+    match says {
+        Says::Record => data.records = Some(record_at(offset)),
+        Says::Nearer(broker) => data.preferred_read_replica = broker,
+        Says::Refuses(code) => data.error_code = code.0,
+    }
+    let topic = FetchableTopicResponse { topic: "t".into(), partitions: vec![data], ..Default::default() };
+    FetchResponse { responses: vec![topic], ..Default::default() }.into()
+}
+
+/// A broker that knows no fetch sessions, so that every request says what it wants.
+fn broker(
+    number: BrokerId,
+    asked: &Asked,
+    says: impl Fn(Offset) -> Says + Send + Sync + 'static,
+) -> impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static {
+    let asked = Arc::clone(asked);
+    move |request: &Request| match request {
+        Request::Metadata(_) => Some(Reply::Say(fake::cluster(&[1, 2], vec![fake::topic("t", &[(LEADER, 0)])]).into())),
+        Request::ListOffsets(_) => {
+            let partitions = vec![ListOffsetsPartitionResponse { offset: 0, ..Default::default() }];
+            let topics = vec![ListOffsetsTopicResponse { name: "t".into(), partitions }];
+            Some(Reply::Say(crate::protocol::messages::ListOffsetsResponse { topics, ..Default::default() }.into()))
+        }
+        Request::Fetch(it) => {
+            assert_eq!(it.rack_id.as_str(), "b");
+            let offset = it.topics.first()?.partitions.first()?.fetch_offset;
+            asked.lock().unwrap().push((number, offset));
+            let said = says(offset);
+            let wait = if matches!(said, Says::Record) { PERIOD } else { Duration::from_millis(1) };
+            Some(Reply::SayAfter(wait, fetched(said, offset)))
+        }
+        _ => None,
+    }
+}
+
+/// Reads ten records, each once and in order; says who was asked for what, without repeats.
+async fn ten_records(
+    leader: impl Fn(Offset) -> Says + Send + Sync + 'static,
+    replica: impl Fn(Offset) -> Says + Send + Sync + 'static,
+    replica_dies_at: Option<Offset>,
+) -> Vec<(BrokerId, Offset)> {
+    let (net, asked) = (Arc::new(Net::default()), Asked::default());
+    net.listen(1, broker(LEADER, &asked, leader));
+    net.listen(2, broker(REPLICA, &asked, replica));
+    let mut config = fake::config(&[1]);
+    config.metadata_max_age = PERIOD * 5 / 2;
+    let client = Client::connect_over(config, net.dial()).await.unwrap();
+    let reading = ConsumerConfig { rack: Some("b".to_owned()), fetch_max_wait: PERIOD, ..Default::default() };
+    let mut consumer = client.reader(reading, vec![(TopicPartition::new("t", 0), Some(0))]).unwrap();
+    for offset in 0..10 {
+        if replica_dies_at == Some(offset) {
+            net.kill(2);
+        }
+        let delivery = tokio::time::timeout(PERIOD * 20, consumer.next()).await.unwrap().unwrap().unwrap();
+        let offsets: Vec<Offset> = delivery.records().map(|record| record.offset).collect();
+        assert_eq!(offsets, [offset]);
+        delivery.finish();
+    }
+    let mut asked = std::mem::take(&mut *asked.lock().unwrap());
+    asked.dedup();
+    asked.retain(|(_, offset)| *offset < 10);
+    asked
+}
+
+fn by(broker: BrokerId, offsets: std::ops::Range<Offset>) -> Vec<(BrokerId, Offset)> {
+    offsets.map(|offset| (broker, offset)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_read_from_until_the_leader_is_due_to_be_asked_again() {
+    let asked = ten_records(|_| Says::Nearer(REPLICA), |_| Says::Record, None).await;
+    // Three records take longer than the age at which what is known of the cluster is too old.
+    let round = |from: Offset| [by(LEADER, from..from + 1), by(REPLICA, from..(from + 3).min(10))].concat();
+    assert_eq!(asked, [round(0), round(3), round(6), round(9)].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_ails_a_replica_its_leader_is_asked_again_and_nothing_is_reset() {
+    let from_leader_on = |at: Offset| move |offset| if offset < at { Says::Nearer(REPLICA) } else { Says::Record };
+    let expect = [by(LEADER, 0..1), by(REPLICA, 0..3), by(LEADER, 2..10)].concat();
+    for code in [
+        ErrorCode::OFFSET_OUT_OF_RANGE,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ErrorCode::KAFKA_STORAGE_ERROR,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    ] {
+        let replica = move |offset| if offset < 2 { Says::Record } else { Says::Refuses(code) };
+        assert_eq!(ten_records(from_leader_on(2), replica, None).await, expect, "{code}");
+    }
+    assert_eq!(ten_records(from_leader_on(2), |_| Says::Record, Some(2)).await, expect, "it died");
+    // The leader itself is taken at its word only as far as the brokers are known.
+    let named = AtomicUsize::new(0);
+    let of_nobody = move |_| if named.fetch_add(1, Ordering::Relaxed) < 5 { Says::Nearer(9) } else { Says::Record };
+    assert_eq!(ten_records(of_nobody, |_| Says::Record, None).await, by(LEADER, 0..10));
+}
