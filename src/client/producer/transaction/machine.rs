@@ -18,6 +18,9 @@
 //! - One question is out at a time, so that answers cannot contradict each other.
 //! - The end is asked for when nothing of the transaction is on the wire any more, and a commit only if all of it was
 //!   written. A commit without an answer is asked for again, never turned into an abort.
+//! - A partition or group that the coordinator may have heard of, because an answer was lost, is told to it again before
+//!   the end, also of an abort, so that nothing stays open that only the coordinator knows of. A new epoch instead would
+//!   not do: whoever asks for one in the midst of an open transaction is fenced (`TransactionCoordinator`).
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
 
@@ -123,6 +126,8 @@ pub(in crate::client::producer) struct Machine {
     added: HashSet<TopicPartition>,
     wanted: BTreeSet<TopicPartition>,
     groups: HashSet<Str>,
+    /// What the coordinator was told without an answer that says whether it took note.
+    in_doubt: Option<Question>,
     /// Offsets that are to be committed, in order.
     offsets: VecDeque<Arc<GroupOffsets>>,
     /// Sequences were given up, or our identity is not known any more.
@@ -142,6 +147,7 @@ impl Default for Machine {
             added: HashSet::new(),
             wanted: BTreeSet::new(),
             groups: HashSet::new(),
+            in_doubt: None,
             offsets: VecDeque::new(),
             must_bump: false,
             is_asking: false,
@@ -310,6 +316,7 @@ impl Machine {
                 Some(Question::AddPartitions(identity, self.wanted.iter().cloned().collect()))
             }
             Phase::Open | Phase::Committing if !self.offsets.is_empty() => self.about_offsets(identity),
+            Phase::Aborting(_) if self.in_doubt.is_some() => self.in_doubt.clone(),
             Phase::Committing if is_quiet => self.about_end(identity, Close::Commit),
             Phase::Aborting(_) if is_quiet => self.about_end(identity, Close::Abort),
             Phase::Bumping(_) => Some(Question::Init(Some(identity))),
@@ -339,17 +346,25 @@ impl Machine {
     pub fn answered(&mut self, question: &Question, answer: Result<Reply, Error>) -> bool {
         self.is_asking = false;
         match answer {
-            Ok(reply) => self.done(question, reply),
-            Err(error) => match judge(question, &error) {
-                Verdict::Again => return false,
-                Verdict::Abort => self.fail(&error),
-                Verdict::Bump => {
-                    self.must_bump = true;
-                    self.is_begun = false;
-                    self.fail(&error);
+            Ok(reply) => {
+                self.in_doubt = None;
+                self.done(question, reply);
+            }
+            Err(error) => {
+                let verdict = judge(question, &error);
+                let tells = matches!(question, Question::AddPartitions(..) | Question::AddGroup(..));
+                self.in_doubt = (tells && verdict == Verdict::Again).then(|| question.clone());
+                match verdict {
+                    Verdict::Again => return false,
+                    Verdict::Abort => self.fail(&error),
+                    Verdict::Bump => {
+                        self.must_bump = true;
+                        self.is_begun = false;
+                        self.fail(&error);
+                    }
+                    Verdict::Fatal => self.die(&error),
                 }
-                Verdict::Fatal => self.die(&error),
-            },
+            }
         }
         true
     }

@@ -6,6 +6,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::client::cluster::To;
+use crate::client::lane::Lane;
 use crate::client::producer::ProducerConfig;
 use crate::client::producer::line::Identity;
 use crate::client::tests::quick_to_reconnect;
@@ -13,8 +15,8 @@ use crate::client::{Client, ClientConfig, Consumer, ConsumerConfig, ErrorCode, I
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::api::Body;
 use crate::protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest, ProduceRequest,
-    TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
+    InitProducerIdRequest, ProduceRequest, TxnOffsetCommitRequest,
 };
 
 /// A machine, and what it was asked and said.
@@ -153,6 +155,31 @@ fn the_first_protocol_tells_the_coordinator_before_it_writes() {
         "a gap is closed by the next epoch",
         "write:0 ask done fail gave-up commit ask-quiet ended outcome begin ask claimed-v1:9/1 outcome begin",
         "not-yet add-t-0 abort-9/0 - wait init-9/0 aborted open",
+    );
+}
+
+#[test]
+fn what_the_coordinator_may_have_heard_is_told_again_before_an_abort() {
+    check_v1(
+        "a partition",
+        "write:0 ask lost abort ask-quiet ask-quiet done ask-quiet ended outcome begin",
+        "not-yet add-t-0 add-t-0 - abort-9/0 well open",
+    );
+    check_v1(
+        "a partition, after a record was given up",
+        "write:0 ask lost fail gave-up commit ask lost ask done ask-quiet ended ask claimed-v1:9/1 outcome",
+        "not-yet add-t-0 add-t-0 add-t-0 abort-9/0 init-9/0 aborted",
+    );
+    check_v1(
+        "two, of which one is new",
+        "write:0 ask write:1 lost ask lost abort ask done ask-quiet",
+        "not-yet add-t-0 not-yet add-t-0,t-1 add-t-0,t-1 abort-9/0",
+    );
+    check_v1("a group", "offsets ask lost abort ask done ask-quiet", "group-g group-g abort-9/0");
+    check_v1(
+        "not one that was refused",
+        "write:0 ask lost abort ask no:29 ask-quiet outcome",
+        "not-yet add-t-0 add-t-0 - well",
     );
 }
 
@@ -364,6 +391,33 @@ async fn faults_on_the_way_change_nothing() {
     }
 }
 
+/// What the coordinator has of the transactional id, in its own word.
+async fn state_of(world: &World, id: &str) -> String {
+    let request = DescribeTransactionsRequest { transactional_ids: vec![id.into()] };
+    let to = To::TransactionCoordinator(id);
+    let answer = world.client.cluster().call(to, Lane::General, request, GRACE).await.unwrap();
+    answer.body.transaction_states[0].transaction_state.to_string()
+}
+
+#[tokio::test]
+async fn an_abort_leaves_nothing_open_that_the_coordinator_was_told_of() {
+    for fault in [Fault::Disconnect, Fault::DisconnectAfter] {
+        let (world, producer) = World::with_producer(0).await;
+        world.commit(&producer, "a").await;
+        world.fault::<AddPartitionsToTxnRequest>(1, fault);
+        world.broker.faults().reset_counts();
+        let transaction = producer.begin().await.unwrap();
+        let receipt = transaction.enqueue(ProducerRecord::new(&world.topic, b"b")).await.unwrap();
+        while world.broker.faults().count(AddPartitionsToTxnRequest::KEY) == 0 {
+            tokio::task::yield_now().await;
+        }
+        transaction.abort().await.unwrap();
+        assert!(receipt.await.unwrap_err().is_aborted());
+        assert_eq!(state_of(&world, "p").await, "CompleteAbort");
+        assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a");
+    }
+}
+
 #[tokio::test]
 async fn a_transaction_that_fails_is_aborted_and_the_next_one_goes_on() {
     for version in PROTOCOLS {
@@ -527,6 +581,10 @@ async fn check_seed(version: i16, seed: u64) {
             },
         }
     }
+    // The handle of the last one may have been dropped: its end is waited for with the next beginning.
+    drop(producer.begin().await.unwrap());
+    let state = state_of(&world, "p").await;
+    assert_ne!(state, "Ongoing", "version {version}, seed {seed}");
     let read = read_after(&world, &producer, IsolationLevel::ReadCommitted).await;
     assert_eq!(read, committed.join(" "), "version {version}, seed {seed}");
 }
