@@ -501,6 +501,57 @@ mod clusters {
         Ok(())
     }
 
+    /// Says who keeps what, until a kind of request is not answered any more.
+    fn falls_silent(
+        about: &'static str,
+        keeper: i32,
+        is_silent: Arc<AtomicBool>,
+    ) -> impl Fn(&Request) -> Option<Reply> {
+        move |request| match request {
+            _ if request.name() == about && is_silent.load(Ordering::SeqCst) => Some(Reply::Nothing),
+            Request::FindCoordinator(it) => {
+                let found = |key: &crate::protocol::types::Str| Coordinator {
+                    key: key.clone(),
+                    node_id: keeper,
+                    ..Default::default()
+                };
+                let coordinators = it.coordinator_keys.iter().map(found).collect();
+                Some(Reply::Say(FindCoordinatorResponse { coordinators, ..Default::default() }.into()))
+            }
+            Request::Metadata(_) => {
+                Some(Reply::Say(MetadataResponse { controller_id: -1, ..super::cluster(&[1], Vec::new()) }.into()))
+            }
+            _ => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_over_by_its_deadline_whatever_step_hangs() -> Outcome {
+        let (group, transaction) = (To::GroupCoordinator("g"), To::TransactionCoordinator("t"));
+        let cases = [
+            (group, "ApiVersions", 1),
+            (group, "FindCoordinator", 1),
+            (transaction, "FindCoordinator", 1),
+            // The keeper is a broker that is not known yet.
+            (group, "Metadata", 2),
+            (To::Controller, "Metadata", 1),
+            (group, "Heartbeat", 1),
+        ];
+        for (to, about, keeper) in cases {
+            let (net, is_silent) = (Arc::new(Net::default()), Arc::<AtomicBool>::default());
+            net.listen(1, falls_silent(about, keeper, Arc::clone(&is_silent)));
+            let client = connected(&net, &[1]).await?;
+            is_silent.store(true, Ordering::SeqCst);
+            let begun = Instant::now();
+            let cluster = client.cluster().with_own_lanes();
+            let asked = cluster.call(to, Lane::Group, HeartbeatRequest::default(), 2 * SECOND).await;
+            let error = asked.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(begun.elapsed().as_secs_f32().round(), 2.0, "{about}: {error}");
+            assert!(error.contains("2s"), "{about}: {error}");
+        }
+        Ok(())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn long_polls_of_one_consumer_hold_up_no_other() -> Outcome {
         let net = Arc::new(Net::default());

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::{Cluster, Shared, To, Topics};
 use crate::client::error::Error;
@@ -143,10 +144,12 @@ impl Cluster {
         names: Vec<String>,
         deadline: Duration,
     ) -> Result<Vec<(String, Result<BrokerId, Error>)>, Error> {
+        let until = Instant::now() + deadline;
         let any = self.any()?;
-        let batched = self.version::<FindCoordinatorRequest>(any, Lane::General).await? >= 4;
+        let batched = self.version_within::<FindCoordinatorRequest>(any, Lane::General, deadline).await? >= 4;
+        let left = until.saturating_duration_since(Instant::now());
         let chunks: Vec<_> = names.chunks(if batched { names.len().max(1) } else { 1 }).collect();
-        let asked = chunks.iter().map(|chunk| self.ask_coordinators(any, kept, chunk, deadline));
+        let asked = chunks.iter().map(|chunk| self.ask_coordinators(any, kept, chunk, left));
         let mut found = HashMap::with_capacity(names.len());
         for answer in join_all(asked).await {
             found.extend(answer?);
@@ -155,7 +158,7 @@ impl Cluster {
         self.shared.coordinators().learn(kept, learned);
         let known = self.metadata();
         if found.values().flatten().any(|it| known.broker(*it).is_none()) {
-            self.refresh(Topics::Followed).await?;
+            self.refresh_within(Topics::Followed, until.saturating_duration_since(Instant::now())).await?;
         }
         let silent = || Err(Error::from(ErrorCode::COORDINATOR_NOT_AVAILABLE).of(FindCoordinatorRequest::NAME));
         Ok(names.into_iter().map(|name| found.remove_entry(&name).unwrap_or_else(|| (name, silent()))).collect())

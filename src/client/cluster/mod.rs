@@ -35,8 +35,9 @@ use super::lane::{Ask, BrokerLane, Lane};
 use super::layer::observe::{ApiStats, Counters, Traffic};
 use super::layer::reconnect::Backoff;
 use super::metadata::{Leader, Metadata};
-use crate::protocol::api::{Api, Versioned};
+use crate::protocol::api::{Api, Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::messages::MetadataRequest;
 use crate::protocol::types::{BrokerId, Topic, TopicPartition};
 
 /// Who is to be asked.
@@ -159,6 +160,12 @@ impl Cluster {
         self.shared.refresh(topics).await
     }
 
+    /// The same for a call with a deadline. One refresh asks broker after broker, and may take longer than any of them.
+    async fn refresh_within(&self, topics: Topics, deadline: Duration) -> Result<Arc<Metadata>, Error> {
+        let late = |_| Err(Error::new(ErrorKind::Timeout(deadline)).of(MetadataRequest::NAME));
+        timeout(deadline, self.refresh(topics)).await.unwrap_or_else(late)
+    }
+
     /// Has what is known learned anew soon, without waiting for it.
     pub fn request_metadata(&self) {
         self.shared.nudge.notify_one();
@@ -213,7 +220,7 @@ impl Cluster {
         deadline: Duration,
     ) -> Result<Versioned<R::Response>, Error> {
         let until = Instant::now() + deadline;
-        let broker = self.find(to, deadline).await.map_err(|error| error.of(R::NAME))?;
+        let broker = self.find(to, deadline).await.map_err(|error| error.of(R::NAME).within(deadline))?;
         let left = until.saturating_duration_since(Instant::now());
         let answer = self.ask_broker::<R>(broker, lane, ask, left).await;
         answer.inspect_err(|error| self.note(to, error)).map_err(|error| error.within(deadline))
@@ -232,13 +239,26 @@ impl Cluster {
 
     /// The version in which `R` is spoken with a broker on a lane; connects if need be.
     pub async fn version<R: Api>(&self, broker: BrokerId, lane: Lane) -> Result<i16, Error> {
-        let known = self.capabilities(broker, lane).await.map_err(|error| error.of(R::NAME))?;
+        self.version_within::<R>(broker, lane, self.shared.config.request_timeout).await
+    }
+
+    async fn version_within<R: Api>(&self, broker: BrokerId, lane: Lane, deadline: Duration) -> Result<i16, Error> {
+        let known = self.capabilities_within(broker, lane, deadline).await.map_err(|error| error.of(R::NAME))?;
         known.version::<R>().ok_or_else(|| self.placed(broker, Error::new(ErrorKind::Unsupported)).of(R::NAME))
     }
 
     /// What a broker offers; connects if need be.
     pub async fn capabilities(&self, broker: BrokerId, lane: Lane) -> Result<Arc<Capabilities>, Error> {
-        let known = self.lane(broker, lane)?.capabilities(self.shared.config.request_timeout).await;
+        self.capabilities_within(broker, lane, self.shared.config.request_timeout).await
+    }
+
+    async fn capabilities_within(
+        &self,
+        broker: BrokerId,
+        lane: Lane,
+        deadline: Duration,
+    ) -> Result<Arc<Capabilities>, Error> {
+        let known = self.lane(broker, lane)?.capabilities(deadline).await;
         known.inspect_err(|error| self.note(To::Broker(broker), error))
     }
 
@@ -304,7 +324,7 @@ impl Cluster {
             To::Controller => match self.metadata().controller {
                 Some(controller) => Ok(controller),
                 None => {
-                    let known = self.refresh(Topics::Followed).await?;
+                    let known = self.refresh_within(Topics::Followed, deadline).await?;
                     known.controller.ok_or_else(|| Error::new(ErrorKind::UnknownBroker))
                 }
             },
