@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::history::{Lineage, Probe, Sample};
 use super::ladder;
 use super::round::{Group, Reason};
+use super::store::Life;
 use crate::client::{
     Admin, Client, Committed, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
     ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicPartition, Topics,
@@ -308,6 +309,11 @@ impl Sweep {
             let (asked_ms, answered_ms) = (self.ends_asked_ms, self.ends_answered_ms);
             Some((partition, Sample { asked_ms, answered_ms, end_offset: (*end_offset).ok()? }))
         })
+    }
+
+    /// In which life of its topic a partition was read.
+    pub(super) fn life(&self, partition: &TopicPartition) -> Life {
+        (partition.clone(), self.lineages.get(partition).and_then(|lineage| lineage.topic_id))
     }
 }
 

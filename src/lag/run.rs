@@ -186,8 +186,9 @@ impl Monitor {
     /// Takes from the store what this monitor has not seen itself, and gives it what it has.
     async fn share(&mut self, sweep: &mut Sweep) {
         let Some(store) = &mut self.store else { return };
-        let ends = sweep.samples().map(|(partition, _)| partition);
-        let unknown: Vec<_> = ends.filter(|partition| !self.restored.contains(*partition)).cloned().collect();
+        let samples: Vec<_> = sweep.samples().map(|(partition, sample)| (sweep.life(partition), sample)).collect();
+        let lives = samples.iter().map(|(life, _)| life);
+        let unknown: Vec<_> = lives.filter(|(partition, _)| !self.restored.contains(partition)).cloned().collect();
         let kept = match store.read(&unknown).await {
             Ok(kept) => kept,
             Err(error) => return self.without_store(&mut sweep.failures, &error.to_string()),
@@ -195,8 +196,7 @@ impl Monitor {
         for (partition, samples) in kept {
             self.history.restore(&partition, samples);
         }
-        self.restored.extend(unknown);
-        let samples: Vec<_> = sweep.samples().collect();
+        self.restored.extend(unknown.into_iter().map(|(partition, _)| partition));
         match store.append(&samples).await {
             Ok(()) => self.store_answers = Some(true),
             Err(error) => self.without_store(&mut sweep.failures, &error.to_string()),

@@ -2,4 +2,4 @@
 
 mod redis;
 
-pub use redis::{RedisStore, StoreError};
+pub use redis::{Life, RedisStore, StoreError};

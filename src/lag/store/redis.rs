@@ -1,5 +1,8 @@
 //! The history in Redis: one sorted set a partition, by time; one pipelined batch a round, whatever the number of groups.
 //!
+//! A set's key has the topic's id where brokers tell it (Kafka 2.8, KIP-516): a topic that was deleted and made anew while no
+//! monitor was looking has a history of its own, and that of its former life goes away by itself.
+//!
 //! Each write is a small script, called by its hash: it adds the sample, cuts off what is older than the window exactly
 //! (by score), and renews the key's time to live, so that a partition nobody reads any more goes away by itself. A server
 //! that has forgotten the script (it was restarted, or `SCRIPT FLUSH`) is given it again.
@@ -14,7 +17,7 @@ use fred::types::config::{Config, ReconnectPolicy};
 use fred::types::scripts::Script;
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
 
-use crate::client::TopicPartition;
+use crate::client::{TopicId, TopicPartition};
 use crate::lag::Sample;
 
 /// How far back the history reaches.
@@ -27,6 +30,9 @@ const APPEND: &str = "redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) \
      redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3]) \
      redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
      return redis.status_reply('OK')";
+
+/// A partition, and in which life of its topic.
+pub type Life = (TopicPartition, Option<TopicId>);
 
 /// Redis did not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +67,7 @@ impl RedisStore {
     }
 
     /// Adds one sample a partition.
-    pub async fn append(&mut self, samples: &[(&TopicPartition, Sample)]) -> Result<(), StoreError> {
+    pub async fn append(&mut self, samples: &[(Life, Sample)]) -> Result<(), StoreError> {
         let client = self.connected().await?;
         match self.try_append(&client, samples).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
@@ -73,30 +79,27 @@ impl RedisStore {
     }
 
     /// Samples of these partitions, oldest first.
-    pub async fn read(
-        &mut self,
-        partitions: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, Vec<Sample>>, StoreError> {
+    pub async fn read(&mut self, partitions: &[Life]) -> Result<HashMap<TopicPartition, Vec<Sample>>, StoreError> {
         if partitions.is_empty() {
             return Ok(HashMap::new());
         }
         let client = self.connected().await?;
         let pipeline = client.pipeline();
-        for partition in partitions {
-            let _: () = pipeline.zrange(self.key(partition), 0, -1, None, false, None, false).await?;
+        for life in partitions {
+            let _: () = pipeline.zrange(self.key(life), 0, -1, None, false, None, false).await?;
         }
         let sets: Vec<Vec<String>> = pipeline.all().await?;
         let samples = sets.iter().map(|set| set.iter().filter_map(|text| parse(text)).collect());
-        Ok(partitions.iter().cloned().zip(samples).collect())
+        Ok(partitions.iter().map(|(partition, _)| partition.clone()).zip(samples).collect())
     }
 
-    async fn try_append(&self, client: &Client, samples: &[(&TopicPartition, Sample)]) -> Result<(), Error> {
+    async fn try_append(&self, client: &Client, samples: &[(Life, Sample)]) -> Result<(), Error> {
         let pipeline = client.pipeline();
         let window = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-        for (partition, sample) in samples {
+        for (life, sample) in samples {
             let text = format!("{}:{}:{}", sample.asked_ms, sample.answered_ms, sample.end_offset);
             let oldest = sample.answered_ms - window;
-            let key = self.key(partition);
+            let key = self.key(life);
             let call = CustomCommand::new_static("EVALSHA", ClusterHash::Offset(2), false);
             let sha: Value = self.script.sha1().clone().into();
             let times = [sample.answered_ms.into(), text.into(), oldest.into(), window.into()];
@@ -111,8 +114,9 @@ impl RedisStore {
     }
 
     /// The braces keep a partition's key in one slot of a cluster, whatever is added around them.
-    fn key(&self, partition: &TopicPartition) -> String {
-        format!("{}:lag:{{{partition}}}", self.prefix)
+    fn key(&self, (partition, topic_id): &Life) -> String {
+        let key = format!("{}:lag:{{{partition}}}", self.prefix);
+        topic_id.map_or_else(|| key.clone(), |id| format!("{key}:{id}"))
     }
 
     async fn connected(&mut self) -> Result<Client, StoreError> {
@@ -141,6 +145,7 @@ mod tests {
     use fred::interfaces::LuaInterface;
 
     use super::*;
+    use crate::protocol::types::Uuid;
 
     #[test]
     fn samples_as_text() {
@@ -148,6 +153,15 @@ mod tests {
         for wrong in ["", "1", "1:2", "1:2:x"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_topic_that_is_made_anew_has_another_key() {
+        let store = RedisStore::new("redis://127.0.0.1:1", "p:c");
+        let key = |id: Option<u8>| store.key(&(TopicPartition::new("t", 7), id.map(|id| Uuid([id; 16]))));
+        assert_eq!(key(None), "p:c:lag:{t-7}");
+        assert_eq!(key(Some(0xff)), "p:c:lag:{t-7}:_____________________w");
+        assert_ne!(key(Some(1)), key(Some(2)));
     }
 
     /// Asked only where `HIGHWATER_TEST_REDIS` names a server.
@@ -159,18 +173,22 @@ mod tests {
         };
         crate::tls::install_provider().unwrap();
         let mut store = RedisStore::new(&url, &format!("test-{}", uuid::Uuid::new_v4()));
-        let (a, b) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+        let life = |partition, id: u8| (TopicPartition::new("t", partition), Some(Uuid([id; 16])));
+        let (a, b) = (life(0, 1), life(1, 1));
         let sample = |at, end_offset| Sample { asked_ms: at, answered_ms: at + 1, end_offset };
-        store.append(&[(&a, sample(1_000, 5)), (&b, sample(1_000, 6))]).await.unwrap();
+        store.append(&[(a.clone(), sample(1_000, 5)), (b.clone(), sample(1_000, 6))]).await.unwrap();
         // A server that was restarted has forgotten the script.
         let _: () = store.connected().await.unwrap().script_flush(false).await.unwrap();
         let later = i64::try_from(WINDOW.as_millis()).unwrap();
-        store.append(&[(&a, sample(500 + later, 7))]).await.unwrap();
-        store.append(&[(&b, sample(2_000 + later, 8))]).await.unwrap();
-        let read = store.read(&[a.clone(), b.clone(), TopicPartition::new("t", 2)]).await.unwrap();
-        assert_eq!(read[&a], [sample(1_000, 5), sample(500 + later, 7)]);
-        assert_eq!(read[&b], [sample(2_000 + later, 8)], "the older one is past the window");
-        assert_eq!(read[&TopicPartition::new("t", 2)], []);
+        store.append(&[(a.clone(), sample(500 + later, 7))]).await.unwrap();
+        store.append(&[(b.clone(), sample(2_000 + later, 8))]).await.unwrap();
+        let read = store.read(&[a.clone(), b.clone(), life(2, 1)]).await.unwrap();
+        assert_eq!(read[&a.0], [sample(1_000, 5), sample(500 + later, 7)]);
+        assert_eq!(read[&b.0], [sample(2_000 + later, 8)], "the older one is past the window");
+        assert_eq!(read[&life(2, 1).0], []);
+        for other in [life(0, 2), (a.0.clone(), None)] {
+            assert_eq!(store.read(std::slice::from_ref(&other)).await.unwrap()[&a.0], [], "another life: {other:?}");
+        }
     }
 
     #[tokio::test]
