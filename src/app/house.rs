@@ -15,9 +15,9 @@ use super::account::{Ledger, Offsets, Reader, moved};
 use super::listen::{Target, bind, broker, serve, writable};
 use super::room::Room;
 use super::summary::{Account, Counts, Lag, WorstLag};
-use super::{Failure, Status};
+use super::{Failure, Status, ensure_topics};
 use crate::cli;
-use crate::client::{Client, ConsumerConfig, Error, ErrorCode, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
+use crate::client::{Client, ConsumerConfig, Error, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
 use crate::lag::NoLag;
@@ -163,9 +163,9 @@ impl House {
         }
         let (broker, target) = cluster(args).await?;
         let clients = Clients::connect(&target).await?;
-        create_topics(&clients.lag, &config).await?;
+        ensure_topics(&clients.lag, topics(&config)).await?;
         let ledger = Ledger::new(&clients.lag);
-        let (at_start, carried_over) = at_start(&ledger, &config).await.map_err(Failure::of(Status::Unavailable))?;
+        let (at_start, carried_over) = at_start(&ledger, &config).await?;
         let unopened = if embedded_store { Status::CannotCreate } else { Status::Config };
         let store = sink::open(&config.sink.store).await.map_err(Failure::of(unopened))?;
         let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
@@ -358,29 +358,18 @@ async fn cluster(args: &cli::Up) -> Result<(Option<DevBroker>, Target), Failure>
     Ok((Some(embedded), Target { bootstrap_servers, tls: None, sasl: None }))
 }
 
-/// Makes the topics that are not there yet; those that are stay as they are.
-async fn create_topics(client: &Client, config: &Config) -> Result<(), Failure> {
+/// The topics that records go to.
+fn topics(config: &Config) -> Vec<NewTopic> {
     let topics = &config.generator.topics;
     let plain = |topic: &Topic, partitions| NewTopic::new(topic.clone()).partitions(partitions);
     let output = |topic: &Topic| plain(topic, PARTITIONS).config("max.message.bytes", &OUTPUT_BYTES_MAX.to_string());
-    let wanted = [
+    vec![
         plain(&topics.data_event, PARTITIONS),
         plain(&topics.user_login, PARTITIONS),
         plain(&topics.log_event, PARTITIONS_LOGS),
         output(&config.pipeline.output),
         output(&config.pipeline.dead_letters),
-    ];
-    let created = client.admin().create_topics(&wanted).await.map_err(Failure::of(Status::Unavailable))?;
-    for (topic, outcome) in created {
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
-            Err(error) => {
-                return Err(Failure::new(Status::Unavailable, format!("topic {topic} cannot be made: {error}")));
-            }
-        }
-    }
-    Ok(())
+    ]
 }
 
 fn consume(group_id: &str, topics: Vec<Topic>) -> ConsumerConfig {

@@ -13,12 +13,14 @@ mod room;
 pub mod settings;
 mod signals;
 mod summary;
+mod topics;
 mod up;
 
 pub use failure::{Failure, Status};
 pub use listen::{Target, broker, connect};
 pub use monitor::monitor;
 pub use signals::stop_on_signal;
+pub use topics::ensure_topics;
 pub use up::up;
 
 /// Writes a line for the user. Standard output that is gone (a closed pipe, a full disk) is no reason to stop working.

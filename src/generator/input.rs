@@ -1,6 +1,7 @@
 //! Records from a file or from standard input: one JSON value a line (NDJSON), sent byte for byte.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -40,18 +41,18 @@ const CHUNK: usize = 256;
 /// Sends every line until the end, `stop` or the first line that cannot be sent; then waits for every receipt. Blank
 /// lines are not records. The lines before a bad one have been sent, and the summary counts them.
 pub async fn run(
-    config: &Config,
+    lines: Lines,
     producer: &Producer,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> (Summary, Result<(), Error>) {
     let offering = Offering::new(producer, &metrics.counters);
-    let outcome = offering.settled(|offering| send_all(config, offering, stop)).await;
+    let outcome = offering.settled(|offering| send_all(lines, offering, stop)).await;
     (metrics.counters.summary(), outcome)
 }
 
-async fn send_all(config: &Config, mut offering: Offering<'_>, stop: &CancellationToken) -> Result<(), Error> {
-    let mut lines = Lines::open(config).await?;
+async fn send_all(mut lines: Lines, mut offering: Offering<'_>, stop: &CancellationToken) -> Result<(), Error> {
+    let config = &*Arc::clone(&lines.config);
     loop {
         let chunk = async {
             for _ in 0..CHUNK {
@@ -73,22 +74,29 @@ async fn send_all(config: &Config, mut offering: Offering<'_>, stop: &Cancellati
 }
 
 /// The lines of the input, numbered from 1 as an editor numbers them.
-struct Lines<'a> {
-    config: &'a Config,
+pub struct Lines {
+    config: Arc<Config>,
     input: Box<dyn AsyncBufRead + Send + Unpin>,
     line: Vec<u8>,
     number: u64,
 }
 
-impl<'a> Lines<'a> {
-    async fn open(config: &'a Config) -> Result<Self, Error> {
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").field("config", &self.config).field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Lines {
+    /// Opens the input, and reads nothing yet.
+    pub async fn open(config: Config) -> Result<Self, Error> {
         let input: Box<dyn AsyncBufRead + Send + Unpin> = if config.input == Path::new("-") {
             Box::new(BufReader::new(tokio::io::stdin()))
         } else {
             let opened = tokio::fs::File::open(&config.input).await;
-            Box::new(BufReader::with_capacity(1 << 16, opened.map_err(|source| read_error(config, source))?))
+            Box::new(BufReader::with_capacity(1 << 16, opened.map_err(|source| read_error(&config, source))?))
         };
-        Ok(Self { config, input, line: Vec::new(), number: 0 })
+        Ok(Self { config: Arc::new(config), input, line: Vec::new(), number: 0 })
     }
 
     /// The next line that is not blank, without its line end.
@@ -98,7 +106,7 @@ impl<'a> Lines<'a> {
             let longest = self.config.line_bytes_max as u64 + 1;
             let mut bounded = (&mut self.input).take(longest);
             let read = bounded.read_until(b'\n', &mut self.line).await;
-            if read.map_err(|source| read_error(self.config, source))? == 0 {
+            if read.map_err(|source| read_error(&self.config, source))? == 0 {
                 return Ok(None);
             }
             self.number += 1;
@@ -169,7 +177,7 @@ mod tests {
         let input = dir.path().join("in.ndjson");
         std::fs::write(&input, "{}\r\n\n  \n[1]\n123456789\n0123456789\n").unwrap();
         let config = Config { input, topic: "t".into(), key_field: None, verbatim: false, line_bytes_max: 9 };
-        let mut lines = Lines::open(&config).await.unwrap();
+        let mut lines = Lines::open(config).await.unwrap();
         assert_eq!(lines.next().await.unwrap(), Some((1, &b"{}"[..])));
         assert_eq!(lines.next().await.unwrap(), Some((4, &b"[1]"[..])));
         assert_eq!(lines.next().await.unwrap(), Some((5, &b"123456789"[..])));
@@ -181,7 +189,7 @@ mod tests {
     async fn a_missing_file_is_named() {
         let input = PathBuf::from("/nowhere/in.ndjson");
         let config = Config { input, topic: "t".into(), key_field: None, verbatim: false, line_bytes_max: 9 };
-        let error = Lines::open(&config).await.err().expect("no such file").to_string();
+        let error = Lines::open(config).await.expect_err("no such file").to_string();
         assert!(error.starts_with("/nowhere/in.ndjson: No such file"), "{error}");
     }
 }
