@@ -45,18 +45,26 @@ impl Ledger {
         self.offsets(OffsetSpec::Latest, &partitions).await
     }
 
-    /// How many records a reader has to read up to these ends. A partition without a commit is read from its start.
-    pub(super) async fn behind(&self, reader: &Reader, ends: &Offsets) -> Result<u64, Error> {
-        let wanted: Vec<_> =
-            ends.keys().filter(|partition| reader.topics.contains(&partition.topic)).cloned().collect();
+    /// The next record of every partition that a reader reads, of those that have an end here: from its commit on, but
+    /// from the log's start where there is no commit, or where retention has gone beyond it.
+    pub(super) async fn positions(&self, reader: &Reader, ends: &Offsets) -> Result<Offsets, Error> {
         let committed = self.committed(reader).await?;
-        let without: Vec<_> = wanted.iter().filter(|partition| !committed.contains_key(*partition)).cloned().collect();
-        let starts = self.offsets(OffsetSpec::Earliest, &without).await?;
-        let left = |partition: &TopicPartition| {
-            let next = committed.get(partition).or_else(|| starts.get(partition)).copied().unwrap_or(0);
-            u64::try_from(ends[partition] - next).unwrap_or(0)
-        };
-        Ok(wanted.iter().map(left).sum())
+        let mut positions = self.starts(reader, ends).await?;
+        for (partition, next) in &mut positions {
+            *next = (*next).max(committed.get(partition).copied().unwrap_or(0));
+        }
+        Ok(positions)
+    }
+
+    /// Where the logs that a reader reads begin by now.
+    pub(super) async fn starts(&self, reader: &Reader, ends: &Offsets) -> Result<Offsets, Error> {
+        let read: Vec<_> = ends.keys().filter(|partition| reader.topics.contains(&partition.topic)).cloned().collect();
+        self.offsets(OffsetSpec::Earliest, &read).await
+    }
+
+    /// How many records a reader has to read up to these ends.
+    pub(super) async fn behind(&self, reader: &Reader, ends: &Offsets) -> Result<u64, Error> {
+        Ok(ahead(&self.positions(reader, ends).await?, ends))
     }
 
     /// Waits until a reader has read everything that is there now, or has read nothing for `patience`.
@@ -89,9 +97,36 @@ impl Ledger {
     }
 }
 
+/// Over how many records some offsets are ahead of others, where they are.
+pub(super) fn ahead(from: &Offsets, to: &Offsets) -> u64 {
+    let steps = from.iter().filter_map(|(partition, from)| Some(to.get(partition)? - from));
+    steps.filter_map(|step| u64::try_from(step).ok()).sum()
+}
+
 /// How far the ends moved.
 pub(super) fn moved(before: &Offsets, after: &Offsets, topics: &[Topic]) -> u64 {
     let of_topics = after.iter().filter(|(partition, _)| topics.contains(&partition.topic));
     let moved = of_topics.map(|(partition, end)| end - before.get(partition).copied().unwrap_or(0));
     u64::try_from(moved.sum::<i64>()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_ahead_of_others() {
+        let check = |from: &[i64], to: &[i64], want| {
+            let of = |offsets: &[i64]| -> Offsets {
+                let partitions = (0..).map(|partition| TopicPartition::new("t", partition));
+                partitions.zip(offsets.iter().copied()).collect()
+            };
+            assert_eq!(ahead(&of(from), &of(to)), want, "{from:?} {to:?}");
+        };
+        check(&[], &[], 0);
+        check(&[5, 7], &[9, 7], 4);
+        // What is behind in one partition makes up for nothing in another.
+        check(&[5, 7], &[9, 1], 4);
+        check(&[5, 7], &[9], 4);
+    }
 }

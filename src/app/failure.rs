@@ -18,7 +18,7 @@ pub enum Status {
     NoInput,
     /// 69: something that is needed cannot be reached: a broker, a store.
     Unavailable,
-    /// 70: a fault of the program.
+    /// 70: a fault of the program, such as records that it cannot account for.
     Software,
     /// 71: the system refused something: a port is taken.
     Os,

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::account::{Ledger, Offsets, Reader, moved};
+use super::account::{Ledger, Offsets, Reader, ahead, moved};
 use super::listen::{Target, bind, broker, serve, writable};
+use super::others::Others;
 use super::room::Room;
-use super::summary::{Account, Counts, Lag, WorstLag};
+use super::summary::{Account, Asked, Counts, Lag, WorstLag};
 use super::{Failure, Status, ensure_topics};
 use crate::cli;
 use crate::client::{Client, ConsumerConfig, Error, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
@@ -119,8 +120,14 @@ pub(super) struct House {
     store: Arc<dyn sink::DocumentStore>,
     rounds: lag::Rounds,
     ledger: Ledger,
-    at_start: Offsets,
-    carried_over: u64,
+    at_start: Start,
+    others: Others,
+}
+
+/// What the cluster said before the first room began: where all topics end, and where each reader would go on.
+struct Start {
+    ends: Offsets,
+    positions: [Offsets; 2],
 }
 
 /// The running rooms, by who feeds whom.
@@ -165,13 +172,14 @@ impl House {
         let clients = Clients::connect(&target).await?;
         ensure_topics(&clients.lag, topics(&config)).await?;
         let ledger = Ledger::new(&clients.lag);
-        let (at_start, carried_over) = at_start(&ledger, &config).await?;
+        let at_start = at_start(&ledger, &config).await?;
         let unopened = if embedded_store { Status::CannotCreate } else { Status::Config };
         let store = sink::open(&config.sink.store).await.map_err(Failure::of(unopened))?;
         let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
         let meters = Meters::new(&telemetry);
         let (config, store, rounds) = (Arc::new(config), Arc::from(store), lag::Rounds::default());
-        Ok(Self { config, target, broker, telemetry, clients, meters, store, rounds, ledger, at_start, carried_over })
+        let others = Others::default();
+        Ok(Self { config, target, broker, telemetry, clients, meters, store, rounds, ledger, at_start, others })
     }
 
     pub(super) fn start(&self, doors: Doors, generate: bool) -> Rooms {
@@ -246,8 +254,12 @@ impl House {
     fn start_lag(&self) -> Room {
         let (client, rounds) = (self.clients.lag.clone(), self.rounds.clone());
         let (config, metrics) = (Arc::clone(&self.config), self.meters.lag.clone());
+        let (others, groups) = (self.others.clone(), readers(&self.config).map(|reader| reader.group));
         Room::start("lag monitor", |stop| async move {
-            lag::run(&config.lag, &client, &rounds, &metrics, &stop).await;
+            tokio::select! {
+                () = lag::run(&config.lag, &client, &rounds, &metrics, &stop) => {}
+                () = others.watch(&groups, rounds.subscribe()) => {}
+            }
             Ok::<(), Error>(())
         })
     }
@@ -282,25 +294,31 @@ impl House {
     /// What the rooms have counted, beside what the cluster says, all of it about the same ends.
     async fn account(&self) -> Account {
         let counts = self.counts();
-        let asked = timeout(ACCOUNT, self.come_and_left(&counts)).await;
-        let (from_others, in_flight) = match asked {
-            Ok(Ok((from_others, in_flight))) => (Some(from_others), Some(in_flight)),
+        let asked = match timeout(ACCOUNT, self.asked(&counts)).await {
+            Ok(Ok(asked)) => Some(asked),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what is in flight is not known");
-                (None, None)
+                None
             }
-            Err(_) => (None, None),
+            Err(_) => None,
         };
-        Account { counts, carried_over: self.carried_over, from_others, in_flight }
+        let Start { ends, positions } = &self.at_start;
+        let carried_over = positions.iter().map(|positions| ahead(positions, ends)).sum();
+        Account { counts, carried_over, asked, shared: self.others.seen() }
     }
 
-    async fn come_and_left(&self, counts: &Counts) -> Result<(u64, u64), Error> {
+    async fn asked(&self, counts: &Counts) -> Result<Asked, Error> {
+        let at_start = &self.at_start;
         let [pipeline, sink] = readers(&self.config);
         let ends = self.ledger.ends(&[pipeline.topics.clone(), sink.topics.clone()].concat()).await?;
-        let came = moved(&self.at_start, &ends, &inputs(&self.config)).saturating_sub(counts.generated);
-        let passed_on = moved(&self.at_start, &ends, std::slice::from_ref(&self.config.pipeline.output));
-        let in_flight = self.ledger.behind(&pipeline, &ends).await? + self.ledger.behind(&sink, &ends).await?;
-        Ok((came + passed_on.saturating_sub(counts.processed), in_flight))
+        let came = moved(&at_start.ends, &ends, &inputs(&self.config)).saturating_sub(counts.generated);
+        let passed_on = moved(&at_start.ends, &ends, std::slice::from_ref(&self.config.pipeline.output));
+        let mut asked = Asked { from_others: came + passed_on.saturating_sub(counts.processed), ..Asked::default() };
+        for (reader, began) in [pipeline, sink].iter().zip(&at_start.positions) {
+            asked.in_flight += self.ledger.behind(reader, &ends).await?;
+            asked.removed += ahead(began, &self.ledger.starts(reader, &ends).await?);
+        }
+        Ok(asked)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -395,12 +413,11 @@ fn inputs(config: &Config) -> Vec<Topic> {
     read.filter(|topic| *topic != config.pipeline.output).collect()
 }
 
-/// Where all topics end, and how much of them earlier runs have left to read.
-async fn at_start(ledger: &Ledger, config: &Config) -> Result<(Offsets, u64), Error> {
+async fn at_start(ledger: &Ledger, config: &Config) -> Result<Start, Error> {
     let [pipeline, sink] = readers(config);
     let ends = ledger.ends(&[pipeline.topics.clone(), sink.topics.clone()].concat()).await?;
-    let carried_over = ledger.behind(&pipeline, &ends).await? + ledger.behind(&sink, &ends).await?;
-    Ok((ends, carried_over))
+    let positions = [ledger.positions(&pipeline, &ends).await?, ledger.positions(&sink, &ends).await?];
+    Ok(Start { ends, positions })
 }
 
 /// A URI as it may be shown.

@@ -9,6 +9,7 @@ mod failure;
 mod house;
 mod listen;
 mod monitor;
+mod others;
 mod room;
 pub mod settings;
 mod signals;

@@ -1,5 +1,6 @@
 //! What a run came to, in numbers that must add up; and the live line while it runs. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -81,40 +82,88 @@ impl fmt::Display for WorstLag {
     }
 }
 
-/// The account of a run: what came in, and where it is.
+/// What the cluster says when everything has stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Records that other clients put into these topics during the run.
+    pub from_others: u64,
+    /// Records that are not stored or dead-lettered yet.
+    pub in_flight: u64,
+    /// Records that retention took during the run, of those that were not read when it began: so many may have been
+    /// taken unread, at most.
+    pub removed: u64,
+}
+
+/// The account of a run: what came in, and where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     pub counts: Counts,
     /// Records that earlier runs had left unread in the input topics.
     pub carried_over: u64,
-    /// Records that other clients put into these topics during the run; `None` when the cluster could not be asked.
-    pub from_others: Option<u64>,
-    /// Records that are not stored or dead-lettered yet; `None` when the cluster could not be asked.
-    pub in_flight: Option<u64>,
+    /// `None` when the cluster could not be asked.
+    pub asked: Option<Asked>,
+    /// Groups of ours that had other members too: what those read, they did not read here.
+    pub shared: BTreeSet<String>,
+}
+
+/// What an account comes to, in records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The cluster could not be asked.
+    Unknown,
+    /// Every record that came in is stored, dead-lettered or in flight.
+    Even { came_in: u64 },
+    /// So are more than came in: a record whose offset was not committed yet when a reader was killed, or lost its
+    /// partition, is passed on a second time.
+    Twice { came_in: u64, twice: u64 },
+    /// Fewer, because other members of these groups have read some.
+    Shared { came_in: u64, elsewhere: u64, groups: BTreeSet<String> },
+    /// Fewer, because retention took some before they were read.
+    Removed { came_in: u64, removed: u64 },
+    /// Fewer, and nothing explains it.
+    Missing { came_in: u64, missing: u64 },
 }
 
 impl Account {
-    fn came_in(&self) -> Option<u64> {
-        Some(self.counts.generated + self.carried_over + self.from_others?)
-    }
-
-    fn accounted(&self) -> Option<u64> {
-        Some(self.counts.stored + self.counts.stored_before + self.counts.dead_lettered + self.in_flight?)
-    }
-
-    /// Every record that came in is stored, dead-lettered or in flight. More than came in is possible too: a record
-    /// whose offset was not committed yet when a reader was killed, or lost its partition, is passed on a second time.
-    fn verdict(&self) -> String {
-        let (Some(came_in), Some(accounted)) = (self.came_in(), self.accounted()) else {
-            return "the cluster could not be asked: what is in flight is not known, and is read at the next start"
-                .to_owned();
-        };
-        match accounted.checked_sub(came_in) {
-            Some(0) => format!("{} came in = stored + dead-lettered + in flight", grouped(came_in)),
-            Some(twice) => {
-                format!("{} came in, all accounted for; {} counted twice", grouped(came_in), grouped(twice))
+    pub fn verdict(&self) -> Verdict {
+        let Some(asked) = self.asked else { return Verdict::Unknown };
+        let counts = &self.counts;
+        let came_in = counts.generated + self.carried_over + asked.from_others;
+        let accounted = counts.stored + counts.stored_before + counts.dead_lettered + asked.in_flight;
+        match (accounted.checked_sub(came_in), came_in.saturating_sub(accounted)) {
+            (Some(0), _) => Verdict::Even { came_in },
+            (Some(twice), _) => Verdict::Twice { came_in, twice },
+            (None, elsewhere) if !self.shared.is_empty() => {
+                Verdict::Shared { came_in, elsewhere, groups: self.shared.clone() }
             }
-            None => format!("{} came in, {} NOT accounted for", grouped(came_in), grouped(came_in - accounted)),
+            (None, removed) if removed <= asked.removed => Verdict::Removed { came_in, removed },
+            (None, missing) => Verdict::Missing { came_in, missing },
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str(
+                "the cluster could not be asked: what is in flight is not known, and is read at the next start",
+            ),
+            Self::Even { came_in } => write!(f, "{} came in = stored + dead-lettered + in flight", grouped(*came_in)),
+            Self::Twice { came_in, twice } => {
+                write!(f, "{} came in, all accounted for; {} counted twice", grouped(*came_in), grouped(*twice))
+            }
+            Self::Shared { came_in, elsewhere, groups } => {
+                let groups = groups.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+                let (came_in, elsewhere) = (grouped(*came_in), grouped(*elsewhere));
+                write!(f, "{came_in} came in, {elsewhere} of them read elsewhere: {groups} had other members too")
+            }
+            Self::Removed { came_in, removed } => {
+                let (came_in, removed) = (grouped(*came_in), grouped(*removed));
+                write!(f, "{came_in} came in, {removed} of them removed by retention before they were read")
+            }
+            Self::Missing { came_in, missing } => {
+                write!(f, "{} came in, {} NOT accounted for", grouped(*came_in), grouped(*missing))
+            }
         }
     }
 }
@@ -123,7 +172,8 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, count: u64| writeln!(f, "  {name:<18}{:>15}", grouped(count));
         row("generated", self.counts.generated)?;
-        for (name, count) in [("carried over", self.carried_over), ("from others", self.from_others.unwrap_or(0))] {
+        let from_others = self.asked.map_or(0, |asked| asked.from_others);
+        for (name, count) in [("carried over", self.carried_over), ("from others", from_others)] {
             if count > 0 {
                 row(name, count)?;
             }
@@ -134,8 +184,8 @@ impl fmt::Display for Account {
         if self.counts.stored_before > 0 {
             row("stored before", self.counts.stored_before)?;
         }
-        if let Some(in_flight) = self.in_flight {
-            row("in flight", in_flight)?;
+        if let Some(asked) = self.asked {
+            row("in flight", asked.in_flight)?;
         }
         if self.counts.failed > 0 {
             row("not sent", self.counts.failed)?;
@@ -200,17 +250,24 @@ mod tests {
 
     #[test]
     fn accounts() {
-        let check = |account: Account, last: &str| {
+        let check = |carried_over, asked, shared: &[&str], last: &str| {
+            let counts = Counts { generated: 100, processed: 30, dead_lettered: 4, stored: 96, ..Counts::default() };
+            let shared = shared.iter().map(|group| (*group).to_owned()).collect();
+            let account = Account { counts, carried_over, asked, shared };
             assert_eq!(account.to_string().lines().last(), Some(last), "{account:?}");
         };
-        let counts = Counts { generated: 100, processed: 30, dead_lettered: 4, stored: 96, ..Counts::default() };
-        let account = Account { counts, carried_over: 0, from_others: Some(0), in_flight: Some(0) };
-        check(account, "  100 came in = stored + dead-lettered + in flight");
-        let open = Account { from_others: Some(3), in_flight: Some(3), ..account };
-        check(open, "  103 came in = stored + dead-lettered + in flight");
-        check(Account { carried_over: 3, ..account }, "  103 came in, 3 NOT accounted for");
-        check(Account { in_flight: Some(2), ..account }, "  100 came in, all accounted for; 2 counted twice");
+        let asked = |from_others, in_flight, removed| Some(Asked { from_others, in_flight, removed });
+        check(0, asked(0, 0, 0), &[], "  100 came in = stored + dead-lettered + in flight");
+        check(0, asked(3, 3, 0), &[], "  103 came in = stored + dead-lettered + in flight");
+        check(0, asked(0, 2, 0), &[], "  100 came in, all accounted for; 2 counted twice");
+        check(3, asked(0, 0, 0), &[], "  103 came in, 3 NOT accounted for");
+        // Retention explains no more than it took.
+        check(3, asked(0, 0, 2), &[], "  103 came in, 3 NOT accounted for");
+        check(3, asked(0, 0, 3), &[], "  103 came in, 3 of them removed by retention before they were read");
+        check(3, asked(0, 0, 3), &["g"], "  103 came in, 3 of them read elsewhere: g had other members too");
+        check(3, asked(0, 0, 0), &["g", "h"], "  103 came in, 3 of them read elsewhere: g and h had other members too");
+        check(0, asked(0, 0, 9), &["g"], "  100 came in = stored + dead-lettered + in flight");
         let unknown = "  the cluster could not be asked: what is in flight is not known, and is read at the next start";
-        check(Account { in_flight: None, ..account }, unknown);
+        check(0, None, &[], unknown);
     }
 }

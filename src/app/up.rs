@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::house::{Doors, House};
-use super::summary::Live;
-use super::{Failure, say, settings, stop_on_signal};
+use super::summary::{Live, Verdict};
+use super::{Failure, Status, say, settings, stop_on_signal};
 use crate::cli::{self, Switch};
 
 /// How long stopping may take in all.
@@ -47,7 +47,11 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
         return failed.map_or(Ok(()), Err);
     };
     say(format_args!("after {:.1} s\n{account}", ran.as_secs_f64()));
-    failed.map_or(Ok(()), Err)
+    match (failed, account.verdict()) {
+        (Some(failure), _) => Err(failure),
+        (None, verdict @ Verdict::Missing { .. }) => Err(Failure::new(Status::Software, verdict)),
+        (None, _) => Ok(()),
+    }
 }
 
 async fn after(duration: Option<Duration>) {

@@ -37,6 +37,11 @@ impl Rounds {
         self.0.borrow().clone()
     }
 
+    /// Sees every round from now on.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Round>>> {
+        self.0.subscribe()
+    }
+
     /// The last round, as long as it speaks of the present.
     pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
         let round = self.latest().ok_or(NoLag::NotYet)?;
