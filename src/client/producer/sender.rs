@@ -67,8 +67,9 @@ struct Inquiry {
 }
 
 impl Inquiry {
-    fn next(&self) -> Option<Instant> {
-        self.not_before.filter(|_| self.wanted && !self.asked)
+    /// When it is to be asked.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        (self.wanted && !self.asked).then(|| self.not_before.unwrap_or(now))
     }
 
     /// Takes note of an answer; it is asked again after a while if still `wanted`.
@@ -78,7 +79,7 @@ impl Inquiry {
     }
 
     fn may_ask(&self, now: Instant) -> bool {
-        self.wanted && !self.asked && self.not_before.is_none_or(|at| at <= now)
+        self.next(now).is_some_and(|at| at <= now)
     }
 }
 
@@ -165,7 +166,7 @@ impl Sender {
             if self.is_draining && self.is_done() {
                 return;
             }
-            let until = self.next_wake();
+            let until = self.next_wake(now);
             if !self.shared.may_sleep(until) {
                 continue;
             }
@@ -328,7 +329,6 @@ impl Sender {
             return;
         }
         if self.shared.config.is_idempotent() && self.identity.is_none() {
-            self.identify.wanted |= self.links.values().any(|link| !link.ready.is_empty());
             return;
         }
         let ready: Vec<_> = self.links.iter().filter(|(_, link)| !link.ready.is_empty()).map(|(&id, _)| id).collect();
@@ -701,8 +701,10 @@ impl Sender {
         }
     }
 
-    /// Asks what is to be asked: who leads, and who we are.
+    /// Asks what is to be asked: who leads, and, as soon as there is anything to send, who we are.
     fn ask(&mut self, now: Instant) {
+        let is_nobody = self.shared.config.is_idempotent() && self.transactions.is_none() && self.identity.is_none();
+        self.identify.wanted |= is_nobody && self.shared.budget.used() > 0;
         if self.leaders.may_ask(now) {
             self.leaders.asked = true;
             let shared = Arc::clone(&self.shared);
@@ -807,11 +809,11 @@ impl Sender {
     }
 
     /// When something is due without anyone's doing.
-    fn next_wake(&self) -> Option<Instant> {
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
         let linger = self.lingering.front().map(|&(since, _)| since + self.shared.config.linger);
         let due = self.due.first().map(|&(at, _)| at);
         let sweep = (self.shared.budget.used() > 0).then_some(self.next_sweep);
-        let asked = [&self.leaders, &self.identify].into_iter().filter_map(Inquiry::next);
+        let asked = [&self.leaders, &self.identify].into_iter().filter_map(|it| it.next(now));
         let coordinator = self.transactions.as_ref().and_then(Transactions::next_wake);
         linger.into_iter().chain(due).chain(sweep).chain(asked).chain(coordinator).min()
     }

@@ -405,6 +405,22 @@ fn slow_in_one_partition(request: &Request) -> Option<Reply> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_record_waits_for_its_linger_and_for_nothing_else() {
+    for linger in [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(300)] {
+        let net = Arc::new(fake::Net::default());
+        net.listen(1, slow_in_one_partition);
+        let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+        let producer = client.producer(ProducerConfig { linger, ..Default::default() });
+        let (topic, began) = (Topic::from("t"), tokio::time::Instant::now());
+        let record = ProducerRecord { partition: Some(1), ..ProducerRecord::new(&topic, b"first") };
+        producer.send(record).await.unwrap();
+        // A timer of the runtime may be late by its grain.
+        let late = began.elapsed() - linger;
+        assert!(late <= Duration::from_millis(2), "a linger of {linger:?}, and {late:?} more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
     let net = Arc::new(fake::Net::default());
     net.listen(1, slow_in_one_partition);
