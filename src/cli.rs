@@ -1,5 +1,6 @@
 //! The command line as data: one variant a subcommand, and no behaviour.
 
+pub mod acls;
 mod asking;
 mod bench;
 mod groups;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::acls::{Acls, CreateAcls, DeleteAcls, ListAcls};
 pub use self::asking::{Asking, Output, Printing};
 pub use self::bench::{Bench, BenchConsume, BenchProduce};
 pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, ListGroups, ResetGroup, ResetTo};
@@ -61,6 +63,9 @@ pub enum Command {
     /// Look at groups of consumers, and change what they have committed
     #[command(subcommand, alias = "group")]
     Groups(Groups),
+    /// Look at who may do what, and change it
+    #[command(subcommand, alias = "acl")]
+    Acls(Box<Acls>),
     /// How far behind groups are: served as metrics, or shown
     Lag(Box<Lag>),
     /// Describe the cluster and its brokers

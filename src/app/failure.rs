@@ -62,7 +62,7 @@ impl Status {
             _ if error.is_authentication() => Self::NotPermitted,
             ErrorKind::Broker(code, _) if forbidden.contains(code) => Self::NotPermitted,
             ErrorKind::Broker(..) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Self::Data,
-            ErrorKind::UnknownPartition | ErrorKind::TooLarge { .. } => Self::Data,
+            ErrorKind::UnknownPartition | ErrorKind::TooLarge { .. } | ErrorKind::Unsupported => Self::Data,
             ErrorKind::Corrupt { .. } | ErrorKind::Oversized { .. } => Self::Data,
             ErrorKind::Config(_) => Self::Config,
             ErrorKind::Protocol(_) | ErrorKind::Closed => Self::Software,

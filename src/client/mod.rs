@@ -52,9 +52,10 @@ use std::fmt;
 use std::time::Duration;
 
 pub use admin::{
-    Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
-    DeleteBefore, Election, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel,
-    ListedOffset, LogDir, NewOffset, NewTopic, OffsetSpec, PartitionSize,
+    Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
+    Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, DeleteBefore, Election,
+    GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, LogDir,
+    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism,
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};

@@ -3,6 +3,7 @@
 //! Answers go to standard output, as a table or as JSON; everything else goes to standard error. A verb about many things
 //! does what it can, says what it could not, and ends with the status of the first failure.
 
+mod acls;
 mod bench;
 mod broker;
 mod cluster;
@@ -22,6 +23,7 @@ mod session;
 mod topics;
 mod wanted;
 
+pub use acls::acls;
 pub use bench::bench;
 pub use broker::broker;
 pub use cluster::cluster;

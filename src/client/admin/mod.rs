@@ -9,6 +9,7 @@
 //! is known of the cluster by then; when the API timeout is over, or the rounds that [`Admin::rounds`] grants, the last reason
 //! is the answer.
 
+mod acls;
 mod cluster;
 mod configs;
 mod group_changes;
@@ -17,6 +18,7 @@ mod leaders;
 mod log_dirs;
 mod offsets;
 mod records;
+mod scram;
 mod topics;
 
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::time::Duration;
 
+pub use acls::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource};
 pub use cluster::ClusterDescription;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use group_changes::NewOffset;
@@ -34,6 +37,7 @@ pub use leaders::Election;
 pub use log_dirs::{LogDir, PartitionSize};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};
 pub use records::DeleteBefore;
+pub use scram::{ScramChange, ScramCredential, ScramMechanism};
 use tokio::time::{Instant, sleep_until};
 pub use topics::NewTopic;
 

@@ -1,0 +1,293 @@
+//! Who may do what, and who may come in at all: rules and SCRAM credentials on real Kafka with an authorizer, by library
+//! and by command line; and what is said where there is none.
+
+use std::process::Command;
+use std::time::Duration;
+
+use highwater::client::{
+    Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, Client,
+    ClientConfig, Error, ErrorCode, ErrorKind, Login, NewTopic, ProducerConfig, ProducerRecord, Sasl, ScramChange,
+    ScramCredential, ScramMechanism, Topic,
+};
+use highwater::devbroker::{Config, DevBroker};
+use protocol_tests::program::binary;
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
+use tokio::time::timeout;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Without authentication one may do everything here, as the brokers do among themselves.
+const PROPERTIES: &[&str] = &[
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users=User:ANONYMOUS;User:admin",
+];
+
+struct Site {
+    plain: String,
+    sasl: String,
+}
+
+impl Site {
+    async fn admin(&self) -> Outcome<Admin> {
+        let config = ClientConfig { bootstrap_servers: vec![self.plain.clone()], ..Default::default() };
+        Ok(Client::connect(config).await?.admin())
+    }
+
+    async fn login(&self, user: &str, password: &str, sasl: fn(Login) -> Sasl) -> Result<Client, Error> {
+        let login = Login::new(user, password);
+        let config =
+            ClientConfig { bootstrap_servers: vec![self.sasl.clone()], sasl: Some(sasl(login)), ..Default::default() };
+        Client::connect(config).await
+    }
+
+    /// A verb, its exit status and what it said.
+    fn say(&self, words: &str) -> (i32, String) {
+        let output = Command::new(binary()).args(words.split(' ')).args(["-b", &self.plain]).output();
+        let output = output.unwrap_or_else(|error| panic!("{words}: {error}"));
+        let said = if output.status.success() { output.stdout } else { output.stderr };
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+    }
+}
+
+/// Asks until it is as expected: brokers hear of changes after the answer to them.
+async fn until<T: PartialEq + std::fmt::Debug>(expect: T, mut ask: impl AsyncFnMut() -> Outcome<T>) -> Outcome<()> {
+    let mut last = None;
+    let asked = async {
+        loop {
+            let said = ask().await?;
+            if said == expect {
+                return Ok(());
+            }
+            last = Some(said);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match timeout(LIMIT, asked).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("{last:?} rather than {expect:?}"),
+    }
+}
+
+fn rule(name: &str, pattern: AclPattern, principal: &str, operation: AclOperation, permission: AclPermission) -> Acl {
+    Acl {
+        resource: AclResource::Topic,
+        name: name.to_owned(),
+        pattern,
+        principal: principal.to_owned(),
+        host: "*".to_owned(),
+        operation,
+        permission,
+    }
+}
+
+async fn rules_are_made_and_found_and_removed(admin: &Admin) -> Outcome<()> {
+    use {AclOperation::*, AclPattern::*, AclPermission::*};
+    let acls = [
+        rule("acls-", Prefixed, "User:carol", Read, Allow),
+        rule("acls-one", Literal, "User:carol", Write, Deny),
+        rule("acls-one", Literal, "User:dave", DescribeConfigs, Allow),
+        rule("*", Literal, "User:dave", All, Allow),
+    ];
+    let wrong = Acl { resource: AclResource::Cluster, ..rule("no-cluster", Literal, "User:carol", All, Allow) };
+    let made = admin.create_acls(&[&acls[..], &[wrong]].concat()).await?;
+    let codes: Vec<_> = made.iter().map(|(_, outcome)| outcome.as_ref().err().and_then(Error::code)).collect();
+    assert_eq!(codes, [None, None, None, None, Some(ErrorCode::INVALID_REQUEST)], "{made:?}");
+    let again = admin.create_acls(&acls[..1]).await?;
+    assert!(again[0].1.is_ok(), "{again:?}");
+
+    let any = AclFilter::default;
+    let named = |name: &str, pattern| AclFilter {
+        resource: Some(AclResource::Topic),
+        name: Some(name.to_owned()),
+        pattern,
+        ..any()
+    };
+    for (filter, expect) in [
+        (any(), &[0, 1, 2, 3][..]),
+        (named("acls-one", AclPatternFilter::Any), &[1, 2]),
+        (named("acls-one", AclPatternFilter::Match), &[0, 1, 2, 3]),
+        (named("acls-", AclPatternFilter::Is(Prefixed)), &[0]),
+        (AclFilter { principal: Some("User:dave".to_owned()), ..any() }, &[2, 3]),
+        (AclFilter { operation: Some(DescribeConfigs), ..any() }, &[2]),
+        (AclFilter { permission: Some(Deny), ..any() }, &[1]),
+        (AclFilter { resource: Some(AclResource::Group), ..any() }, &[]),
+    ] {
+        let mut expect: Vec<Acl> = expect.iter().map(|at: &usize| acls[*at].clone()).collect();
+        expect.sort();
+        until(expect, async || Ok(admin.describe_acls(&filter).await?)).await?;
+    }
+
+    let of = |name: &str| AclFilter { principal: Some(name.to_owned()), ..any() };
+    let removed = admin.delete_acls(&[of("User:dave"), of("User:nobody"), of("User:carol")]).await?;
+    let counts: Vec<_> = removed.iter().map(|(_, removed)| removed.as_ref().map_or(0, Vec::len)).collect();
+    assert_eq!(counts, [2, 0, 2], "{removed:?}");
+    until(0, async || Ok(admin.describe_acls(&any()).await?.len())).await
+}
+
+async fn rules_hold(site: &Site, admin: &Admin) -> Outcome<()> {
+    let topic = Topic::from("acls-held");
+    admin.create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await?;
+    let alice = site.login("alice", "alice-secret", Sasl::ScramSha256).await?;
+    let forbidden = Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+    let described = alice.admin().describe_acls(&AclFilter::default()).await;
+    assert_eq!(described.err().and_then(|error| error.code()), forbidden);
+    let write = async || {
+        let producer = alice.producer(ProducerConfig { idempotent: false, ..Default::default() });
+        let sent = producer.send(ProducerRecord::new(&topic, b"v")).await;
+        producer.close(LIMIT).await?;
+        Ok(sent.err().and_then(|error| error.code()))
+    };
+    until(Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED), write).await?;
+    let allow = [rule("acls-h", AclPattern::Prefixed, "User:alice", AclOperation::Write, AclPermission::Allow)];
+    assert!(admin.create_acls(&allow).await?[0].1.is_ok());
+    until(None, write).await?;
+    admin.delete_acls(&[AclFilter::default()]).await?;
+    until(Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED), write).await
+}
+
+async fn users_come_and_go(site: &Site, admin: &Admin) -> Outcome<()> {
+    let set = |user: &str, mechanism, password: &str, iterations| ScramChange::Set {
+        user: user.to_owned(),
+        mechanism,
+        password: password.into(),
+        iterations,
+    };
+    let (bob, erin) = ("bob".to_owned(), "erin".to_owned());
+    let changed = admin
+        .alter_scram_credentials(&[
+            set(&bob, ScramMechanism::Sha256, "first", ScramChange::ITERATIONS),
+            set(&bob, ScramMechanism::Sha512, "second", 8192),
+            set(&erin, ScramMechanism::Sha256, "third", 1),
+        ])
+        .await?;
+    let codes: Vec<_> = changed.iter().map(|(_, outcome)| outcome.as_ref().err().and_then(Error::code)).collect();
+    assert_eq!(codes, [None, None, Some(ErrorCode::UNACCEPTABLE_CREDENTIAL)], "{changed:?}");
+    let described = async || {
+        let mut all = admin.describe_scram_credentials(std::slice::from_ref(&bob)).await?;
+        Ok(all.remove(0).1.map_err(|error| error.code()))
+    };
+    let credential = |mechanism, iterations| ScramCredential { mechanism, iterations };
+    let both = vec![credential(ScramMechanism::Sha256, 4096), credential(ScramMechanism::Sha512, 8192)];
+    until(Ok(both.clone()), described).await?;
+    let all = admin.describe_scram_credentials(&[]).await?;
+    let names: Vec<&str> = all.iter().map(|(user, _)| user.as_str()).collect();
+    assert_eq!(names, ["alice", "bob"]);
+
+    site.login(&bob, "first", Sasl::ScramSha256).await?;
+    site.login(&bob, "second", Sasl::ScramSha512).await?;
+    assert!(site.login(&bob, "first", Sasl::ScramSha512).await.is_err_and(|error| error.is_authentication()));
+    let delete = |mechanism| ScramChange::Delete { user: bob.clone(), mechanism };
+    let changed = admin.alter_scram_credentials(&[delete(ScramMechanism::Sha512)]).await?;
+    assert!(changed[0].1.is_ok(), "{changed:?}");
+    until(Ok(both[..1].to_vec()), described).await?;
+    let changed = admin.alter_scram_credentials(&[delete(ScramMechanism::Sha256)]).await?;
+    assert!(changed[0].1.is_ok(), "{changed:?}");
+    until(Err(Some(ErrorCode::RESOURCE_NOT_FOUND)), described).await?;
+    assert!(site.login(&bob, "first", Sasl::ScramSha256).await.is_err_and(|error| error.is_authentication()));
+    Ok(())
+}
+
+/// Verbs, exit statuses and what is said, in order; a table is told by its cells.
+async fn the_command_line_does_it(site: &Site) -> Outcome<()> {
+    let bob = "TOPIC logs- PREFIXED User:bob * READ ALLOW";
+    let (list, head) = ("acls list --topic logs-", "RESOURCE NAME PATTERN PRINCIPAL HOST OPERATION PERMISSION");
+    let both = [head, bob, "TOPIC logs- PREFIXED User:bob * WRITE ALLOW"];
+    let steps: &[(&str, i32, &[&str])] = &[
+        (
+            "acls create --allow-principal bob --operation read,Write --topic logs- --resource-pattern-type prefixed",
+            0,
+            &both,
+        ),
+        (list, 0, &both),
+        (
+            "acls list --topic logs-eu --resource-pattern-type match --principal User:bob --operation read",
+            0,
+            &[head, bob],
+        ),
+        ("acls list --topic logs- --resource-pattern-type literal", 0, &[head]),
+        ("acls delete --topic logs- --operation write --dry-run", 0, &[head, both[2]]),
+        (list, 0, &both),
+        ("acls delete --topic logs- --operation write", 0, &[head, both[2]]),
+        (list, 0, &[head, bob]),
+        ("acls delete --allow-principal bob", 0, &[head, bob]),
+        (list, 0, &[head]),
+        ("acls delete", 64, &["highwater: say which rules; `acls list` shows what there is"]),
+    ];
+    for (words, status, lines) in steps {
+        let expect = (*status, lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let say = async || {
+            let (status, said) = tokio::task::block_in_place(|| site.say(words));
+            let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            Ok((status, said.lines().map(cells).collect::<Vec<_>>()))
+        };
+        match words.starts_with("acls list") {
+            true => until(expect, say).await?,
+            false => assert_eq!(say().await.map_err(|error: Box<dyn std::error::Error>| error)?, expect, "{words}"),
+        }
+    }
+    Ok(())
+}
+
+fn on_kafka(version: Version) -> Result<(), Missing> {
+    let kafka = Kafka::own_with(version, 1, PROPERTIES)?;
+    let (host, port) = kafka.bootstrap().rsplit_once(':').unwrap_or_else(|| panic!("{}", kafka.bootstrap()));
+    let port: u16 = port.parse().unwrap_or_else(|error| panic!("{error}"));
+    let site = Site { plain: kafka.bootstrap().to_owned(), sasl: format!("{host}:{}", port + 1) };
+    finish(async {
+        let admin = site.admin().await?;
+        rules_are_made_and_found_and_removed(&admin).await?;
+        rules_hold(&site, &admin).await?;
+        users_come_and_go(&site, &admin).await?;
+        the_command_line_does_it(&site).await
+    });
+    Ok(())
+}
+
+fn finish(scenarios: impl Future<Output = Outcome<()>>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
+    runtime.block_on(scenarios).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn kafka_3_9() {
+    let _alone = servers::one_at_a_time();
+    servers::or_skip("rules on Kafka 3.9", on_kafka(KAFKA_39));
+}
+
+#[test]
+fn kafka_4_3() {
+    let _alone = servers::one_at_a_time();
+    servers::or_skip("rules on Kafka 4.3", on_kafka(KAFKA_43));
+}
+
+/// What a broker does not offer is said to be so, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_has_no_rules_says_so() -> Outcome<()> {
+    let broker = DevBroker::start(Config::default()).await?;
+    let site = Site { plain: broker.bootstrap_servers(), sasl: String::new() };
+    let admin = site.admin().await?;
+    let acl = rule("t", AclPattern::Literal, "User:bob", AclOperation::Read, AclPermission::Allow);
+    let delete = ScramChange::Delete { user: "bob".to_owned(), mechanism: ScramMechanism::Sha256 };
+    let errors = [
+        admin.describe_acls(&AclFilter::default()).await.err(),
+        admin.create_acls(&[acl]).await?.remove(0).1.err(),
+        admin.delete_acls(&[AclFilter::default()]).await?.remove(0).1.err(),
+        admin.describe_scram_credentials(&[]).await.err(),
+        admin.alter_scram_credentials(&[delete]).await?.remove(0).1.err(),
+    ];
+    for error in errors {
+        let error = error.ok_or("no error")?;
+        assert!(
+            matches!(error.kind, ErrorKind::Unsupported) && error.api.is_some() && error.broker.is_some(),
+            "{error}"
+        );
+    }
+    let (status, said) = tokio::task::block_in_place(|| site.say("acls list"));
+    assert!(
+        status == 65 && said.contains("DescribeAcls to broker 1") && said.contains("no version"),
+        "{status} {said}"
+    );
+    Ok(broker.stop().await?)
+}
