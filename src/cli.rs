@@ -183,9 +183,10 @@ pub struct Up {
     /// Stop by itself after this long, e.g. 30s, 5m, 1h, and print a summary
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Where the embedded broker and the embedded store keep their data; a restart goes on from it
-    #[arg(long, value_name = "DIR", default_value = "./highwater-data")]
-    pub data_dir: PathBuf,
+    /// Where the embedded broker and the embedded store keep their data; a restart goes on from it [default:
+    /// ./highwater-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Where the embedded broker listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9092")]
     pub listen: SocketAddr,

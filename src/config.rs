@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::limits::Limits;
 use crate::{gateway, generator, lag, pipeline, sink};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,21 +26,57 @@ pub enum Error {
     Read { file: String, source: std::io::Error },
     #[error("{file}: {reason}")]
     Parse { file: String, reason: String },
+    #[error("settings that cannot be:\n  {}", .0.join("\n  "))]
+    Mistakes(Vec<String>),
 }
 
 impl Config {
-    /// The file's settings over the defaults; without a file, the defaults.
-    pub fn read(file: Option<&Path>) -> Result<Self, Error> {
-        let Some(path) = file else { return Ok(Self::default()) };
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text).map_err(|reason| Error::Parse { file, reason }),
-            Err(source) => Err(Error::Read { file, source }),
-        }
+    /// The file's settings over the defaults, which are those of a verb (in TOML, too) over those of the rooms.
+    pub fn read(file: Option<&Path>, of_verb: &str) -> Result<Self, Error> {
+        let named = |path: &Path| path.display().to_string();
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path).map_err(|source| Error::Read { file: named(path), source })?,
+            None => String::new(),
+        };
+        let parse_error = |reason| Error::Parse { file: file.map(named).unwrap_or_default(), reason };
+        Self::parse(&text, of_verb).map_err(parse_error)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    fn parse(text: &str, of_verb: &str) -> Result<Self, String> {
+        let said = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+        // Alone first: only so does a mistake have its line.
+        toml::from_str::<Self>(text).map_err(said)?;
+        let mut settings: toml::Table = of_verb.parse().map_err(said)?;
+        lay(text.parse().map_err(said)?, &mut settings);
+        settings.try_into().map_err(said)
+    }
+
+    /// Whether everything that was set makes sense.
+    pub fn check(&self) -> Result<(), Error> {
+        let of = |room: &'static str, check: &dyn Fn(&mut Limits)| {
+            let mut limits = Limits::of(room);
+            check(&mut limits);
+            limits.mistakes()
+        };
+        let mistakes = [
+            of("generator", &|limits| self.generator.check(limits)),
+            of("pipeline", &|limits| self.pipeline.check(limits)),
+            of("sink", &|limits| self.sink.check(limits)),
+            of("lag", &|limits| self.lag.check(limits)),
+            of("gateway", &|limits| self.gateway.check(limits)),
+        ]
+        .concat();
+        if mistakes.is_empty() { Ok(()) } else { Err(Error::Mistakes(mistakes)) }
+    }
+}
+
+/// Lays some settings over others, table by table.
+fn lay(over: toml::Table, settings: &mut toml::Table) {
+    for (key, value) in over {
+        match (settings.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(over)) => lay(over, below),
+            (_, value) => drop(settings.insert(key, value)),
+        }
     }
 }
 
@@ -50,7 +87,7 @@ mod tests {
     #[test]
     fn a_file_overrides_only_what_it_names() {
         let config =
-            Config::parse("[pipeline]\ngroup_id = \"g\"\n[pipeline.rules]\noldest_version = \"3.1\"\n").unwrap();
+            Config::parse("[pipeline]\ngroup_id = \"g\"\n[pipeline.rules]\noldest_version = \"3.1\"\n", "").unwrap();
         let default = pipeline::Config::default();
         assert_eq!((config.pipeline.group_id.as_str(), &config.pipeline.input), ("g", &default.input));
         assert_eq!(config.pipeline.rules.required, default.rules.required);
@@ -60,11 +97,73 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         let check = |text: &str, want: &str| {
-            let error = Config::parse(text).expect_err("a mistake");
+            let error = Config::parse(text, "").expect_err("a mistake");
             assert!(error.contains(want), "{error}");
         };
         check("[pipline]\n", "unknown field `pipline`");
         check("[generator]\nrate = \"fast\"\n", "\"fast\" is not a rate");
         check("[sink\n", "line 1");
+    }
+
+    #[test]
+    fn a_file_wins_over_what_a_verb_sets() {
+        let check = |text: &str, want| {
+            let config = Config::parse(text, "[lag]\ninterval_seconds = 1\nlist_groups_every = 1\n").unwrap();
+            let lag = &config.lag;
+            assert_eq!((lag.interval_seconds, lag.list_groups_every, lag.status_window), want, "{text}");
+        };
+        check("", (1, 1, 10));
+        check("[lag]\ninterval_seconds = 30\n", (30, 1, 10));
+        check("[lag]\nlist_groups_every = 3\nstatus_window = 5\n", (1, 3, 5));
+    }
+
+    #[test]
+    fn every_setting_that_cannot_be_is_said() {
+        let text = "
+            [generator]
+            invalid_ratio = nan
+            sources = 0
+            shapes = []
+            limit = 0
+            [generator.topics]
+            log_event = ''
+            [pipeline]
+            group_id = ''
+            output = 'user-login'
+            drain_seconds = 0
+            rules = { required = ['a', ''] }
+            [sink]
+            topics = []
+            batch_documents_max = 0
+            batches_in_flight_max = 0
+            drain_seconds = 0
+            store = { mongodb = { uri = '' } }
+            [lag]
+            interval_seconds = 0
+            list_groups_every = 0
+            log_starts_every = 0
+            history_samples_max = 0
+            status_window = 0
+            cluster_name = ''
+            redis_prefix = ''
+            redis = 'http://user:secret@host'
+            [gateway]
+            topic = 'a b'
+            body_bytes_max = 0
+            concurrent_max = 0
+            timeout_seconds = 0
+        ";
+        let said = Config::parse(text, "").unwrap().check().unwrap_err().to_string();
+        let keys: Vec<&str> = said.lines().skip(1).filter_map(|line| line.trim().split(' ').next()).collect();
+        let want = "generator.invalid_ratio generator.sources generator.shapes generator.limit \
+            generator.topics.log_event pipeline.group_id pipeline.output pipeline.rules.required \
+            pipeline.drain_seconds sink.topics sink.store.mongodb.uri sink.batch_documents_max \
+            sink.batches_in_flight_max sink.drain_seconds lag.interval_seconds lag.list_groups_every \
+            lag.log_starts_every lag.history_samples_max lag.status_window lag.cluster_name lag.redis_prefix lag.redis \
+            gateway.topic gateway.body_bytes_max gateway.concurrent_max gateway.timeout_seconds";
+        assert_eq!(keys, want.split_whitespace().collect::<Vec<_>>(), "{said}");
+        assert!(said.contains("generator.invalid_ratio = NaN: must be a number from 0.0 to 1.0\n"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        assert!(Config::default().check().is_ok());
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! | room | may use |
 //! |---|---|
-//! | [`protocol`], `tls`, `task` | nothing of ours |
+//! | [`protocol`], `tls`, `task`, `limits` | nothing of ours |
 //! | `client`, `devbroker` | `protocol`, `tls`, `task`; never each other |
-//! | `lag`, `pipeline`, `sink`, `generator`, `gateway` | `client`, `task`; never a sister |
+//! | `lag`, `pipeline`, `sink`, `generator`, `gateway` | `client`, `task`, `limits`; never a sister |
 //! | `telemetry` | `task` |
-//! | `config` | each room's `Config` |
+//! | `config` | each room's `Config`, `limits` |
 //! | `app`, `commands` | everything; the only places where rooms meet |
 //!
 //! `protocol-tests/tests/layout.rs` holds this table. Where to start: [`docs::architecture`], then the front page of the room
 //! you are in; [`docs::glossary`] has the words.
 
+pub mod limits;
 pub mod protocol;
 pub mod task;
 pub mod tls;

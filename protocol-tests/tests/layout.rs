@@ -9,19 +9,20 @@ fn root() -> PathBuf {
 }
 
 /// The layer table: a room, and the rooms it may use beside itself.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("protocol", &[]),
     ("tls", &[]),
     ("task", &[]),
+    ("limits", &[]),
     ("client", &["protocol", "tls", "task"]),
     ("devbroker", &["protocol", "tls", "task"]),
-    ("lag", &["client", "task"]),
-    ("pipeline", &["client", "task"]),
-    ("sink", &["client", "task"]),
-    ("generator", &["client", "task"]),
-    ("gateway", &["client", "task"]),
+    ("lag", &["client", "task", "limits"]),
+    ("pipeline", &["client", "task", "limits"]),
+    ("sink", &["client", "task", "limits"]),
+    ("generator", &["client", "task", "limits"]),
+    ("gateway", &["client", "task", "limits"]),
     ("telemetry", &["task"]),
-    ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry"]),
+    ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry", "limits"]),
     ("cli", &["generator", "lag", "telemetry"]),
 ];
 /// The places where rooms meet.

@@ -15,6 +15,7 @@ use super::account::{Ledger, Offsets, Reader, ahead, moved};
 use super::listen::{Target, bind, broker, serve, writable};
 use super::others::Others;
 use super::room::Room;
+use super::settings::data_dir;
 use super::summary::{Account, Asked, Counts, Lag, WorstLag};
 use super::{Failure, Status, ensure_topics};
 use crate::cli;
@@ -161,10 +162,13 @@ impl Rooms {
 
 impl House {
     pub(super) async fn build(args: &cli::Up, config: Config) -> Result<Self, Failure> {
-        let embedded_store = matches!(config.sink.store, sink::StoreConfig::Embedded { .. });
-        if embedded_store {
-            writable(&args.data_dir)?;
-        }
+        let unopened = match &config.sink.store {
+            sink::StoreConfig::Embedded { dir } => {
+                writable(dir.parent().unwrap_or(dir))?;
+                Status::CannotCreate
+            }
+            sink::StoreConfig::MongoDb { .. } => Status::Config,
+        };
         if let Err(error) = tls::install_provider() {
             tracing::warn!(%error, "there is no TLS on this machine; everything else works");
         }
@@ -173,7 +177,6 @@ impl House {
         ensure_topics(&clients.lag, topics(&config)).await?;
         let ledger = Ledger::new(&clients.lag);
         let at_start = at_start(&ledger, &config).await?;
-        let unopened = if embedded_store { Status::CannotCreate } else { Status::Config };
         let store = sink::open(&config.sink.store).await.map_err(Failure::of(unopened))?;
         let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
         let meters = Meters::new(&telemetry);
@@ -347,7 +350,7 @@ impl House {
     pub(super) fn where_to_look(&self, args: &cli::Up, doors: &Doors) -> String {
         let servers = self.target.bootstrap_servers.join(",");
         let kafka = match &self.broker {
-            Some(_) => format!("{servers} (embedded, data in {})", args.data_dir.join("broker").display()),
+            Some(_) => format!("{servers} (embedded, data in {})", data_dir(args).join("broker").display()),
             None => servers,
         };
         let documents = match &self.config.sink.store {
@@ -370,7 +373,7 @@ async fn cluster(args: &cli::Up) -> Result<(Option<DevBroker>, Target), Failure>
     if !args.cluster.bootstrap_server.is_empty() {
         return Ok((None, Target::of(&args.cluster)?));
     }
-    let data_dir = Some(args.data_dir.join("broker"));
+    let data_dir = Some(data_dir(args).join("broker"));
     let embedded = broker(args.listen, data_dir, args.fsync.fsync, PARTITIONS, None).await?;
     let bootstrap_servers = vec![embedded.bootstrap_servers()];
     Ok((Some(embedded), Target { bootstrap_servers, tls: None, sasl: None }))

@@ -1,36 +1,51 @@
 //! What was typed, over what the file says.
 
+use std::path::Path;
+
 use super::{Failure, Status};
 use crate::config::Config;
 use crate::{cli, generator, lag, sink};
 
-/// Between two rounds of the lag monitor, under the live line of `up`.
-const LAG_SECONDS: u64 = 1;
+/// The defaults of `up` where they are not those of the rooms: the live line shows the lag of now.
+const OF_UP: &str = "
+[lag]
+interval_seconds = 1
+list_groups_every = 1
+";
+/// Where the embedded broker and the embedded store keep their data.
+const DATA_DIR: &str = "./highwater-data";
 
 /// The settings of `highwater up`.
 pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
-    let mut config = Config::read(args.config.as_deref()).map_err(Failure::of(Status::Config))?;
+    let mut config = read(args.config.as_deref(), OF_UP)?;
     load(&args.load, &mut config.generator);
     if args.redis.is_some() {
         config.lag.redis.clone_from(&args.redis);
     }
-    check(&config.lag)?;
     config.lag.compat.insert(lag::Family::KafkaExporter);
-    config.lag.interval_seconds = LAG_SECONDS;
-    config.lag.list_groups_every = 1;
-    match (&args.mongodb, &mut config.sink.store) {
-        (Some(uri), store) => {
-            *store = sink::StoreConfig::MongoDb { uri: uri.clone(), database: "pubsub_data".to_owned() };
-        }
-        (None, sink::StoreConfig::Embedded { dir }) => *dir = args.data_dir.join("documents"),
-        (None, sink::StoreConfig::MongoDb { .. }) => {}
+    let store = &mut config.sink.store;
+    match (&args.mongodb, &args.data_dir, &mut *store) {
+        (Some(uri), ..) => *store = store.mongodb(uri),
+        (None, Some(data_dir), sink::StoreConfig::Embedded { dir }) => *dir = data_dir.join("documents"),
+        _ => {}
     }
+    config.check().map_err(Failure::of(Status::Config))?;
     Ok(config)
+}
+
+/// Where `highwater up` keeps its data.
+pub(super) fn data_dir(args: &cli::Up) -> &Path {
+    args.data_dir.as_deref().unwrap_or(Path::new(DATA_DIR))
+}
+
+fn read(file: Option<&Path>, of_verb: &str) -> Result<Config, Failure> {
+    Config::read(file, of_verb).map_err(Failure::of(Status::Config))
 }
 
 /// The settings of `highwater lag`.
 pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
-    let mut config = Config::read(args.config.as_deref()).map_err(Failure::of(Status::Config))?.lag;
+    let mut all = read(args.config.as_deref(), "")?;
+    let config = &mut all.lag;
     if let Some(interval) = args.interval {
         config.interval_seconds = interval.as_secs().max(1);
     }
@@ -45,14 +60,8 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     config.groups.deny.extend(args.groups_deny.clone());
     config.topics.allow.extend(args.topics_allow.iter().chain(&args.topic).cloned());
     config.topics.deny.extend(args.topics_deny.clone());
-    check(&config)?;
-    Ok(config)
-}
-
-fn check(config: &lag::Config) -> Result<(), Failure> {
-    let Some(url) = &config.redis else { return Ok(()) };
-    let named = |error| Failure::new(Status::Config, format!("the URL of the lag history: {error}"));
-    lag::RedisStore::check_url(url).map_err(named)
+    all.check().map_err(Failure::of(Status::Config))?;
+    Ok(all.lag)
 }
 
 /// What the generator makes, and how fast.
@@ -60,4 +69,56 @@ pub fn load(load: &cli::Load, config: &mut generator::Config) {
     config.rate = load.rate.unwrap_or(config.rate);
     config.seed = load.seed.or(config.seed);
     config.invalid_ratio = load.invalid_ratio.unwrap_or(config.invalid_ratio);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn of_up_with(file: &str, flags: &[&str]) -> Result<Config, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        std::fs::write(&path, file).unwrap();
+        let path = path.to_string_lossy();
+        let typed = [&["highwater", "up", "--config", &*path], flags].concat();
+        match Cli::try_parse_from(typed).unwrap().command {
+            Command::Up(args) => of_up(&args),
+            other => panic!("{other:?} is not `up`"),
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_only_when_it_is_given() {
+        let check = |file: &str, flags: &[&str], want: &str| {
+            let config = of_up_with(file, flags).unwrap();
+            let store = match &config.sink.store {
+                sink::StoreConfig::Embedded { dir } => dir.display().to_string(),
+                sink::StoreConfig::MongoDb { uri, database } => format!("{uri} {database}"),
+            };
+            let lag = (config.lag.interval_seconds, config.lag.list_groups_every);
+            assert_eq!(format!("{} {} {store}", lag.0, lag.1), want, "{file} {flags:?}");
+        };
+        let mongodb = ["--mongodb", "mongodb://flag"];
+        check("", &[], "1 1 highwater-data/documents");
+        check("", &["--data-dir", "/d"], "1 1 /d/documents");
+        check("", &mongodb, "1 1 mongodb://flag pubsub_data");
+        let file = "[lag]\ninterval_seconds = 30\n[sink.store.embedded]\ndir = '/f'\n";
+        check(file, &[], "30 1 /f");
+        check(file, &["--data-dir", "/d"], "30 1 /d/documents");
+        let file = "[lag]\nlist_groups_every = 9\n[sink.store.mongodb]\nuri = 'mongodb://file'\ndatabase = 'd'\n";
+        check(file, &[], "1 9 mongodb://file d");
+        check(file, &["--data-dir", "/d"], "1 9 mongodb://file d");
+        check(file, &mongodb, "1 9 mongodb://flag d");
+    }
+
+    #[test]
+    fn every_mistake_is_said_with_the_status_of_a_wrong_configuration() {
+        let failure = of_up_with("[lag]\ninterval_seconds = 0\n[sink]\nbatch_documents_max = 0\n", &[]).unwrap_err();
+        assert_eq!(failure.status, Status::Config);
+        assert!(failure.message.contains("lag.interval_seconds = 0: must be a number from 1 to 86400"), "{failure}");
+        assert!(failure.message.contains("sink.batch_documents_max = 0: "), "{failure}");
+    }
 }

@@ -25,6 +25,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::client::{Client, Producer, Topic};
+use crate::limits::Limits;
 
 pub use metrics::{Counters, Metrics};
 
@@ -44,6 +45,16 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { topic: Topic::from("log-events"), body_bytes_max: 8 << 20, concurrent_max: 256, timeout_seconds: 30 }
+    }
+}
+
+impl Config {
+    /// Holds what was set against what makes sense.
+    pub fn check(&self, limits: &mut Limits) {
+        limits.topic("topic", &self.topic);
+        limits.within("body_bytes_max", self.body_bytes_max, 1..=1 << 30);
+        limits.within("concurrent_max", self.concurrent_max, 1..=1_000_000);
+        limits.within("timeout_seconds", self.timeout_seconds, 1..=3_600);
     }
 }
 

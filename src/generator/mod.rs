@@ -22,6 +22,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::client::Topic;
+use crate::limits::Limits;
 
 pub use metrics::{Counters, Metrics};
 pub use run::run;
@@ -56,6 +57,20 @@ impl Default for Config {
             sources: 8,
             limit: None,
             topics: Topics::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Holds what was set against what makes sense.
+    pub fn check(&self, limits: &mut Limits) {
+        limits.within("invalid_ratio", self.invalid_ratio, 0.0..=1.0);
+        limits.within("sources", self.sources, 1..=1_000_000);
+        limits.must(!self.shapes.is_empty(), "shapes", &self.shapes, "at least one of the shapes");
+        limits.must(self.limit != Some(0), "limit", &0, "a number above 0");
+        let Topics { data_event, user_login, log_event } = &self.topics;
+        for (key, topic) in [("data_event", data_event), ("user_login", user_login), ("log_event", log_event)] {
+            limits.topic(&format!("topics.{key}"), topic);
         }
     }
 }

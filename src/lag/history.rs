@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+/// Fewer samples of a partition are no history.
+pub(super) const SAMPLES_MIN: usize = 4;
+
 use crate::client::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// One answer to "what is the end offset?". The true moment of the answer lies between the two times.
@@ -144,7 +147,7 @@ pub struct History {
 impl History {
     /// At least four samples a partition are kept, because fewer cannot be thinned.
     pub fn new(samples_max: usize) -> Self {
-        Self { rings: HashMap::new(), samples_max: samples_max.max(4), breaks: Breaks::default() }
+        Self { rings: HashMap::new(), samples_max: samples_max.max(SAMPLES_MIN), breaks: Breaks::default() }
     }
 
     pub fn of(&self, partition: &TopicPartition) -> Option<&Ring> {

@@ -56,6 +56,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::limits::Limits;
+
 pub use compat::Family;
 pub use estimate::{Method, TimeLag, estimate};
 pub use exposition::exposition;
@@ -115,6 +117,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Holds what was set against what makes sense.
+    pub fn check(&self, limits: &mut Limits) {
+        limits.within("interval_seconds", self.interval_seconds, 1..=86_400);
+        limits.within("list_groups_every", self.list_groups_every, 1..=100_000);
+        limits.within("log_starts_every", self.log_starts_every, 1..=100_000);
+        limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
+        limits.within("status_window", self.status_window, status::ENTRIES_MIN..=1_000_000);
+        limits.not_empty("cluster_name", &self.cluster_name);
+        limits.not_empty("redis_prefix", &self.redis_prefix);
+        if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {
+            // The URL itself may have a password in it.
+            limits.must(false, "redis", &"…", format_args!("the URL of a Redis: {error}"));
+        }
+    }
+
     fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds.max(1))
     }

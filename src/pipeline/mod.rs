@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::client::Topic;
+use crate::limits::Limits;
 
 pub use dead_letter::HeaderFamily;
 pub use metrics::{Counters, Metrics, Summary};
@@ -59,6 +60,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Holds what was set against what makes sense.
+    pub fn check(&self, limits: &mut Limits) {
+        limits.not_empty("group_id", &self.group_id);
+        limits.topic("input", &self.input);
+        for (key, topic) in [("output", &self.output), ("dead_letters", &self.dead_letters)] {
+            limits.topic(key, topic);
+            limits.must(*topic != self.input, key, topic, "another topic than input, or records go round and round");
+        }
+        let is_other = self.dead_letters != self.output;
+        limits.must(is_other, "dead_letters", &self.dead_letters, "another topic than output");
+        let are_names = self.rules.required.iter().all(|field| !field.is_empty());
+        limits.must(are_names, "rules.required", &self.rules.required, "names that are not empty");
+        limits.within("drain_seconds", self.drain_seconds, 1..=300);
+    }
+
     fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }

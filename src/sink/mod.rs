@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::client::Topic;
+use crate::limits::Limits;
 
 pub use document::{Document, document};
 pub use metrics::{Counters, Metrics, Summary};
@@ -51,13 +52,28 @@ pub struct Config {
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum StoreConfig {
     /// In a directory of ours.
-    Embedded {
-        dir: PathBuf,
-    },
+    Embedded { dir: PathBuf },
     MongoDb {
         uri: String,
+        /// Where the URI names none.
+        #[serde(default = "database")]
         database: String,
     },
+}
+
+fn database() -> String {
+    "pubsub_data".to_owned()
+}
+
+impl StoreConfig {
+    /// In a MongoDB, in the database that is set already, else the usual one.
+    pub fn mongodb(&self, uri: &str) -> Self {
+        let database = match self {
+            Self::MongoDb { database, .. } => database.clone(),
+            Self::Embedded { .. } => database(),
+        };
+        Self::MongoDb { uri: uri.to_owned(), database }
+    }
 }
 
 impl Default for Config {
@@ -74,6 +90,25 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Holds what was set against what makes sense.
+    pub fn check(&self, limits: &mut Limits) {
+        limits.not_empty("group_id", &self.group_id);
+        limits.must(!self.topics.is_empty(), "topics", &self.topics, "at least one topic");
+        for topic in &self.topics {
+            limits.topic("topics", topic);
+        }
+        match &self.store {
+            StoreConfig::Embedded { dir } => limits.not_empty("store.embedded.dir", &dir.to_string_lossy()),
+            StoreConfig::MongoDb { uri, database } => {
+                limits.not_empty("store.mongodb.uri", uri);
+                limits.not_empty("store.mongodb.database", database);
+            }
+        }
+        limits.within("batch_documents_max", self.batch_documents_max, 1..=100_000);
+        limits.within("batches_in_flight_max", self.batches_in_flight_max, 1..=256);
+        limits.within("drain_seconds", self.drain_seconds, 1..=300);
+    }
+
     fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }

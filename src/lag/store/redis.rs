@@ -57,7 +57,12 @@ pub struct RedisStore {
 impl RedisStore {
     /// Whether this is a URL of a Redis: a wrong one is better refused before anything runs.
     pub fn check_url(url: &str) -> Result<(), StoreError> {
-        Ok(Config::from_url(url).map(drop)?)
+        // Whatever the scheme is, fred takes it for `redis`.
+        let known = ["redis", "valkey"].into_iter().any(|scheme| url.starts_with(scheme));
+        match known {
+            true => Ok(Config::from_url(url).map(drop)?),
+            false => Err(StoreError("it begins with neither redis:// nor rediss://".to_owned())),
+        }
     }
 
     /// `redis://`, `rediss://`, `redis-cluster://` and `redis-sentinel://` URLs. Nothing is connected yet.
