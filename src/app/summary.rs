@@ -106,6 +106,9 @@ pub struct Account {
     pub shared: BTreeSet<String>,
 }
 
+/// What takes offsets and is no record to be read.
+const NO_RECORDS: &str = "markers of others' transactions are missing, too, and what compaction took";
+
 /// What an account comes to, in records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -162,7 +165,8 @@ impl fmt::Display for Verdict {
                 write!(f, "{came_in} came in, {removed} of them removed by retention before they were read")
             }
             Self::Missing { came_in, missing } => {
-                write!(f, "{} came in, {} NOT accounted for", grouped(*came_in), grouped(*missing))
+                let (came_in, missing) = (grouped(*came_in), grouped(*missing));
+                write!(f, "{came_in} came in, {missing} NOT accounted for (by offsets: {NO_RECORDS})")
             }
         }
     }
@@ -260,9 +264,10 @@ mod tests {
         check(0, asked(0, 0, 0), &[], "  100 came in = stored + dead-lettered + in flight");
         check(0, asked(3, 3, 0), &[], "  103 came in = stored + dead-lettered + in flight");
         check(0, asked(0, 2, 0), &[], "  100 came in, all accounted for; 2 counted twice");
-        check(3, asked(0, 0, 0), &[], "  103 came in, 3 NOT accounted for");
+        let missing = format!("  103 came in, 3 NOT accounted for (by offsets: {NO_RECORDS})");
+        check(3, asked(0, 0, 0), &[], &missing);
         // Retention explains no more than it took.
-        check(3, asked(0, 0, 2), &[], "  103 came in, 3 NOT accounted for");
+        check(3, asked(0, 0, 2), &[], &missing);
         check(3, asked(0, 0, 3), &[], "  103 came in, 3 of them removed by retention before they were read");
         check(3, asked(0, 0, 3), &["g"], "  103 came in, 3 of them read elsewhere: g had other members too");
         check(3, asked(0, 0, 0), &["g", "h"], "  103 came in, 3 of them read elsewhere: g and h had other members too");
