@@ -1,6 +1,9 @@
-//! A request body read as log events: pure, and all or nothing.
+//! A request body read as log events: pure, and all or nothing. What an event's fields say is passed on as it was written,
+//! byte for byte: a number that no type of ours holds is one that somebody else's does.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::value::{RawValue, to_raw_value};
 
 /// One event, complete: its key, and its bytes as they will be stored in Kafka.
 #[derive(Debug, PartialEq)]
@@ -61,14 +64,16 @@ pub(super) fn read(
         .collect()
 }
 
-fn values(body: &[u8]) -> Result<Vec<Value>, BodyError> {
-    match serde_json::from_slice(body).map_err(|error| BodyError::NotJson(error.to_string()))? {
-        Value::Array(values) => Ok(values),
-        value => Ok(vec![value]),
+fn values(body: &[u8]) -> Result<Vec<&RawValue>, BodyError> {
+    let not_json = |error: serde_json::Error| BodyError::NotJson(error.to_string());
+    let whole: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+    match whole.get().starts_with('[') {
+        true => serde_json::from_str(whole.get()).map_err(not_json),
+        false => Ok(vec![whole]),
     }
 }
 
-fn lines(body: &[u8]) -> Result<Vec<Value>, BodyError> {
+fn lines(body: &[u8]) -> Result<Vec<&RawValue>, BodyError> {
     let lines = body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
     lines
         .map(|(index, line)| {
@@ -78,27 +83,30 @@ fn lines(body: &[u8]) -> Result<Vec<Value>, BodyError> {
         .collect()
 }
 
-fn event(value: Value, now: &str, fresh_id: &mut impl FnMut() -> String) -> Result<Event, &'static str> {
-    let Value::Object(mut fields) = value else { return Err("not a JSON object") };
-    let source = text(&fields, "source").ok_or("`source` must be a text that is not empty")?.to_owned();
+fn event(value: &RawValue, now: &str, fresh_id: &mut impl FnMut() -> String) -> Result<Event, &'static str> {
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).map_err(|_| "not a JSON object")?;
+    let source = text(&fields, "source").ok_or("`source` must be a text that is not empty")?;
     text(&fields, "message").ok_or("`message` must be a text that is not empty")?;
-    if fields.get("level").is_some_and(|level| !level.is_string()) {
+    if fields.get("level").is_some_and(|level| !level.get().starts_with('"')) {
         return Err("`level` must be a text");
     }
-    let id = match fields.get("id") {
-        None | Some(Value::Null) => fresh_id(),
-        Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(_) => return Err("`id` must be a text that is not empty"),
+    let id = match fields.get("id").map(|id| id.get()) {
+        None | Some("null") => fresh_id(),
+        Some(_) => text(&fields, "id").ok_or("`id` must be a text that is not empty")?,
     };
-    fields.insert("id".to_owned(), Value::from(id.clone()));
-    fields.entry("level").or_insert_with(|| Value::from("INFO"));
-    fields.entry("timestamp").or_insert_with(|| Value::from(now));
-    let value = Value::Object(fields).to_string().into_bytes();
+    let unwritable = |_| "cannot be written as JSON";
+    let write = |text: &str| to_raw_value(text).map_err(unwritable);
+    let (own_id, level, timestamp) = (write(&id)?, write("INFO")?, write(now)?);
+    fields.insert("id".to_owned(), &own_id);
+    fields.entry("level".to_owned()).or_insert(&level);
+    fields.entry("timestamp".to_owned()).or_insert(&timestamp);
+    let value = serde_json::to_vec(&fields).map_err(unwritable)?;
     Ok(Event { id, source, value })
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+fn text(fields: &BTreeMap<String, &RawValue>, name: &str) -> Option<String> {
+    let text: String = serde_json::from_str(fields.get(name)?.get()).ok()?;
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -125,6 +133,8 @@ mod tests {
         check(Form::Json, r#"{"source":"s","message":"m"}"#, Ok(&[filled]));
         check(Form::Json, &format!("[{full},{full}]"), Ok(&[full, full]));
         check(Form::Ndjson, &format!("{full}\n\n{full}\n"), Ok(&[full, full]));
+        let exact = r#"{"a":[18446744073709551616,0.1000000000000000000001,1E400,-0],"id":"1","level":"WARN","message":"m","source":"s","timestamp":"T"}"#;
+        check(Form::Json, exact, Ok(&[exact]));
         check(Form::Json, "[]", Err("the body holds no event"));
         check(Form::Ndjson, "\n", Err("the body holds no event"));
         check(Form::Json, "[1]", Err("event 0: not a JSON object"));

@@ -1,7 +1,7 @@
 //! One record, one document: pure.
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, DateTime, Decimal128, doc};
+use bson::{Binary, Bson, DateTime, doc};
 use serde_json::Value;
 
 use crate::client::{Record, Topic, TopicPartition};
@@ -23,6 +23,10 @@ const DEPTH_MAX: usize = 90;
 
 /// Makes a record's document: the fields of its JSON object, and `_kafka` with its origin. A value that is no object, or
 /// whose fields could not stand in a document, is kept whole under `value`.
+///
+/// No number loses a digit. A whole one is an int, a long, or beyond 64 bits a decimal; any other is a double where that is
+/// the number that was written, and a decimal (Decimal128, 34 digits) where a double would be another. One that is too long
+/// for a decimal, too, cannot stand in a document.
 pub fn document(place: &TopicPartition, record: &Record<'_>) -> Document {
     let id = format!("{}#{}#{}", place.topic, place.partition, record.offset);
     let mut body = doc! { "_id": &id };
@@ -74,7 +78,7 @@ fn bson_of(value: Value, depth: usize) -> Option<Bson> {
         Value::Null => Bson::Null,
         Value::Bool(value) => Bson::Boolean(value),
         Value::String(value) => Bson::String(value),
-        Value::Number(number) => number_of(&number),
+        Value::Number(number) => number_of(number.as_str())?,
         Value::Array(items) => {
             Bson::Array(items.into_iter().map(|item| bson_of(item, depth + 1)).collect::<Option<_>>()?)
         }
@@ -85,17 +89,36 @@ fn bson_of(value: Value, depth: usize) -> Option<Bson> {
     })
 }
 
-/// The smallest type that holds the number whole.
-fn number_of(number: &serde_json::Number) -> Bson {
-    if let Some(whole) = number.as_i64() {
-        return i32::try_from(whole).map_or(Bson::Int64(whole), Bson::Int32);
+/// The smallest type that holds the number whole, if there is one.
+fn number_of(number: &str) -> Option<Bson> {
+    let is_whole = !number.contains(['.', 'e', 'E']) && number != "-0";
+    if is_whole && let Ok(whole) = number.parse::<i64>() {
+        return Some(i32::try_from(whole).map_or(Bson::Int64(whole), Bson::Int32));
     }
-    if number.is_u64()
-        && let Ok(large) = number.to_string().parse::<Decimal128>()
-    {
-        return Bson::Decimal128(large);
+    if !is_whole && let Some(double) = double_of(number) {
+        return Some(Bson::Double(double));
     }
-    number.as_f64().map_or(Bson::Null, Bson::Double)
+    // Refuses what it would have to round.
+    number.parse().ok().map(Bson::Decimal128)
+}
+
+/// The double that was written so: with as many digits as it needs, or with all 17 that tell it from its neighbours.
+fn double_of(number: &str) -> Option<f64> {
+    let double: f64 = number.parse().ok().filter(|double: &f64| double.is_finite())?;
+    let written = digits(number);
+    let is_so = written == digits(&format!("{double:e}")) || written == digits(&format!("{double:.16e}"));
+    is_so.then_some(double)
+}
+
+/// A decimal's digits from the first to the last that is not zero, and the power of ten of the first. `None` for zero.
+fn digits(number: &str) -> Option<(String, i64)> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let whole = whole.trim_start_matches('-');
+    let all = format!("{whole}{fraction}");
+    let first = all.find(|digit| digit != '0')?;
+    let power = exponent.parse::<i64>().ok()?.checked_add(whole.len() as i64 - first as i64 - 1)?;
+    Some((all[first..].trim_end_matches('0').to_owned(), power))
 }
 
 /// Bytes as they are: text where they are text.
@@ -156,8 +179,6 @@ mod tests {
             doc! { "a": 1, "b": [true, null, "x"], "c": { "d": -1.5 } },
         );
         check(r#"{"n":2147483648,"m":-9223372036854775808}"#, doc! { "n": 2_147_483_648_i64, "m": i64::MIN });
-        let large: Decimal128 = "18446744073709551615".parse().unwrap();
-        check(r#"{"n":18446744073709551615}"#, doc! { "n": large });
         for whole in
             ["", "not json", "[1]", "7", r#"{"_id":1}"#, r#"{"_kafka":1}"#, r#"{"$set":1}"#, r#"{"a\u0000b":1}"#]
         {
@@ -165,6 +186,38 @@ mod tests {
         }
         let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
         check(&deep, doc! { "value": &deep });
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let decimal = |digits: &str| Bson::Decimal128(digits.parse().unwrap());
+        let cases = [
+            ("0", Bson::Int32(0)),
+            ("-0", Bson::Double(-0.0)),
+            ("9223372036854775807", Bson::Int64(i64::MAX)),
+            ("9223372036854775808", decimal("9223372036854775808")),
+            ("18446744073709551616", decimal("18446744073709551616")),
+            ("-1234567890123456789012345678901234", decimal("-1234567890123456789012345678901234")),
+            ("0.0", Bson::Double(0.0)),
+            ("0.10", Bson::Double(0.1)),
+            ("12.50e-1", Bson::Double(1.25)),
+            ("1E3", Bson::Double(1000.0)),
+            ("1e23", Bson::Double(1e23)),
+            ("5e-324", Bson::Double(5e-324)),
+            ("0.30000000000000004", Bson::Double(0.1 + 0.2)),
+            // As C and older Pythons write 0.1.
+            ("0.10000000000000001", Bson::Double(0.1)),
+            ("0.1000000000000000000001", decimal("0.1000000000000000000001")),
+            ("3.141592653589793238462643383279502", decimal("3.141592653589793238462643383279502")),
+            ("1e999", decimal("1e999")),
+        ];
+        for (number, want) in cases {
+            check(&format!(r#"{{"n":{number}}}"#), doc! { "n": want });
+        }
+        for too_long in ["12345678901234567890123456789012345", "1.00000000000000000000000000000000001", "1e9999"] {
+            let value = format!(r#"{{"n":{too_long}}}"#);
+            check(&value, doc! { "value": &value });
+        }
     }
 
     #[test]
