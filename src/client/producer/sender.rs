@@ -683,6 +683,7 @@ impl Sender {
         self.metadata = newest;
         self.shared.follow(&self.metadata);
         self.add_partitions();
+        self.fail_gone();
         let now = Instant::now();
         for index in 0..self.partitions.len() {
             let partition = &mut self.partitions[index];
@@ -847,24 +848,42 @@ impl Sender {
     fn fail_all(&mut self, error: &Error) -> usize {
         self.shared.close_slots();
         self.add_partitions();
-        let mut records = 0;
-        for partition in &mut self.partitions {
-            let fillings = partition.slot.queue().close();
-            for filling in fillings {
-                records += filling.builder.len();
-                self.shared.settle_filling(filling, Fate::Failed(error.clone()));
-            }
-            let sealing = std::mem::take(&mut partition.sealing);
-            for place in sealing {
-                records += place.records;
-                place.outcome.settle(Fate::Failed(error.clone()));
-            }
-            for batch in partition.line.expire(|_| true).into_iter().chain(partition.sealed.drain(..)) {
-                records += batch.records();
-                self.shared.settle(batch, Fate::Failed(error.clone()));
-            }
+        (0..self.partitions.len()).map(|index| self.fail_partition(index, error)).sum()
+    }
+
+    /// Closes a partition's queue and fails what was not written of it; how many records that is.
+    fn fail_partition(&mut self, index: usize, error: &Error) -> usize {
+        let (partition, mut records) = (&mut self.partitions[index], 0);
+        let fillings = partition.slot.queue().close();
+        for filling in fillings {
+            records += filling.builder.len();
+            self.shared.settle_filling(filling, Fate::Failed(error.clone()));
+        }
+        let sealing = std::mem::take(&mut partition.sealing);
+        for place in sealing {
+            records += place.records;
+            place.outcome.settle(Fate::Failed(error.clone()));
+        }
+        for batch in partition.line.expire(|_| true).into_iter().chain(partition.sealed.drain(..)) {
+            records += batch.records();
+            self.shared.settle(batch, Fate::Failed(error.clone()));
         }
         records
+    }
+
+    /// What was meant for a partition that the topic, made anew, has no more will never be written.
+    fn fail_gone(&mut self) {
+        for index in 0..self.partitions.len() {
+            let slot = Arc::clone(&self.partitions[index].slot);
+            if !slot.is_gone() {
+                continue;
+            }
+            let error = failure::no_partition(&slot.topic_partition.topic, slot.topic_partition.partition);
+            if self.fail_partition(index, &error) > 0 {
+                tracing::warn!(%error, "the topic was made anew with fewer partitions");
+                self.fail_transaction(&error);
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::client::metadata::{Metadata, TopicMetadata};
 use crate::protocol::batch::BatchBuilder;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::InitProducerIdRequest;
-use crate::protocol::types::{Topic, TopicPartition};
+use crate::protocol::types::{Topic, TopicId, TopicPartition};
 
 /// How many buffers of settled batches are kept for new ones.
 const SPARE_BUFFERS: usize = 64;
@@ -36,17 +36,24 @@ pub(super) struct Slot {
     pub index: usize,
     pub topic_partition: TopicPartition,
     queue: Mutex<Queue>,
+    /// The topic was made anew without this partition.
+    is_gone: AtomicBool,
 }
 
 impl Slot {
     pub fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
 }
 
-/// A topic as callers see it; replaced as a whole when partitions are added or change hands.
+/// A topic as callers see it; replaced as a whole when partitions are added or change hands, or the topic is made anew.
 #[derive(Debug)]
 struct TopicSlots {
+    id: Option<TopicId>,
     slots: Vec<Arc<Slot>>,
     available: Vec<i32>,
     sticky: Sticky,
@@ -226,7 +233,8 @@ impl Shared {
         match self.push(topic, record, &mut Purse::new(&self.budget))? {
             Push::Done { receipt, .. } => Ok(Tried::Placed(receipt)),
             Push::NoRoom(_) => Ok(Tried::NoRoom),
-            Push::Closed => Err(failure::closed()),
+            // The producer has been closed meanwhile, or the topic has been made anew without this partition.
+            Push::Closed => self.check_open().map(|()| Tried::UnknownTopic),
         }
     }
 
@@ -239,7 +247,8 @@ impl Shared {
             let topic = self.topic(record, deadline).await?;
             match self.push(&topic, record, &mut purse)? {
                 Push::Done { receipt, .. } => return Ok(receipt),
-                Push::Closed => return Err(failure::closed()),
+                // As above: to be looked at again.
+                Push::Closed => {}
                 Push::NoRoom(bytes) => {
                     let _hurry = self.hurry();
                     let filled = tokio::time::timeout_at(deadline, purse.fill(bytes)).await;
@@ -381,7 +390,8 @@ impl Shared {
         }
     }
 
-    /// Takes over what changed for the topics in use: more partitions, or others without a leader.
+    /// Takes over what changed for the topics in use: more partitions, others without a leader, or another topic of the
+    /// same name.
     pub fn follow(&self, metadata: &Metadata) {
         let mut slots = self.lock_slots();
         let mut topics = Topics::clone(&self.topics.load());
@@ -394,6 +404,9 @@ impl Shared {
     }
 
     /// A topic's entry by the newest metadata, if that differs from what is known.
+    ///
+    /// Only another id says that there are fewer partitions (KIP-516): a broker that lags behind may not know of all that
+    /// were added, and brokers without ids (before 2.8) are believed no less.
     fn entry(
         &self,
         slots: &mut Slots,
@@ -402,7 +415,11 @@ impl Shared {
         metadata: &Metadata,
     ) -> Option<Arc<TopicSlots>> {
         let found = metadata.topic(topic)?;
-        let mut own = known.map(|known| known.slots.clone()).unwrap_or_default();
+        let (mut own, known_id) = known.map(|known| (known.slots.clone(), known.id)).unwrap_or_default();
+        if found.id.is_some() && known_id.is_some() && found.id != known_id && !found.partitions.is_empty() {
+            let gone = own.drain(found.partitions.len().min(own.len())..);
+            gone.for_each(|slot| slot.is_gone.store(true, Ordering::Release));
+        }
         for partition in own.len()..found.partitions.len() {
             own.push(slots.add(TopicPartition::new(topic.clone(), partition as i32)));
         }
@@ -411,11 +428,14 @@ impl Shared {
         if available.is_empty() {
             available = (0..own.len() as i32).collect();
         }
-        if own.is_empty() || known.is_some_and(|known| known.available == available && known.slots.len() == own.len()) {
+        let id = found.id.or(known_id);
+        let is_same =
+            |known: &TopicSlots| known.id == id && known.available == available && known.slots.len() == own.len();
+        if own.is_empty() || known.is_some_and(|known| is_same(known)) {
             return None;
         }
         let first = pick(&available, None, rand::random());
-        let mut topic = TopicSlots { slots: own, available, sticky: Sticky::new(first, 0) };
+        let mut topic = TopicSlots { id, slots: own, available, sticky: Sticky::new(first, 0) };
         topic.sticky = Sticky::new(first, topic.total(first));
         Some(Arc::new(topic))
     }
@@ -478,7 +498,12 @@ impl Slots {
         if self.closed {
             queue.close();
         }
-        let slot = Arc::new(Slot { index: self.all.len(), topic_partition, queue: Mutex::new(queue) });
+        let slot = Arc::new(Slot {
+            index: self.all.len(),
+            topic_partition,
+            queue: Mutex::new(queue),
+            is_gone: AtomicBool::new(false),
+        });
         self.all.push(Arc::clone(&slot));
         slot
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::client::admin::NewTopic;
 use crate::client::cluster::To;
 use crate::client::fake::{self, Reply};
 use crate::client::lane::Lane;
@@ -15,6 +16,7 @@ use crate::protocol::messages::{
     FetchPartition, FetchRequest, FetchTopic, InitProducerIdResponse, PartitionProduceData, PartitionProduceResponse,
     ProduceResponse, TopicProduceResponse,
 };
+use crate::protocol::murmur::partition_for_key;
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
 
 const PRODUCE: i16 = 0;
@@ -354,6 +356,44 @@ async fn a_topic_that_is_not_there_is_waited_for_and_then_refused() {
     let error = producer.enqueue(ProducerRecord::new(&nowhere, b"1")).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+/// The partitions that keyed records go to, of how many there are.
+async fn check_goes_by(world: &World, producer: &Producer, partitions: i32) {
+    let receipts = world.enqueue(producer, 0..100).await;
+    producer.flush().await;
+    for (number, receipt) in (0..100).zip(receipts) {
+        let key = (number % 17).to_string();
+        assert_eq!(receipt.await.unwrap().partition, partition_for_key(key.as_bytes(), partitions), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_number() {
+    let world = World::new().await;
+    let patient = ProducerConfig { linger: Duration::from_secs(3600), ..Default::default() };
+    let (producer, admin) = (world.client.producer(patient), world.client.admin());
+    check_goes_by(&world, &producer, PARTITIONS).await;
+    let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
+    for partitions in [2, 4] {
+        let (kept, gone) = (producer.enqueue(to(1)).await.unwrap(), producer.enqueue(to(partitions + 1)).await);
+        admin.delete_topics(std::slice::from_ref(&world.topic)).await.unwrap();
+        admin.create_topics(&[NewTopic::new("orders").partitions(partitions)]).await.unwrap();
+        let followed = crate::client::Topics::Follow(vec![world.topic.clone()]);
+        let _ = world.client.cluster().refresh(followed).await.unwrap();
+        // At once, however patient the producer is; the second time, it was not there to begin with.
+        let lost = match gone {
+            Ok(receipt) => receipt.await.unwrap_err(),
+            Err(refused) => refused,
+        };
+        assert!(matches!(lost.kind, ErrorKind::UnknownPartition), "{lost}");
+        drop(producer.enqueue(to(partitions - 1)).await.unwrap());
+        check_goes_by(&world, &producer, partitions).await;
+        assert_eq!(kept.await.unwrap().partition, 1);
+        let refused = producer.enqueue(to(partitions)).await.unwrap_err();
+        assert!(matches!(refused.kind, ErrorKind::UnknownPartition), "{refused}");
+    }
+    producer.close(GRACE).await.unwrap();
 }
 
 #[tokio::test]
