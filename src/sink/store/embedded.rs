@@ -2,10 +2,13 @@
 //!
 //! A batch is one atomic write to the tree's journal, handed to the operating system before it is answered: a killed
 //! process loses nothing that was answered; a power cut may lose what the system had not put on the disk yet.
+//!
+//! A write that fails poisons the open tree: what of it is in the journal is not known. The tree is closed then, and opened
+//! anew by whoever comes next, which recovers the journal up to its last whole batch; as long as that fails too (a full disk
+//! is still full), the store is away.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -28,10 +31,13 @@ pub struct EmbeddedStore {
 
 struct Inner {
     dir: PathBuf,
+    /// "Is it there?" and "write it" are two steps; one user at a time makes them one. `None` after a failed write.
+    tree: Mutex<Option<Tree>>,
+}
+
+struct Tree {
     database: Database,
-    collections: Mutex<HashMap<String, Keyspace>>,
-    /// "Is it there?" and "write it" are two steps; one writer at a time makes them one.
-    writing: Mutex<()>,
+    collections: HashMap<String, Keyspace>,
 }
 
 impl std::fmt::Debug for EmbeddedStore {
@@ -43,20 +49,18 @@ impl std::fmt::Debug for EmbeddedStore {
 impl EmbeddedStore {
     pub async fn open(dir: PathBuf) -> Result<Self, StoreError> {
         let opened = blocking(move || {
-            let builder = Database::builder(&dir);
-            let builder = builder.cache_size(CACHE_BYTES).max_journaling_size(JOURNAL_BYTES_MAX).worker_threads(1);
-            let database = builder.open().map_err(|error| failed(&dir, &error))?;
-            Ok(Inner { dir, database, collections: Mutex::default(), writing: Mutex::default() })
+            let tree = Tree::open(&dir).map_err(|error| failed(&dir, &error))?;
+            Ok(Inner { dir, tree: Mutex::new(Some(tree)) })
         });
         Ok(Self { inner: Arc::new(opened.await?) })
     }
 
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> fjall::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Tree) -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || work(&inner).map_err(|error| failed(&inner.dir, &error))).await
+        blocking(move || inner.with(work).map_err(|error| failed(&inner.dir, &error))).await
     }
 }
 
@@ -70,24 +74,39 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn failed(dir: &std::path::Path, error: &fjall::Error) -> StoreError {
+fn failed(dir: &Path, error: &fjall::Error) -> StoreError {
     StoreError { store: format!("embedded store in {}", dir.display()), reason: error.to_string() }
 }
 
 impl Inner {
-    fn collection(&self, name: &str) -> fjall::Result<Keyspace> {
-        let mut collections = self.collections.lock().unwrap_or_else(PoisonError::into_inner);
-        match collections.entry(name.to_owned()) {
-            Entry::Occupied(open) => Ok(open.get().clone()),
-            Entry::Vacant(free) => {
-                let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-                Ok(free.insert(self.database.keyspace(name, options)?).clone())
-            }
-        }
+    fn with<T>(&self, work: impl FnOnce(&mut Tree) -> fjall::Result<T>) -> fjall::Result<T> {
+        let mut held = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = match &mut *held {
+            Some(tree) => tree,
+            closed => closed.insert(Tree::open(&self.dir)?),
+        };
+        work(tree).inspect_err(|_| *held = None)
+    }
+}
+
+impl Tree {
+    fn open(dir: &Path) -> fjall::Result<Self> {
+        let builder = Database::builder(dir);
+        let builder = builder.cache_size(CACHE_BYTES).max_journaling_size(JOURNAL_BYTES_MAX).worker_threads(1);
+        Ok(Self { database: builder.open()?, collections: HashMap::new() })
     }
 
-    fn insert(&self, batch: &[Encoded]) -> fjall::Result<Vec<Outcome>> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn collection(&mut self, name: &str) -> fjall::Result<Keyspace> {
+        if let Some(open) = self.collections.get(name) {
+            return Ok(open.clone());
+        }
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let opened = self.database.keyspace(name, options)?;
+        self.collections.insert(name.to_owned(), opened.clone());
+        Ok(opened)
+    }
+
+    fn insert(&mut self, batch: &[Encoded]) -> fjall::Result<Vec<Outcome>> {
         let mut write = self.database.batch().durability(Some(PersistMode::Buffer));
         let mut new: HashMap<(&str, &str), i64> = HashMap::new();
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -142,7 +161,7 @@ impl DocumentStore for EmbeddedStore {
                 Err(reason) => refused.push((index, Outcome::Refused(reason))),
             }
         }
-        let mut outcomes = self.with(move |inner| inner.insert(&good)).await?;
+        let mut outcomes = self.with(move |tree| tree.insert(&good)).await?;
         for (index, outcome) in refused {
             outcomes.insert(index, outcome);
         }
@@ -150,17 +169,17 @@ impl DocumentStore for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.with(|_| Ok(())).await
     }
 
     async fn count(&self, collection: &str) -> Result<u64, StoreError> {
         let name = collection.to_owned();
-        self.with(move |inner| Ok(inner.collection(&name)?.len()? as u64)).await
+        self.with(move |tree| Ok(tree.collection(&name)?.len()? as u64)).await
     }
 
     async fn get(&self, collection: &str, id: &str) -> Result<Option<bson::Document>, StoreError> {
         let (name, id) = (collection.to_owned(), id.to_owned());
-        let found = self.with(move |inner| inner.collection(&name)?.get(&id)).await?;
+        let found = self.with(move |tree| tree.collection(&name)?.get(&id)).await?;
         let decoded = found.map(|bytes| bson::deserialize_from_slice(&bytes)).transpose();
         decoded.map_err(|error| StoreError { store: format!("{self:?}"), reason: error.to_string() })
     }
