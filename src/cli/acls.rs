@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Asking, Printing};
-use crate::client::AclOperation;
 
 #[derive(Debug, Subcommand)]
 pub enum Acls {
@@ -84,7 +83,7 @@ pub struct Rules {
     pub deny_hosts: Vec<String>,
     /// Rules about this operation, e.g. read,write,describe_configs
     #[arg(long = "operation", value_name = "OPERATION", value_delimiter = ',')]
-    pub operations: Vec<AclOperation>,
+    pub operations: Vec<String>,
 }
 
 /// What else rules are found by.

@@ -7,7 +7,7 @@ use super::session::{Session, all};
 use crate::app::{Failure, Status};
 use crate::cli::acls::{Matching, NameFilter, NamePattern, Rules};
 use crate::cli::{self, Output};
-use crate::client::{Acl, AclFilter, AclPattern, AclPatternFilter, AclPermission, AclResource};
+use crate::client::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource};
 
 pub async fn acls(verb: cli::Acls) -> Result<(), Failure> {
     match verb {
@@ -60,8 +60,9 @@ fn print(output: Output, mut acls: Vec<Acl>) -> Result<(), Failure> {
 }
 
 async fn list(args: cli::ListAcls) -> Result<(), Failure> {
+    let filters = filters(&args.rules, &args.matching).map_err(Failure::of(Status::Usage))?;
     let session = Session::open(&args.asking, "acls").await?;
-    print(args.printing.output, matching(&session, &filters(&args.rules, &args.matching)).await?)
+    print(args.printing.output, matching(&session, &filters).await?)
 }
 
 async fn matching(session: &Session, filters: &[AclFilter]) -> Result<Vec<Acl>, Failure> {
@@ -86,7 +87,7 @@ async fn create(args: cli::CreateAcls) -> Result<(), Failure> {
 }
 
 async fn delete(args: cli::DeleteAcls) -> Result<(), Failure> {
-    let filters = filters(&args.rules, &args.matching);
+    let filters = filters(&args.rules, &args.matching).map_err(Failure::of(Status::Usage))?;
     if filters == [AclFilter::default()] {
         return Err(Failure::new(Status::Usage, "say which rules; `acls list` shows what there is"));
     }
@@ -115,21 +116,21 @@ fn settle(output: Output, done: Vec<Acl>, failures: Vec<Failure>) -> Result<(), 
 }
 
 /// Each combination of what is named is a rule.
-fn wanted(rules: &Rules, pattern: NamePattern) -> Result<Vec<Acl>, &'static str> {
-    let resources = resources(rules);
+fn wanted(rules: &Rules, pattern: NamePattern) -> Result<Vec<Acl>, String> {
+    let (resources, operations) = (resources(rules), operations(rules)?);
     let subjects: Vec<_> = subjects(rules).into_iter().filter_map(|it| Some((it.0, it.1?, it.2))).collect();
     let hosts_alone = [(&rules.allow_hosts, &rules.allow_principals), (&rules.deny_hosts, &rules.deny_principals)];
     if hosts_alone.iter().any(|(hosts, principals)| !hosts.is_empty() && principals.is_empty()) {
-        return Err("a host needs a principal beside it; `*` is everybody");
+        return Err("a host needs a principal beside it; `*` is everybody".to_owned());
     }
     if resources.is_empty() {
-        return Err("say about what: --topic, --group, --transactional-id or --cluster");
+        return Err("say about what: --topic, --group, --transactional-id or --cluster".to_owned());
     }
     if subjects.is_empty() {
-        return Err("say for whom: --allow-principal or --deny-principal");
+        return Err("say for whom: --allow-principal or --deny-principal".to_owned());
     }
-    if rules.operations.is_empty() {
-        return Err("say which operations: --operation");
+    if operations.is_empty() {
+        return Err("say which operations: --operation".to_owned());
     }
     let mut wanted = Vec::new();
     for (resource, name) in resources {
@@ -139,7 +140,7 @@ fn wanted(rules: &Rules, pattern: NamePattern) -> Result<Vec<Acl>, &'static str>
             (_, NamePattern::Prefixed) => AclPattern::Prefixed,
         };
         for (permission, principal, host) in &subjects {
-            wanted.extend(rules.operations.iter().map(|operation| Acl {
+            wanted.extend(operations.iter().map(|operation| Acl {
                 resource,
                 name: name.clone(),
                 pattern,
@@ -154,7 +155,7 @@ fn wanted(rules: &Rules, pattern: NamePattern) -> Result<Vec<Acl>, &'static str>
 }
 
 /// Each combination of what is named is a filter; what is not named may be anything.
-fn filters(rules: &Rules, matching: &Matching) -> Vec<AclFilter> {
+fn filters(rules: &Rules, matching: &Matching) -> Result<Vec<AclFilter>, String> {
     let pattern = match matching.pattern {
         NameFilter::Any => AclPatternFilter::Any,
         NameFilter::Match => AclPatternFilter::Match,
@@ -165,7 +166,7 @@ fn filters(rules: &Rules, matching: &Matching) -> Vec<AclFilter> {
     let either = matching.principals.iter().map(|it| (None, Some(principal(it)), None));
     let subjects = or_any(subjects.chain(either).collect(), (None, None, None));
     let resources = resources(rules).into_iter().map(|(resource, name)| (Some(resource), Some(name)));
-    let operations = or_any(rules.operations.iter().map(|it| Some(*it)).collect(), None);
+    let operations = or_any(operations(rules)?.into_iter().map(Some).collect(), None);
     let mut filters = Vec::new();
     for (resource, name) in or_any(resources.collect(), (None, None)) {
         for (permission, principal, host) in &subjects {
@@ -180,7 +181,11 @@ fn filters(rules: &Rules, matching: &Matching) -> Vec<AclFilter> {
             }));
         }
     }
-    filters
+    Ok(filters)
+}
+
+fn operations(rules: &Rules) -> Result<Vec<AclOperation>, String> {
+    rules.operations.iter().map(|text| text.parse()).collect()
 }
 
 fn resources(rules: &Rules) -> Vec<(AclResource, String)> {
@@ -243,7 +248,7 @@ mod tests {
         let check = |words: &str, expect: &[&str]| {
             let said: Vec<String> = match wanted(&line(words).rules, NamePattern::Prefixed) {
                 Ok(acls) => acls.iter().map(Acl::to_string).collect(),
-                Err(error) => vec![error.to_owned()],
+                Err(error) => vec![error],
             };
             assert_eq!(said, expect, "{words}");
         };
@@ -265,6 +270,9 @@ mod tests {
             ],
         );
         check("--topic t --allow-host h --operation read", &["a host needs a principal beside it; `*` is everybody"]);
+        let words = "--topic t --allow-principal a --operation redd";
+        let said = wanted(&line(words).rules, NamePattern::Literal).unwrap_err();
+        assert!(said.starts_with("\"redd\" is no operation: all, read, write"), "{said}");
         check("--topic t --operation read", &["say for whom: --allow-principal or --deny-principal"]);
         check("--topic t --allow-principal a", &["say which operations: --operation"]);
         check("", &["say about what: --topic, --group, --transactional-id or --cluster"]);
@@ -274,7 +282,7 @@ mod tests {
     fn what_is_not_named_is_anything() {
         let check = |words: &str, expect: &[AclFilter]| {
             let Line { rules, matching } = line(words);
-            assert_eq!(filters(&rules, &matching), expect, "{words}");
+            assert_eq!(filters(&rules, &matching).unwrap(), expect, "{words}");
         };
         let any = AclFilter::default;
         check("", &[any()]);
