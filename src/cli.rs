@@ -22,7 +22,8 @@ pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, List
 pub use self::lag::Lag;
 pub use self::records::{Codec, Consume, Produce, RecordOutput};
 pub use self::topics::{
-    AddPartitions, ConfigTopics, CreateTopics, DeleteTopics, DescribeTopics, ListTopics, PartitionCount, Topics,
+    AddPartitions, ConfigTopics, CreateTopics, DeleteRecords, DeleteTopics, DescribeTopics, ListTopics, PartitionCount,
+    Topics,
 };
 use crate::generator::{Rate, Shape};
 use crate::telemetry::LogFormat;
@@ -68,7 +69,7 @@ pub enum Command {
     Acls(Box<Acls>),
     /// How far behind groups are: served as metrics, or shown
     Lag(Box<Lag>),
-    /// Describe the cluster and its brokers
+    /// Describe the cluster and its brokers, or have leaders chosen anew
     Cluster(DescribeCluster),
     /// Write records, one a line
     Produce(Produce),
@@ -98,12 +99,38 @@ pub struct Man {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DescribeCluster {
+    #[command(subcommand)]
+    pub verb: Option<Box<ClusterVerb>>,
     #[command(flatten)]
     pub printing: Printing,
     /// Also what the brokers keep on their disks
     #[arg(long)]
     pub log_dirs: bool,
+    #[command(flatten)]
+    pub asking: Asking,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterVerb {
+    /// Have the leaders of partitions chosen anew, so that each is again the first of its replicas
+    ElectLeaders(ElectLeaders),
+}
+
+#[derive(Debug, Args)]
+pub struct ElectLeaders {
+    /// Topics, or partitions of them
+    #[arg(required_unless_present = "all", value_name = "TOPIC[:P,P]")]
+    pub topics: Vec<values::Partitions>,
+    /// All partitions of all topics
+    #[arg(short = 'a', long, alias = "all-topic-partitions", conflicts_with = "topics")]
+    pub all: bool,
+    /// Where no replica is in sync, let any live one lead: what it has not copied is lost
+    #[arg(long)]
+    pub unclean: bool,
+    #[command(flatten)]
+    pub printing: Printing,
     #[command(flatten)]
     pub asking: Asking,
 }

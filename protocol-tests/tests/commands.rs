@@ -208,6 +208,18 @@ fn ends(at: &Place) {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("{words}: {error}"));
     assert_eq!((output.status.code(), output.stderr.len()), (Some(141), 0), "{output:?}");
+
+    let trimmed = |flags: &str| {
+        let rows = at.json(&format!("topics delete-records {{t}}-n:0 {flags}"));
+        (rows[0]["start"].as_i64(), at.json("topics describe {t}-n")[0]["partitions"][0]["start_offset"].as_i64())
+    };
+    assert_eq!(trimmed("-o 10 --dry-run"), (Some(10), Some(0)));
+    assert_eq!(trimmed("-o 10"), (Some(10), Some(10)));
+    assert_eq!(trimmed("-o +5"), (Some(15), Some(15)));
+    assert_eq!(at.say("consume {t}-n -c 1", "").well(), "15\n");
+    assert_eq!(at.say("topics delete-records {t}-n -o end", "").well().lines().count(), 2);
+    assert_eq!(at.say("consume {t}-n -e", "").well(), "");
+
     for topic in ["{t}-k", "{t}-n", "{t}-copy"] {
         at.say(&format!("topics delete {topic}"), "").well();
     }
@@ -219,6 +231,19 @@ fn all(bootstrap: &str) {
     records(&at);
     groups(&at);
     ends(&at);
+}
+
+/// Leaders of a cluster in which all is as it should be.
+fn elections(bootstrap: &str) {
+    let at = Place::new(bootstrap);
+    at.say("topics create {t}-led -p 2", "").well();
+    let name = at.name("t");
+    let elected = at.json("cluster elect-leaders {t}-led:1");
+    let expect = serde_json::json!([{"name": format!("{name}-led-1"), "result": "not needed"}]);
+    assert_eq!(elected, expect);
+    assert_eq!(at.json("cluster elect-leaders {t}-led --unclean").as_array().map(Vec::len), Some(2));
+    assert!(at.say("cluster elect-leaders", "").badly(64).contains("TOPIC"));
+    at.say("topics delete {t}-led", "").well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,6 +259,7 @@ fn over_kafka(version: Version) {
     let test = format!("the command line over Kafka {}", version.number);
     let Some(kafka) = or_skip(&test, Kafka::shared(version)) else { return };
     all(kafka.bootstrap());
+    elections(kafka.bootstrap());
 }
 
 #[test]

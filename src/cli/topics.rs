@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::values::Setting;
+use super::values::{Partitions, Place, Setting};
 use super::{Asking, Printing};
 
 #[derive(Debug, Subcommand)]
@@ -19,6 +19,27 @@ pub enum Topics {
     AddPartitions(AddPartitions),
     /// Show the settings of topics, or change them
     Config(ConfigTopics),
+    /// Delete the first records of partitions, up to a place
+    #[command(alias = "trim-prefix")]
+    DeleteRecords(DeleteRecords),
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteRecords {
+    /// Topics, or partitions of them
+    #[arg(required = true, value_name = "TOPIC[:P,P]")]
+    pub topics: Vec<Partitions>,
+    /// Where what is kept begins: an offset N, N records before the end (-N) or after the start (+N), @TIME, or end to keep
+    /// nothing
+    #[arg(short = 'o', long, alias = "offset", value_name = "PLACE", allow_hyphen_values = true)]
+    pub before: Place,
+    /// Delete nothing, and show where partitions would begin
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub printing: Printing,
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 #[derive(Debug, Args)]

@@ -65,7 +65,14 @@ impl Row for DescribedDir {
     }
 }
 
-pub async fn cluster(args: cli::DescribeCluster) -> Result<(), Failure> {
+pub async fn cluster(mut args: cli::DescribeCluster) -> Result<(), Failure> {
+    match args.verb.take().map(|verb| *verb) {
+        Some(cli::ClusterVerb::ElectLeaders(args)) => super::elect_leaders::elect_leaders(args).await,
+        None => show(args).await,
+    }
+}
+
+async fn show(args: cli::DescribeCluster) -> Result<(), Failure> {
     let session = Session::open(&args.asking, "cluster").await?;
     let topics = session.admin.list_topics().await?;
     let mut described = describe(session.admin.describe_cluster().await?, topics.values());

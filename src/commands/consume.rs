@@ -76,9 +76,9 @@ fn bounds(args: &cli::Consume, wanted: &Wanted) -> Result<(Place, Option<Place>)
 
 /// What there is of a partition, and what of it is to be read: up to `to`, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    from: Offset,
-    to: Offset,
+pub(super) struct Range {
+    pub from: Offset,
+    pub to: Offset,
 }
 
 /// What is known of a partition.
@@ -126,7 +126,8 @@ async fn partitions(session: &Session, wanted: &Wanted, may_wait: bool) -> Resul
 
 type Listed = HashMap<TopicPartition, Result<ListedOffset, Error>>;
 
-async fn ranges(
+/// Where places are in each of the partitions; without `until`, up to the end.
+pub(super) async fn ranges(
     session: &Session,
     all: &[TopicPartition],
     from: Place,

@@ -9,6 +9,8 @@ mod broker;
 mod cluster;
 mod completions;
 mod consume;
+mod delete_records;
+mod elect_leaders;
 mod format;
 mod generate;
 mod groups;

@@ -22,6 +22,7 @@ pub async fn topics(verb: cli::Topics) -> Result<(), Failure> {
         cli::Topics::AddPartitions(args) => add_partitions(args).await,
         cli::Topics::Config(args) if args.changes().is_empty() => show_configs(args).await,
         cli::Topics::Config(args) => change_configs(args).await,
+        cli::Topics::DeleteRecords(args) => super::delete_records::delete_records(args).await,
     }
 }
 
