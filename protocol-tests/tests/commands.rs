@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use highwater::devbroker::{Config, DevBroker};
+use highwater::devbroker::{Config, DevBroker, Profile};
 use protocol_tests::program::binary;
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
 
@@ -252,6 +252,18 @@ async fn over_the_embedded_broker() -> Result<(), Box<dyn std::error::Error>> {
     let bootstrap = broker.bootstrap_servers();
     tokio::task::spawn_blocking(move || all(&bootstrap)).await?;
     broker.stop().await?;
+    Ok(())
+}
+
+/// The same verbs, in the versions of clusters that have not all of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_older_brokers() -> Result<(), Box<dyn std::error::Error>> {
+    for profile in Profile::OLDER {
+        let broker = DevBroker::start(Config { profile, ..Config::with_brokers(1) }).await?;
+        let bootstrap = broker.bootstrap_servers();
+        tokio::task::spawn_blocking(move || all(&bootstrap)).await?;
+        broker.stop().await?;
+    }
     Ok(())
 }
 

@@ -52,6 +52,7 @@ mod storage;
 mod sync;
 mod topics;
 mod transactions;
+mod versions;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,6 +62,7 @@ use std::time::Duration;
 pub use door::{SaslConfig, User};
 pub use faults::{Fault, Faults, Matching, Requests};
 pub use server::DevBroker;
+pub use versions::Profile;
 
 pub use group::Config as GroupConfig;
 
@@ -124,7 +126,9 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     /// `None`: the listeners ask nobody who they are.
     pub sasl: Option<SaslConfig>,
-    /// The level of the feature `transaction.version`: 2 for the transactions of Kafka 4 (KIP-890), 0 for those before.
+    /// Whose versions of the APIs are advertised, and served.
+    pub profile: Profile,
+    /// The level of the feature `transaction.version`, where the profile has features: 2 for the transactions of Kafka 4 (KIP-890), 0 for those before.
     pub transaction_version: i16,
     /// The longest timeout that a transaction may ask for (`transaction.max.timeout.ms`).
     pub max_transaction_timeout: Duration,
@@ -150,6 +154,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(600),
             tls: None,
             sasl: None,
+            profile: Profile::default(),
             transaction_version: 2,
             max_transaction_timeout: Duration::from_secs(15 * 60),
             groups: GroupConfig::default(),

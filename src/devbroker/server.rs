@@ -389,7 +389,7 @@ impl<'a> Connection<'a> {
         };
         let header = decode_request_header(&mut frame).map_err(malformed("request header"))?;
         let (key, version) = (header.api_key, header.api_version);
-        if !handlers::serves(key, version) {
+        if !self.shared.config.profile.serves(key, version) {
             return self.refuse(&header).await;
         }
         let name = api(key).map_or("request", |row| row.name);
@@ -424,7 +424,7 @@ impl<'a> Connection<'a> {
         if header.api_key != API_VERSIONS {
             return Err(Ended::NotServed { key: header.api_key, version: header.api_version });
         }
-        self.write(header, 0, &handlers::api_versions_refusal().into(), None).await
+        self.write(header, 0, &handlers::api_versions_refusal(self.shared.config.profile).into(), None).await
     }
 
     /// Has a request handled, as directed; `None` if there is nothing to say.

@@ -5,7 +5,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Call, SERVED};
+use super::Call;
+use crate::devbroker::Profile;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
 use crate::protocol::error::ErrorCode;
@@ -29,8 +30,12 @@ pub fn serve(state: &mut State, call: &Call, request: &ApiVersionsRequest) -> An
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST.into(), ..ApiVersionsResponse::default() }
             .into();
     }
+    let api_keys = state.config.profile.served().map(row).collect();
+    if !state.config.profile.has_features() {
+        return ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }.into();
+    }
     ApiVersionsResponse {
-        api_keys: SERVED.iter().map(row).collect(),
+        api_keys,
         supported_features: vec![
             supported("metadata.version", METADATA_VERSION),
             // From version 4 on a range may begin at 0; older clients take that for an error (KAFKA-17011).
@@ -60,16 +65,16 @@ fn finalized(state: &State) -> Vec<FinalizedFeatureKey> {
     levels.into_iter().filter(|(_, level)| *level > 0).map(level).collect()
 }
 
-fn row((key, versions): &(i16, RangeInclusive<i16>)) -> ApiVersion {
-    let min_version = if *key == PRODUCE { 0 } else { *versions.start() };
-    ApiVersion { api_key: *key, min_version, max_version: *versions.end() }
+fn row((key, versions): (i16, RangeInclusive<i16>)) -> ApiVersion {
+    let min_version = if key == PRODUCE { 0 } else { *versions.start() };
+    ApiVersion { api_key: key, min_version, max_version: *versions.end() }
 }
 
 /// The answer, always in version 0, to a version of this API that is not served.
-pub fn refusal() -> ApiVersionsResponse {
+pub fn refusal(profile: Profile) -> ApiVersionsResponse {
     ApiVersionsResponse {
         error_code: ErrorCode::UNSUPPORTED_VERSION.into(),
-        api_keys: SERVED.iter().filter(|(key, _)| *key == KEY).map(row).collect(),
+        api_keys: profile.served().filter(|(key, _)| *key == KEY).map(row).collect(),
         ..ApiVersionsResponse::default()
     }
 }

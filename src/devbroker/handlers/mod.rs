@@ -155,11 +155,6 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (75, 0..=0),
 ];
 
-/// Whether a request of this API and version gets past the door.
-pub fn serves(api_key: i16, version: i16) -> bool {
-    SERVED.iter().any(|(key, versions)| *key == api_key && versions.contains(&version))
-}
-
 /// Does what is heavy and needs no state; runs outside the lock.
 pub fn prepare(request: Request, version: i16) -> Work {
     match request {
@@ -168,7 +163,7 @@ pub fn prepare(request: Request, version: i16) -> Work {
     }
 }
 
-/// Answers a request that [`serves`] let in.
+/// Answers a request that the door let in.
 pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
     let request = match work {
         Work::Produce(prepared) => return produce::serve(state, call, prepared),
