@@ -234,7 +234,10 @@ fn credentials(result: DescribeUserScramCredentialsResult) -> (String, Result<Ve
                 let strange = || Error::protocol(std::io::Error::other(format!("no such SCRAM credential: {it:?}")));
                 credential(it.mechanism, it.iterations).ok_or_else(strange)
             });
-            all.collect()
+            let mut all: Result<Vec<ScramCredential>, Error> = all.collect();
+            // Brokers tell them in any order.
+            all.iter_mut().for_each(|all| all.sort_unstable_by_key(|it| it.mechanism));
+            all
         }
     };
     let named = |error: Error| error.of(DescribeUserScramCredentialsRequest::NAME);
