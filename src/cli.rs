@@ -30,7 +30,7 @@ use crate::telemetry::LogFormat;
 
 /// A Kafka client, lag monitor, record pipeline, document sink, gateway and dev broker in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "highwater", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "highwater", version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

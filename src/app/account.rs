@@ -1,6 +1,7 @@
 //! Where records stand, by the offsets that Kafka itself keeps: what was there at the start, what came, what is left.
 //!
-//! Counted in offsets, which are records as long as nobody writes transactions into these topics or compacts them.
+//! Counted in offsets, which are records but where transactions end or compaction went through; how many are not, those who
+//! read them know ([`Counts::passed_over`](super::summary::Counts)).
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -334,6 +334,7 @@ impl House {
             dead_lettered: pipeline.dead_lettered,
             stored: sink.stored,
             stored_before: sink.stored_before,
+            passed_over: pipeline.passed_over + sink.passed_over,
         }
     }
 

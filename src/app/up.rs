@@ -39,14 +39,16 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
         failure = rooms.failed() => Some(failure),
         () = show_live(&house) => None,
     };
-    let ran = began.elapsed();
+    if stop.is_cancelled() {
+        say("stopping: what is in flight is worked off first; a second signal stops at once");
+    }
     let stopped = timeout(STOP, house.stop(rooms)).await;
     let Ok(account) = stopped else {
         let seconds = STOP.as_secs();
         eprintln!("highwater: stopped after {seconds} s with records in flight; they are read again at the next start");
         return failed.map_or(Ok(()), Err);
     };
-    say(format_args!("after {:.1} s\n{account}", ran.as_secs_f64()));
+    say(format_args!("after {:.1} s\n{account}", began.elapsed().as_secs_f64()));
     match (failed, account.verdict()) {
         (Some(failure), _) => Err(failure),
         (None, verdict @ Verdict::Missing { .. }) => Err(Failure::new(Status::Software, verdict)),

@@ -69,8 +69,8 @@ pub struct Consume {
     /// Take every TOPIC as a regular expression, with or without the ^
     #[arg(short = 'r', long)]
     pub regex: bool,
-    /// Where to begin: start, end, an offset N, N records before the end (-N) or after the start (+N), or @TIME; e@TIME
-    /// is where to stop [default: start]
+    /// Where to begin in each partition: start, end, an offset N, N records before the end (-N) or after the start (+N), or
+    /// @TIME; e@TIME is where to stop [default: start]
     #[arg(short = 'o', long = "offset", value_name = "PLACE", allow_hyphen_values = true)]
     pub offsets: Vec<Bound>,
     /// Stop at the end, rather than wait for more

@@ -43,7 +43,11 @@ async fn once(args: &cli::Lag, config: &lag::Config) -> Result<(), Failure> {
         Output::Table => output::print(&table(&round, &rows)?)?,
         Output::Json => output::print(&output::json(&lag::json(&round, round.finished_ms))?)?,
     }
-    let failures = round.failures.iter().map(|why| Failure::new(Status::Unavailable, why)).collect();
+    let failures: Vec<_> = round.failures.iter().map(|why| Failure::new(Status::Unavailable, why)).collect();
+    if failures.is_empty() && round.groups.is_empty() && !args.group.is_empty() {
+        // A name that was mistyped must not keep an alert quiet for ever.
+        return Err(Failure::new(Status::Data, "no group has a name like that"));
+    }
     within(args, &round)?;
     super::session::all(failures)
 }

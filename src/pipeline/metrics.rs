@@ -11,6 +11,8 @@ use opentelemetry::metrics::{Histogram, Meter};
 #[derive(Debug, Default)]
 pub struct Counters {
     pub read: AtomicU64,
+    /// Offsets that held no record; known at the end.
+    pub passed_over: AtomicU64,
     pub processed: AtomicU64,
     pub dead_lettered: AtomicU64,
     /// Times a record had to be offered again because the cluster could not take it.
@@ -21,6 +23,7 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     pub read: u64,
+    pub passed_over: u64,
     pub processed: u64,
     pub dead_lettered: u64,
 }
@@ -29,6 +32,7 @@ impl Counters {
     pub fn summary(&self) -> Summary {
         Summary {
             read: self.read.load(Relaxed),
+            passed_over: self.passed_over.load(Relaxed),
             processed: self.processed.load(Relaxed),
             dead_lettered: self.dead_lettered.load(Relaxed),
         }

@@ -57,6 +57,7 @@ pub async fn run(
     };
     let (read, settled) = tokio::join!(reading, settled);
     let closed = consumer.close(config.drain()).await;
+    metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
     read.and(settled).and(closed)
 }
 

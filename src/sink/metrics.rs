@@ -13,6 +13,8 @@ use super::StoreError;
 #[derive(Debug, Default)]
 pub struct Counters {
     pub read: AtomicU64,
+    /// Offsets that held no record; known at the end.
+    pub passed_over: AtomicU64,
     pub stored: AtomicU64,
     pub stored_before: AtomicU64,
     /// Of those stored, the ones that the store would not take whole.
@@ -45,6 +47,7 @@ impl Said {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     pub read: u64,
+    pub passed_over: u64,
     pub stored: u64,
     pub stored_before: u64,
     pub without_value: u64,
@@ -54,6 +57,7 @@ impl Counters {
     pub fn summary(&self) -> Summary {
         Summary {
             read: self.read.load(Relaxed),
+            passed_over: self.passed_over.load(Relaxed),
             stored: self.stored.load(Relaxed),
             stored_before: self.stored_before.load(Relaxed),
             without_value: self.without_value.load(Relaxed),

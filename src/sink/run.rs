@@ -56,6 +56,7 @@ pub async fn run(
     }
     drop(writing);
     let closed = consumer.close(config.drain()).await;
+    metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
     outcome.and(closed)
 }
 

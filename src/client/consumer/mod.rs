@@ -103,6 +103,7 @@ pub struct Consumer {
     memory: Arc<Memory>,
     /// Batches that could not be read, until the application decides.
     broken: HashMap<TopicPartition, Range<Offset>>,
+    passed_over: u64,
     membership: Option<JoinHandle<()>>,
 }
 
@@ -134,6 +135,8 @@ pub struct ConsumerStats {
     pub partitions: usize,
     /// Deliveries that are given out and not finished.
     pub outstanding: usize,
+    /// Offsets so far that hold no record to be read: ends of transactions, what was aborted, what compaction took.
+    pub passed_over: u64,
 }
 
 impl Consumer {
@@ -194,8 +197,9 @@ impl Consumer {
             readers: AtomicUsize::new(0),
         });
         let fetching = tokio::spawn(fetcher::Fetcher::new(shared, requests).run());
-        let (broken, membership) = (HashMap::new(), None);
-        let consumer = Self { items, commands, fetcher, clock, config, held, identity, memory, broken, membership };
+        let (broken, passed_over, membership) = (HashMap::new(), 0, None);
+        let consumer =
+            Self { items, commands, fetcher, clock, config, held, identity, memory, broken, passed_over, membership };
         Begun { consumer, cluster, fetching, items: item_sender, commands: command_receiver }
     }
 
@@ -212,6 +216,7 @@ impl Consumer {
         loop {
             match self.items.recv().await? {
                 Item::Fetched(fetched) => {
+                    self.passed_over += fetched.chunk.passed_over();
                     if let Some(delivery) = fetched.deliver() {
                         return Some(Ok(delivery));
                     }
@@ -269,6 +274,7 @@ impl Consumer {
             memory_limit: self.memory.limit(),
             partitions: held.len(),
             outstanding: held.values().map(|tenure| tenure.outstanding()).sum(),
+            passed_over: self.passed_over,
         }
     }
 

@@ -61,6 +61,12 @@ impl Broken {
 }
 
 impl Chunk {
+    /// How many of its offsets hold no record to be read.
+    pub fn passed_over(&self) -> u64 {
+        let offsets = u64::try_from(self.end.offset - self.start).unwrap_or(0);
+        offsets.saturating_sub(self.records as u64)
+    }
+
     /// No records between two offsets.
     pub fn empty(start: Offset, end: Mark) -> Self {
         Self { start, end, last: start, batches: Vec::new(), records: 0, bytes: 0 }

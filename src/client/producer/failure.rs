@@ -40,8 +40,9 @@ pub(super) fn refused_topic(topic: &Topic, code: ErrorCode) -> Error {
 }
 
 pub(super) fn no_identity(code: ErrorCode) -> Error {
-    let words = "an idempotent producer needs a producer id; without the right to one, set `idempotent` to false";
-    Error::broker_says(code, Some(words)).of("InitProducerId")
+    let refused = code == ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+    let words = "an idempotent producer needs the right to a producer id; without it, set `idempotent` to false";
+    Error::broker_says(code, refused.then_some(words)).of("InitProducerId")
 }
 
 /// What was sent before did not get into the log, so this cannot either.
