@@ -16,15 +16,33 @@ pub fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {
 
 /// User and system time of this process, in the kernel's hundredths.
 pub fn cpu_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?.1;
+    cpu_seconds_in("self")
+}
+
+/// The same of another process.
+pub fn cpu_seconds_of(process: u32) -> Outcome<f64> {
+    cpu_seconds_in(&process.to_string())
+}
+
+fn cpu_seconds_in(process: &str) -> Outcome<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?.1;
     let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
 }
 
 /// The most memory that this process has held, in kB.
 pub fn peak_rss_kb() -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    peak_rss_kb_in("self")
+}
+
+/// The same of another process.
+pub fn peak_rss_kb_of(process: u32) -> Outcome<u64> {
+    peak_rss_kb_in(&process.to_string())
+}
+
+fn peak_rss_kb_in(process: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/PID/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

@@ -164,7 +164,7 @@ impl House {
     pub(super) async fn build(args: &cli::Up, config: Config) -> Result<Self, Failure> {
         let unopened = match &config.sink.store {
             sink::StoreConfig::Embedded { dir } => {
-                writable(dir.parent().unwrap_or(dir))?;
+                writable(dir)?;
                 Status::CannotCreate
             }
             sink::StoreConfig::MongoDb { .. } => Status::Config,
@@ -314,9 +314,12 @@ impl House {
         let at_start = &self.at_start;
         let [pipeline, sink] = readers(&self.config);
         let ends = self.ledger.ends(&[pipeline.topics.clone(), sink.topics.clone()].concat()).await?;
-        let came = moved(&at_start.ends, &ends, &inputs(&self.config)).saturating_sub(counts.generated);
+        let came = moved(&at_start.ends, &ends, &inputs(&self.config));
         let passed_on = moved(&at_start.ends, &ends, std::slice::from_ref(&self.config.pipeline.output));
-        let mut asked = Asked { from_others: came + passed_on.saturating_sub(counts.processed), ..Asked::default() };
+        // What others put into the topic that the pipeline itself writes.
+        let beside = passed_on.saturating_sub(counts.processed);
+        let from_others = came.saturating_sub(counts.generated) + beside;
+        let mut asked = Asked { came_in: came + beside, from_others, ..Asked::default() };
         for (reader, began) in [pipeline, sink].iter().zip(&at_start.positions) {
             asked.in_flight += self.ledger.behind(reader, &ends).await?;
             asked.removed += ahead(began, &self.ledger.starts(reader, &ends).await?);

@@ -158,7 +158,14 @@ async fn lag(
 }
 
 fn judged(burrow: &Burrow, cluster: &str, group: &str, uri: &OriginalUri, all: bool) -> Response {
-    let found = burrow.of(cluster).and_then(|round| Ok(verdict(cluster, &round.total_of(group)?, all)));
+    let found = burrow.of(cluster).and_then(|round| {
+        let mut said = verdict(cluster, &round.total_of(group)?, all);
+        if round.unread.contains_key(group) {
+            // Of the partitions that are known it would be too little.
+            said["totallag"] = Value::Null;
+        }
+        Ok(said)
+    });
     answer(uri, "consumer status returned", "status", found)
 }
 

@@ -11,7 +11,7 @@ use opentelemetry::metrics::{Histogram, Meter};
 #[derive(Debug, Default)]
 pub struct Counters {
     pub read: AtomicU64,
-    /// Offsets that held no record; known at the end.
+    /// Offsets that held no record.
     pub passed_over: AtomicU64,
     pub processed: AtomicU64,
     pub dead_lettered: AtomicU64,

@@ -99,6 +99,7 @@ impl Pipeline<'_> {
             if unsettled.send(sent).await.is_err() {
                 return Ok(());
             }
+            self.metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
         }
         Ok(())
     }

@@ -117,7 +117,9 @@ fn digits(number: &str) -> Option<(String, i64)> {
     let whole = whole.trim_start_matches('-');
     let all = format!("{whole}{fraction}");
     let first = all.find(|digit| digit != '0')?;
-    let power = exponent.parse::<i64>().ok()?.checked_add(whole.len() as i64 - first as i64 - 1)?;
+    // An exponent that is beyond counting is like none that a double is written with.
+    let exponent = exponent.parse().unwrap_or(i64::MAX);
+    let power = exponent.saturating_add(whole.len() as i64 - first as i64 - 1);
     Some((all[first..].trim_end_matches('0').to_owned(), power))
 }
 
@@ -214,7 +216,12 @@ mod tests {
         for (number, want) in cases {
             check(&format!(r#"{{"n":{number}}}"#), doc! { "n": want });
         }
-        for too_long in ["12345678901234567890123456789012345", "1.00000000000000000000000000000000001", "1e9999"] {
+        for too_long in [
+            "12345678901234567890123456789012345",
+            "1.00000000000000000000000000000000001",
+            "1e9999",
+            "1e-99999999999999999999",
+        ] {
             let value = format!(r#"{{"n":{too_long}}}"#);
             check(&value, doc! { "value": &value });
         }

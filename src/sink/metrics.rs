@@ -13,7 +13,7 @@ use super::StoreError;
 #[derive(Debug, Default)]
 pub struct Counters {
     pub read: AtomicU64,
-    /// Offsets that held no record; known at the end.
+    /// Offsets that held no record.
     pub passed_over: AtomicU64,
     pub stored: AtomicU64,
     pub stored_before: AtomicU64,

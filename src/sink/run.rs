@@ -91,6 +91,7 @@ impl Sink<'_> {
                     _ => break,
                 },
             };
+            self.metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
             match next {
                 Ok(delivery) => {
                     records += delivery.len();

@@ -224,7 +224,10 @@ public final class Clients {
             String topic = topic(3, Map.of());
             List<ProducerRecord<byte[], byte[]>> sent = new ArrayList<>();
             for (int n = 0; n < 3000; n++) sent.add(Records.record(topic, n % 3, null, Integer.toString(n)));
-            Records.produce(bootstrap, Map.of("enable.idempotence", idempotent, "compression.type", "lz4"), sent);
+            // Only idempotence keeps several requests in order when one of them is tried again.
+            Map<String, Object> how = Map.of("enable.idempotence", idempotent, "compression.type", "lz4",
+                    "max.in.flight.requests.per.connection", idempotent ? 5 : 1);
+            Records.produce(bootstrap, how, sent);
             for (int p = 0; p < 3; p++) {
                 int partition = p;
                 List<Integer> want = IntStream.range(0, 1000).map(n -> n * 3 + partition).boxed().toList();

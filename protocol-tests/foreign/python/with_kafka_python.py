@@ -58,6 +58,7 @@ class KafkaPython(Client):
 
     def produce(self, topic, records, codec="none", idempotent=True):
         producer = KafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=idempotent, linger_ms=5,
+                                 max_in_flight_requests_per_connection=5 if idempotent else 1,
                                  compression_type=None if codec == "none" else codec, max_request_size=10_000_000)
         futures = [
             producer.send(topic, key=r.key, value=r.value, headers=list(r.headers), partition=r.partition,

@@ -47,8 +47,10 @@ class Librdkafka(Client):
         return len(answer(self.admin.describe_topics(TopicCollection([topic]))[topic]).partitions)
 
     def produce(self, topic, records, codec="none", idempotent=True):
+        # Only idempotence keeps several requests in order when one of them is tried again.
         producer = Producer({
             "bootstrap.servers": self.bootstrap, "compression.type": codec, "enable.idempotence": idempotent,
+            "max.in.flight.requests.per.connection": 5 if idempotent else 1,
             "partitioner": "murmur2_random", "message.max.bytes": 10_000_000, "linger.ms": 5,
         })
         places, errors = [None] * len(records), []

@@ -17,6 +17,8 @@ use crate::protocol::types::{BrokerId, Offset, TopicId, TopicPartition};
 /// and brokers start again within fewer.
 const FAILURES_TOLD: u32 = 10;
 
+/// So many moves in a row that have come to nothing, and a replica is left alone.
+const FAILURES_OF_REPLICAS: u32 = 3;
 /// Longer than handing on takes.
 const LEAVING: Duration = Duration::from_secs(3600);
 
@@ -31,6 +33,8 @@ pub struct Cursor {
     pub leader: Option<Leader>,
     /// The replica that the leader would have read instead of itself.
     pub replica: Option<Replica>,
+    /// Until then the leader is not to name a replica: those that it did name could not be read from.
+    pub leader_until: Option<Instant>,
     /// Not asked for before this time.
     pub not_before: Option<Instant>,
     /// The offset that is being asked for.
@@ -71,6 +75,7 @@ impl Cursor {
             topic_id: None,
             leader: None,
             replica: None,
+            leader_until: None,
             not_before: None,
             asked: None,
             alone: false,
@@ -83,6 +88,16 @@ impl Cursor {
     pub fn fail(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures.is_multiple_of(FAILURES_TOLD)
+    }
+
+    /// The broker that it was read from has failed it; true if somebody should know. A replica is not asked again before
+    /// the leader has named it once more, and after some failures not before `later`.
+    pub fn fail_from(&mut self, broker: BrokerId, later: Instant) -> bool {
+        let told = self.fail();
+        if self.replica.take_if(|replica| replica.broker == broker).is_some() && self.failures >= FAILURES_OF_REPLICAS {
+            self.leader_until = Some(later);
+        }
+        told
     }
 
     /// It leaves its reader once all that was read of it is handed on; until then it is not asked for.

@@ -47,6 +47,11 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
+    /// How many of its offsets hold no record; none once the partition is not held any more, as they come again elsewhere.
+    pub fn passed_over(&self) -> u64 {
+        if self.weight.tenure().has_ended() { 0 } else { self.chunk.passed_over() }
+    }
+
     /// Hands it out; `None` if the partition is not held any more, or there is nothing in it but offsets.
     pub fn deliver(self) -> Option<Delivery> {
         let Self { chunk, high_watermark, weight } = self;

@@ -37,7 +37,7 @@
 //!
 //! # Absent on purpose
 //!
-//! A background that processes records, callbacks on rebalances, and reading from followers (KIP-392).
+//! A background that processes records, and callbacks on rebalances.
 
 mod assigned;
 pub mod assignor;
@@ -216,7 +216,7 @@ impl Consumer {
         loop {
             match self.items.recv().await? {
                 Item::Fetched(fetched) => {
-                    self.passed_over += fetched.chunk.passed_over();
+                    self.passed_over += fetched.passed_over();
                     if let Some(delivery) = fetched.deliver() {
                         return Some(Ok(delivery));
                     }

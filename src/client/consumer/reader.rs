@@ -206,13 +206,27 @@ impl Reader {
             min_bytes: number(config.fetch_min_bytes),
             max_bytes: number(max_bytes),
             isolation_level: config.isolation_level.on_the_wire(),
-            rack_id: config.rack.as_deref().map(Str::from).unwrap_or_default(),
+            rack_id: self.rack(),
             session_id: plan.session_id,
             session_epoch: plan.session_epoch,
             topics,
             forgotten_topics_data,
             ..Default::default()
         }
+    }
+
+    /// Where we are, as far as the leader is to know: an answer that names a replica holds no records, so a partition whose
+    /// replicas have failed would not be read from anybody.
+    fn rack(&self) -> Str {
+        let now = Instant::now();
+        let avoids = |cursor: &Cursor| cursor.leader_until.is_some_and(|until| now < until);
+        let rack = self.shared.config.rack.as_deref().filter(|_| !self.cursors.values().any(avoids));
+        rack.map(Str::from).unwrap_or_default()
+    }
+
+    /// When a leader is asked anew about replicas.
+    fn later(&self) -> Instant {
+        Instant::now() + self.shared.cluster.config().metadata_max_age
     }
 
     /// Takes an answer apart, sends the next request, and hands on what came.
@@ -257,8 +271,7 @@ impl Reader {
 
     fn give_all_back(&mut self) {
         for (_, mut cursor) in std::mem::take(&mut self.cursors) {
-            cursor.fail();
-            cursor.replica = None;
+            cursor.fail_from(self.broker, self.later());
             self.give_back(cursor);
         }
     }
@@ -293,7 +306,7 @@ impl Reader {
     fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
         let asked = topics_asked(&self.cursors);
         let (mut work, mut leaving, mut failed) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let nearer_until = Instant::now() + self.shared.cluster.config().metadata_max_age;
+        let later = self.later();
         for topic in answer.responses {
             let Some(name) = wire::named(&topic.topic, || asked.get(&topic.topic_id).cloned()) else { continue };
             for data in topic.partitions {
@@ -308,7 +321,10 @@ impl Reader {
                 if code.is_ok() && nearer >= 0 && nearer != self.broker {
                     // Not forgiven before that one has answered: a replica that never does must not be asked all the time.
                     failed.insert(of.clone());
-                    cursor.replica = Some(Replica { broker: nearer, until: nearer_until });
+                    cursor.replica = Some(Replica { broker: nearer, until: later });
+                    if self.shared.cluster.metadata().broker(nearer).is_none() {
+                        cursor.fail_from(nearer, later);
+                    }
                     cursor.leave();
                     leaving.push(of);
                     continue;
@@ -318,7 +334,7 @@ impl Reader {
                     continue;
                 }
                 failed.insert(of.clone());
-                if refused(&self.shared, self.broker, cursor, code, &data) {
+                if refused(&self.shared, self.broker, cursor, code, &data, later) {
                     leaving.push(of);
                 }
             }
@@ -427,7 +443,14 @@ fn returning(cursor: &mut Cursor, broker: BrokerId) -> Option<TopicPartition> {
 }
 
 /// What a broker's verdict on one partition means for its cursor; true if it must go elsewhere.
-fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCode, data: &PartitionData) -> bool {
+fn refused(
+    shared: &Shared,
+    broker: BrokerId,
+    cursor: &mut Cursor,
+    code: ErrorCode,
+    data: &PartitionData,
+    later: Instant,
+) -> bool {
     let of = cursor.topic_partition().clone();
     tracing::debug!(partition = %of, broker, %code, position = cursor.position(), "a fetch is refused");
     let now = Instant::now();
@@ -438,10 +461,12 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
         let _ = shared.items.try_send(Item::Failed(error));
     };
     // Whatever ails a replica, its leader is asked again; its log may begin later or end earlier than the leader's.
-    let was_replica = cursor.replica.take().is_some_and(|replica| replica.broker == broker);
+    let is_replica = cursor.replica.is_some_and(|replica| replica.broker == broker);
     match code.class() {
-        _ if was_replica => {
-            cursor.fail();
+        _ if is_replica => {
+            if cursor.fail_from(broker, later) {
+                tell();
+            }
             cursor.leave();
             true
         }

@@ -62,10 +62,13 @@ fn broker(
             Some(Reply::Say(crate::protocol::messages::ListOffsetsResponse { topics, ..Default::default() }.into()))
         }
         Request::Fetch(it) => {
-            assert_eq!(it.rack_id.as_str(), "b");
+            let knows_where = it.rack_id.as_str() == "b";
             let offset = it.topics.first()?.partitions.first()?.fetch_offset;
             asked.lock().unwrap().push((number, offset));
-            let said = says(offset);
+            let said = match says(offset) {
+                Says::Nearer(_) if !knows_where => Says::Record,
+                said => said,
+            };
             let wait = if matches!(said, Says::Record) { PERIOD } else { Duration::from_millis(1) };
             Some(Reply::SayAfter(wait, fetched(said, offset)))
         }
@@ -129,8 +132,18 @@ async fn whatever_ails_a_replica_its_leader_is_asked_again_and_nothing_is_reset(
         assert_eq!(ten_records(from_leader_on(2), replica, None).await, expect, "{code}");
     }
     assert_eq!(ten_records(from_leader_on(2), |_| Says::Record, Some(2)).await, expect, "it died");
-    // The leader itself is taken at its word only as far as the brokers are known.
-    let named = AtomicUsize::new(0);
-    let of_nobody = move |_| if named.fetch_add(1, Ordering::Relaxed) < 5 { Says::Nearer(9) } else { Says::Record };
-    assert_eq!(ten_records(of_nobody, |_| Says::Record, None).await, by(LEADER, 0..10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_cannot_be_read_from_at_all_does_not_stop_its_partition() {
+    // What the leader names is unknown, or dead from the beginning, or refuses everything.
+    let refuses = |_| Says::Refuses(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    for (named, dies_at) in [(9, None), (REPLICA, Some(0)), (REPLICA, None)] {
+        let began = tokio::time::Instant::now();
+        let mut asked = ten_records(move |_| Says::Nearer(named), refuses, dies_at).await;
+        asked.retain(|(broker, _)| *broker == LEADER);
+        asked.dedup();
+        assert_eq!(asked, by(LEADER, 0..10), "{named}");
+        assert!(began.elapsed() < PERIOD * 11, "{named}: {:?}", began.elapsed());
+    }
 }
