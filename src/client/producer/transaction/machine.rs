@@ -20,7 +20,9 @@
 //!   written. A commit without an answer is asked for again, never turned into an abort.
 //! - A partition or group that the coordinator may have heard of, because an answer was lost, is told to it again before
 //!   the end, also of an abort, so that nothing stays open that only the coordinator knows of. A new epoch instead would
-//!   not do: whoever asks for one in the midst of an open transaction is fenced (`TransactionCoordinator`).
+//!   not do: whoever asks for one in the midst of an open transaction is fenced (`TransactionCoordinator`). Only an answer
+//!   that all is well ends the doubt: that another question is refused says nothing of the earlier one. Where the same
+//!   question is refused now, the abort is asked for all the same, and that there is nothing to abort is a good answer.
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
 
@@ -99,6 +101,57 @@ fn judge(question: &Question, error: &Error) -> Verdict {
     }
 }
 
+/// Whether the coordinator knows of the transaction, and so must be told of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Begun {
+    No,
+    Perhaps,
+    Yes,
+}
+
+/// What the coordinator was told without an answer that says whether it took note.
+#[derive(Debug, Default)]
+struct Doubt {
+    partitions: BTreeSet<TopicPartition>,
+    groups: BTreeSet<Str>,
+}
+
+impl Doubt {
+    /// False if the question tells the coordinator of nothing.
+    fn add(&mut self, question: &Question) -> bool {
+        match question {
+            Question::AddPartitions(_, partitions) => self.partitions.extend(partitions.iter().cloned()),
+            Question::AddGroup(_, group) => self.groups.extend([group.clone()]),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes out what is refused: the partition that the error names, or all of the question. False if that was not in.
+    fn take_out(&mut self, question: &Question, error: &Error) -> bool {
+        match question {
+            Question::AddPartitions(_, partitions) => {
+                let before = self.partitions.len();
+                match error.topic_partition.as_ref().filter(|named| partitions.contains(named)) {
+                    Some(named) => self.partitions.retain(|of| of != named),
+                    None => self.partitions.retain(|of| !partitions.contains(of)),
+                }
+                self.partitions.len() < before
+            }
+            Question::AddGroup(_, group) => self.groups.remove(group),
+            _ => false,
+        }
+    }
+
+    /// What to tell again.
+    fn question(&self, identity: Identity) -> Option<Question> {
+        if self.partitions.is_empty() {
+            return self.groups.first().map(|group| Question::AddGroup(identity, group.clone()));
+        }
+        Some(Question::AddPartitions(identity, self.partitions.iter().cloned().collect()))
+    }
+}
+
 #[derive(Debug)]
 enum Phase {
     Unclaimed,
@@ -120,14 +173,12 @@ pub(in crate::client::producer) struct Machine {
     phase: Phase,
     identity: Option<Identity>,
     speaks_v2: bool,
-    /// The coordinator knows of this transaction, or may, and so must be told of its end.
-    is_begun: bool,
+    begun: Begun,
     /// First protocol: the partitions and groups that the coordinator knows of, and partitions it has to be told of.
     added: HashSet<TopicPartition>,
     wanted: BTreeSet<TopicPartition>,
     groups: HashSet<Str>,
-    /// What the coordinator was told without an answer that says whether it took note.
-    in_doubt: Option<Question>,
+    doubt: Doubt,
     /// Offsets that are to be committed, in order.
     offsets: VecDeque<Arc<GroupOffsets>>,
     /// Sequences were given up, or our identity is not known any more.
@@ -143,11 +194,11 @@ impl Default for Machine {
             phase: Phase::Unclaimed,
             identity: None,
             speaks_v2: false,
-            is_begun: false,
+            begun: Begun::No,
             added: HashSet::new(),
             wanted: BTreeSet::new(),
             groups: HashSet::new(),
-            in_doubt: None,
+            doubt: Doubt::default(),
             offsets: VecDeque::new(),
             must_bump: false,
             is_asking: false,
@@ -245,7 +296,7 @@ impl Machine {
             return false;
         }
         if self.speaks_v2 {
-            self.is_begun = true;
+            self.begun = Begun::Yes;
             return true;
         }
         if !self.added.contains(partition) {
@@ -301,7 +352,7 @@ impl Machine {
         let question = self.question(is_quiet);
         self.is_asking = question.is_some();
         if self.speaks_v2 && matches!(question, Some(Question::CommitOffsets(..))) {
-            self.is_begun = true;
+            self.begun = Begun::Yes;
         }
         question
     }
@@ -311,12 +362,13 @@ impl Machine {
             return Some(Question::Init(self.identity));
         }
         let identity = self.identity?;
+        let in_doubt = self.doubt.question(identity);
         match &self.phase {
             Phase::Open | Phase::Committing if !self.wanted.is_empty() => {
                 Some(Question::AddPartitions(identity, self.wanted.iter().cloned().collect()))
             }
             Phase::Open | Phase::Committing if !self.offsets.is_empty() => self.about_offsets(identity),
-            Phase::Aborting(_) if self.in_doubt.is_some() => self.in_doubt.clone(),
+            Phase::Aborting(_) if in_doubt.is_some() => in_doubt,
             Phase::Committing if is_quiet => self.about_end(identity, Close::Commit),
             Phase::Aborting(_) if is_quiet => self.about_end(identity, Close::Abort),
             Phase::Bumping(_) => Some(Question::Init(Some(identity))),
@@ -335,7 +387,7 @@ impl Machine {
 
     /// A coordinator that knows of nothing need not hear of the end.
     fn about_end(&mut self, identity: Identity, close: Close) -> Option<Question> {
-        if self.is_begun {
+        if self.begun != Begun::No {
             return Some(Question::End(identity, close));
         }
         self.close();
@@ -347,26 +399,48 @@ impl Machine {
         self.is_asking = false;
         match answer {
             Ok(reply) => {
-                self.in_doubt = None;
+                self.doubt = Doubt::default();
                 self.done(question, reply);
+                true
             }
-            Err(error) => {
-                let verdict = judge(question, &error);
-                let tells = matches!(question, Question::AddPartitions(..) | Question::AddGroup(..));
-                self.in_doubt = (tells && verdict == Verdict::Again).then(|| question.clone());
-                match verdict {
-                    Verdict::Again => return false,
-                    Verdict::Abort => self.fail(&error),
-                    Verdict::Bump => {
-                        self.must_bump = true;
-                        self.is_begun = false;
-                        self.fail(&error);
-                    }
-                    Verdict::Fatal => self.die(&error),
+            Err(error) => self.failed(question, &error),
+        }
+    }
+
+    fn failed(&mut self, question: &Question, error: &Error) -> bool {
+        if self.was_never_begun(question, error) {
+            self.close();
+            return true;
+        }
+        match judge(question, error) {
+            Verdict::Again => {
+                if self.doubt.add(question) {
+                    self.begun = self.begun.max(Begun::Perhaps);
                 }
+                return false;
             }
+            Verdict::Abort => {
+                // To tell it once more would be to be refused once more.
+                if matches!(self.phase, Phase::Aborting(_)) {
+                    self.doubt.take_out(question, error);
+                }
+                self.fail(error);
+            }
+            Verdict::Bump => {
+                self.must_bump = true;
+                (self.begun, self.doubt) = (Begun::No, Doubt::default());
+                self.fail(error);
+            }
+            Verdict::Fatal => self.die(error),
         }
         true
+    }
+
+    /// Whether an abort that was asked for in doubt found nothing to abort.
+    fn was_never_begun(&self, question: &Question, error: &Error) -> bool {
+        self.begun == Begun::Perhaps
+            && matches!(question, Question::End(_, Close::Abort))
+            && error.code() == Some(ErrorCode::INVALID_TXN_STATE)
     }
 
     fn done(&mut self, question: &Question, reply: Reply) {
@@ -381,14 +455,14 @@ impl Machine {
                 }
             }
             (Question::AddPartitions(_, partitions), _) => {
-                self.is_begun = true;
+                self.begun = Begun::Yes;
                 for partition in partitions {
                     self.wanted.remove(partition);
                     self.added.insert(partition.clone());
                 }
             }
             (Question::AddGroup(_, group), _) => {
-                self.is_begun = true;
+                self.begun = Begun::Yes;
                 self.groups.insert(group.clone());
             }
             (Question::CommitOffsets(..), _) => drop(self.offsets.pop_front()),
@@ -403,7 +477,7 @@ impl Machine {
 
     /// The transaction is over, as far as the coordinator is concerned.
     fn close(&mut self) {
-        self.is_begun = false;
+        (self.begun, self.doubt) = (Begun::No, Doubt::default());
         self.added.clear();
         self.wanted.clear();
         self.groups.clear();

@@ -177,9 +177,48 @@ fn what_the_coordinator_may_have_heard_is_told_again_before_an_abort() {
     );
     check_v1("a group", "offsets ask lost abort ask done ask-quiet", "group-g group-g abort-9/0");
     check_v1(
-        "not one that was refused",
-        "write:0 ask lost abort ask no:29 ask-quiet outcome",
-        "not-yet add-t-0 add-t-0 - well",
+        "a group and a partition, of which one may not be told any more",
+        "offsets ask lost write:0 ask lost abort ask no:29 ask done ask-quiet",
+        "group-g not-yet add-t-0 add-t-0 group-g abort-9/0",
+    );
+}
+
+#[test]
+fn a_refusal_leaves_what_was_told_before_in_doubt() {
+    check_v1(
+        "a partition, and one more that may not be written to",
+        "write:0 ask lost write:1 ask no:29 commit ask done ask-quiet ended ask claimed-v1:9/1 outcome",
+        "not-yet add-t-0 not-yet add-t-0,t-1 add-t-0 abort-9/0 init-9/0 aborted",
+    );
+    check_v1(
+        "a group, and a partition that may not be written to",
+        "offsets ask lost write:0 ask no:29 abort ask done ask-quiet",
+        "group-g not-yet add-t-0 group-g abort-9/0",
+    );
+    check_v1(
+        "the same partition, of which the coordinator knew",
+        "write:0 ask lost abort ask no:29 ask-quiet ended outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+    );
+    check_v1(
+        "the same partition, of which it did not",
+        "write:0 ask lost abort ask no:29 ask-quiet no:48 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+    );
+    check_v1(
+        "the same partition, of which it did not, after a record was given up",
+        "write:0 ask lost fail gave-up commit ask no:29 ask-quiet no:48 ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 init-9/0 aborted open",
+    );
+    check_v1(
+        "nothing, once the coordinator has forgotten the producer",
+        "write:0 ask lost write:1 ask no:49 commit ask-quiet claimed-v1:10/0 outcome",
+        "not-yet add-t-0 not-yet add-t-0,t-1 init-9/0 aborted",
+    );
+    check_v1(
+        "an end that is known to be due still has to be right",
+        "write:0 ask done write:1 ask lost abort ask done ask-quiet no:48 outcome",
+        "not-yet add-t-0 not-yet add-t-1 add-t-1 abort-9/0 dead-48",
     );
 }
 
