@@ -22,7 +22,8 @@
 //!   the end, also of an abort, so that nothing stays open that only the coordinator knows of. A new epoch instead would
 //!   not do: whoever asks for one in the midst of an open transaction is fenced (`TransactionCoordinator`). Only an answer
 //!   that all is well ends the doubt: that another question is refused says nothing of the earlier one. Where the same
-//!   question is refused now, the abort is asked for all the same, and that there is nothing to abort is a good answer.
+//!   question is refused now, or its partitions are gone, the abort is asked for all the same, and that there is nothing to
+//!   abort is a good answer.
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
 
@@ -150,6 +151,12 @@ impl Doubt {
         }
         Some(Question::AddPartitions(identity, self.partitions.iter().cloned().collect()))
     }
+}
+
+/// Whether a broker refused it before the coordinator heard of it: it looks for the partitions first (`KafkaApis`), and the
+/// coordinator itself never says this.
+fn is_unheard(question: &Question, error: &Error) -> bool {
+    matches!(question, Question::AddPartitions(..)) && error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 #[derive(Debug)]
@@ -412,7 +419,12 @@ impl Machine {
             self.close();
             return true;
         }
+        let is_aborting = matches!(self.phase, Phase::Aborting(_));
         match judge(question, error) {
+            // A topic that is not there yet is waited for; one that is gone has nothing to abort, and holds up no abort.
+            Verdict::Again if is_unheard(question, error) => {
+                return is_aborting && self.doubt.take_out(question, error);
+            }
             Verdict::Again => {
                 if self.doubt.add(question) {
                     self.begun = self.begun.max(Begun::Perhaps);
@@ -421,7 +433,7 @@ impl Machine {
             }
             Verdict::Abort => {
                 // To tell it once more would be to be refused once more.
-                if matches!(self.phase, Phase::Aborting(_)) {
+                if is_aborting {
                     self.doubt.take_out(question, error);
                 }
                 self.fail(error);

@@ -53,7 +53,7 @@ impl Script {
             }
             "done" => self.answer(Ok(Reply::Done)),
             "ended" => self.answer(Ok(Reply::Ended((!object.is_empty()).then(|| identity(object))))),
-            "no" => self.answer(Err(Error::broker(ErrorCode(object.parse().expect("a code"))))),
+            "no" => self.answer(Err(refusal(object))),
             "lost" => self.answer(Err(Error::disconnected("lost"))),
             "outcome" => return Some(self.machine.ended().map_or_else(|| "-".to_owned(), outcome)),
             _ => panic!("{word} is no word of a script"),
@@ -66,6 +66,16 @@ impl Script {
         if !self.machine.answered(&question, answer) {
             self.asked = None;
         }
+    }
+}
+
+/// A code, and the partition that it is about: `3@1`.
+fn refusal(text: &str) -> Error {
+    let (code, partition) = text.split_once('@').map_or((text, None), |(code, partition)| (code, Some(partition)));
+    let error = Error::broker(ErrorCode(code.parse().expect("a code")));
+    match partition {
+        Some(partition) => error.at(TopicPartition::new("t", partition.parse().expect("a partition"))),
+        None => error,
     }
 }
 
@@ -219,6 +229,51 @@ fn a_refusal_leaves_what_was_told_before_in_doubt() {
         "an end that is known to be due still has to be right",
         "write:0 ask done write:1 ask lost abort ask done ask-quiet no:48 outcome",
         "not-yet add-t-0 not-yet add-t-1 add-t-1 abort-9/0 dead-48",
+    );
+}
+
+#[test]
+fn a_topic_that_is_gone_holds_up_no_abort() {
+    check_v1(
+        "never told, and others are",
+        "write:0 ask done write:1 ask no:3@1 ask no:3@1 abort ask-quiet ended outcome begin",
+        "not-yet add-t-0 not-yet add-t-1 add-t-1 abort-9/0 well open",
+    );
+    check_v1("never told, nor any other", "write:0 ask no:3@0 abort ask-quiet outcome", "not-yet add-t-0 - well");
+    check_v1(
+        "asked for when the abort comes",
+        "write:0 ask done write:1 ask abort no:3@1 ask-quiet",
+        "not-yet add-t-0 not-yet add-t-1 abort-9/0",
+    );
+    check_v1(
+        "in doubt, and others are known",
+        "write:0 ask done write:1 ask lost abort ask no:3@1 ask-quiet",
+        "not-yet add-t-0 not-yet add-t-1 add-t-1 abort-9/0",
+    );
+    check_v1(
+        "in doubt with others",
+        "write:1 write:2 write:3 ask lost abort ask no:3@1 ask no:3@3 ask done ask-quiet",
+        "not-yet not-yet not-yet add-t-1,t-2,t-3 add-t-1,t-2,t-3 add-t-2,t-3 add-t-2 abort-9/0",
+    );
+    check_v1(
+        "in doubt, alone, and the coordinator knew of it",
+        "write:0 ask lost abort ask no:3@0 ask-quiet ended outcome",
+        "not-yet add-t-0 add-t-0 abort-9/0 well",
+    );
+    check_v1(
+        "in doubt, alone, and it did not",
+        "write:0 ask lost abort ask no:3@0 ask-quiet no:48 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+    );
+    check_v1(
+        "in doubt, and only not there for a while",
+        "write:0 ask lost ask no:3@0 abort ask done ask-quiet",
+        "not-yet add-t-0 add-t-0 add-t-0 abort-9/0",
+    );
+    check_v1(
+        "what a coordinator says that is not ready leaves the doubt",
+        "write:0 ask no:51 abort ask no:14 ask done ask-quiet",
+        "not-yet add-t-0 add-t-0 add-t-0 abort-9/0",
     );
 }
 
@@ -453,6 +508,26 @@ async fn an_abort_leaves_nothing_open_that_the_coordinator_was_told_of() {
         transaction.abort().await.unwrap();
         assert!(receipt.await.unwrap_err().is_aborted());
         assert_eq!(state_of(&world, "p").await, "CompleteAbort");
+        assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a");
+    }
+}
+
+#[tokio::test]
+async fn an_abort_does_not_wait_for_a_topic_that_is_gone() {
+    for (fault, state) in [(Fault::Disconnect, "CompleteCommit"), (Fault::DisconnectAfter, "CompleteAbort")] {
+        let (world, producer) = World::with_producer(0).await;
+        world.commit(&producer, "a").await;
+        world.fault::<AddPartitionsToTxnRequest>(1, fault);
+        world.fault::<AddPartitionsToTxnRequest>(u64::MAX, Fault::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        world.broker.faults().reset_counts();
+        let transaction = producer.begin().await.unwrap();
+        drop(transaction.enqueue(ProducerRecord::new(&world.topic, b"b")).await.unwrap());
+        while world.broker.faults().count(AddPartitionsToTxnRequest::KEY) == 0 {
+            tokio::task::yield_now().await;
+        }
+        transaction.abort().await.unwrap();
+        assert_eq!(state_of(&world, "p").await, state);
+        world.broker.faults().clear();
         assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a");
     }
 }
