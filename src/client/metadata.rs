@@ -84,6 +84,11 @@ impl Metadata {
         self.topics.get(topic).map(|known| &known.topic)
     }
 
+    /// When a broker last said anything of the topic.
+    pub fn said_at(&self, topic: &str) -> Option<Instant> {
+        self.topics.get(topic).map(|known| known.since)
+    }
+
     /// All topics that are known to exist.
     pub fn topics(&self) -> impl Iterator<Item = (&Topic, &TopicMetadata)> {
         self.topics.iter().map(|(name, known)| (name, &known.topic)).filter(|(_, topic)| !topic.partitions.is_empty())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
@@ -30,6 +30,13 @@ use crate::protocol::types::{Topic, TopicId, TopicPartition};
 /// How many buffers of settled batches are kept for new ones.
 const SPARE_BUFFERS: usize = 64;
 
+/// So long after a topic was made anew a broker may still speak of the one before. Brokers lag by seconds: a controller
+/// fences one that it does not hear from in nine (`broker.session.timeout.ms`).
+const LAG: Duration = Duration::from_secs(60);
+
+/// How many former ids of a topic's name are remembered.
+const FORMER_IDS: usize = 8;
+
 /// One partition's queue, and its number among all partitions of this producer.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -54,6 +61,7 @@ impl Slot {
 #[derive(Debug)]
 struct TopicSlots {
     id: Option<TopicId>,
+    former: FormerIds,
     slots: Vec<Arc<Slot>>,
     available: Vec<i32>,
     sticky: Sticky,
@@ -63,6 +71,26 @@ impl TopicSlots {
     /// About how many bytes were enqueued to a partition, ever.
     fn total(&self, partition: i32) -> u64 {
         usize::try_from(partition).ok().and_then(|at| self.slots.get(at)).map_or(0, |slot| slot.queue().total())
+    }
+}
+
+/// The ids that topics of one name had before the present one, and when each was left, the oldest first.
+#[derive(Debug, Clone, Default)]
+struct FormerIds(Vec<(TopicId, Instant)>);
+
+impl FormerIds {
+    /// Whether this is said of a topic that is no more, by a broker that lags behind or in metadata that others have
+    /// overtaken. Ids have no order: a former one that is still said when no broker lags any more was the right one.
+    fn is_late(&self, id: TopicId, said: Instant) -> bool {
+        self.0.iter().any(|&(former, left)| former == id && said < left + LAG)
+    }
+
+    fn leave(&mut self, old: TopicId, new: TopicId, now: Instant) {
+        self.0.retain(|&(former, _)| former != new);
+        if self.0.len() == FORMER_IDS {
+            self.0.remove(0);
+        }
+        self.0.push((old, now));
     }
 }
 
@@ -406,7 +434,9 @@ impl Shared {
     /// A topic's entry by the newest metadata, if that differs from what is known.
     ///
     /// Only another id says that there are fewer partitions (KIP-516): a broker that lags behind may not know of all that
-    /// were added, and brokers without ids (before 2.8) are believed no less.
+    /// were added, and brokers without ids (before 2.8) are believed no less. An id that the topic has left is no step back:
+    /// partitions would be given up that are there, and on their return count their sequences from zero once more, which
+    /// their leaders may take for repetitions of what they have.
     fn entry(
         &self,
         slots: &mut Slots,
@@ -414,9 +444,18 @@ impl Shared {
         known: Option<&Arc<TopicSlots>>,
         metadata: &Metadata,
     ) -> Option<Arc<TopicSlots>> {
-        let found = metadata.topic(topic)?;
-        let (mut own, known_id) = known.map(|known| (known.slots.clone(), known.id)).unwrap_or_default();
-        if found.id.is_some() && known_id.is_some() && found.id != known_id && !found.partitions.is_empty() {
+        let (found, said) = (metadata.topic(topic)?, metadata.said_at(topic)?);
+        let (mut own, known_id, mut former) =
+            known.map(|known| (known.slots.clone(), known.id, known.former.clone())).unwrap_or_default();
+        // An id without partitions is of a topic that is not all there yet.
+        let found_id = found.id.filter(|_| !found.partitions.is_empty());
+        if found_id.is_some_and(|id| former.is_late(id, said)) {
+            return None;
+        }
+        if let (Some(old), Some(new)) = (known_id, found_id)
+            && old != new
+        {
+            former.leave(old, new, said);
             let gone = own.drain(found.partitions.len().min(own.len())..);
             gone.for_each(|slot| slot.is_gone.store(true, Ordering::Release));
         }
@@ -428,14 +467,14 @@ impl Shared {
         if available.is_empty() {
             available = (0..own.len() as i32).collect();
         }
-        let id = found.id.or(known_id);
+        let id = found_id.or(known_id);
         let is_same =
             |known: &TopicSlots| known.id == id && known.available == available && known.slots.len() == own.len();
         if own.is_empty() || known.is_some_and(|known| is_same(known)) {
             return None;
         }
         let first = pick(&available, None, rand::random());
-        let mut topic = TopicSlots { id, slots: own, available, sticky: Sticky::new(first, 0) };
+        let mut topic = TopicSlots { id, former, slots: own, available, sticky: Sticky::new(first, 0) };
         topic.sticky = Sticky::new(first, topic.total(first));
         Some(Arc::new(topic))
     }
@@ -579,4 +618,87 @@ impl Shared {
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::client::fake::{self, Net, Reply};
+    use crate::protocol::api::Request;
+    use crate::protocol::messages::MetadataResponseTopic;
+    use crate::protocol::types::Uuid;
+
+    async fn shared() -> Shared {
+        let net = Arc::new(Net::default());
+        net.listen(1, |request| {
+            matches!(request, Request::Metadata(_)).then(|| Reply::Say(fake::cluster(&[1], vec![]).into()))
+        });
+        let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+        Shared::new(client.cluster().clone(), ProducerConfig::default())
+    }
+
+    /// Metadata of a topic `t`, with this id and so many partitions, as it was said then.
+    fn said(id: u8, partitions: usize, at: Instant) -> Metadata {
+        let topic = fake::topic("t", &vec![(1, 0); partitions]);
+        let topic = MetadataResponseTopic { topic_id: Uuid([id; 16]), ..topic };
+        Metadata::default().merged(fake::cluster(&[1], vec![topic]), false, at, Duration::MAX)
+    }
+
+    /// What is said of the topic, each an id, how many partitions, and in which second; and which queues callers go by then.
+    async fn check(name: &str, all: &[(u8, usize, u64, &[usize])]) {
+        let (shared, topic, began) = (shared().await, Topic::from("t"), Instant::now());
+        for &(id, partitions, second, expected) in all {
+            let metadata = said(id, partitions, began + Duration::from_secs(second));
+            shared.register(&topic, &metadata);
+            shared.follow(&metadata);
+            let slots = shared.topics.load().get(&topic).unwrap().slots.clone();
+            let indexes: Vec<usize> = slots.iter().map(|slot| slot.index).collect();
+            assert_eq!(indexes, expected, "{name}: {id} in second {second}");
+            assert!(slots.iter().all(|slot| !slot.is_gone()), "{name}: {id} in second {second}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_id_is_another_topic_but_for_one_that_was_left() {
+        check("no ids", &[(0, 4, 0, &[0, 1, 2, 3]), (0, 2, 1, &[0, 1, 2, 3])]).await;
+        check(
+            "made anew, and again",
+            &[(1, 4, 0, &[0, 1, 2, 3]), (2, 2, 1, &[0, 1]), (3, 3, 2, &[0, 1, 4]), (3, 4, 3, &[0, 1, 4, 5])],
+        )
+        .await;
+        check(
+            "a late word of fewer partitions",
+            &[(1, 1, 0, &[0]), (2, 3, 5, &[0, 1, 2]), (1, 1, 6, &[0, 1, 2]), (2, 4, 7, &[0, 1, 2, 3])],
+        )
+        .await;
+        check(
+            "a late word of more partitions, older than what is known",
+            &[(1, 3, 5, &[0, 1, 2]), (2, 1, 6, &[0]), (1, 3, 4, &[0]), (2, 1, 7, &[0])],
+        )
+        .await;
+        check(
+            "late words of two topics before",
+            &[(1, 1, 0, &[0]), (2, 2, 1, &[0, 1]), (3, 3, 2, &[0, 1, 2]), (1, 1, 3, &[0, 1, 2]), (2, 2, 4, &[0, 1, 2])],
+        )
+        .await;
+        // The first word of id 2 was the late one, as it turns out.
+        check(
+            "a former id that is said when no broker lags any more",
+            &[(1, 3, 0, &[0, 1, 2]), (2, 1, 1, &[0]), (1, 3, 60, &[0]), (1, 3, 61, &[0, 3, 4]), (2, 1, 62, &[0, 3, 4])],
+        )
+        .await;
+        check("not all there yet", &[(1, 3, 0, &[0, 1, 2]), (2, 0, 1, &[0, 1, 2]), (2, 1, 2, &[0])]).await;
+    }
+
+    #[test]
+    fn so_many_former_ids_are_remembered_and_no_more() {
+        let (mut former, now) = (FormerIds::default(), Instant::now());
+        let id = |number: usize| Uuid([number as u8; 16]);
+        for number in 0..=FORMER_IDS {
+            former.leave(id(number), id(number + 1), now);
+        }
+        assert_eq!(former.0.len(), FORMER_IDS);
+        assert!(!former.is_late(id(0), now) && former.is_late(id(1), now) && former.is_late(id(FORMER_IDS), now));
+    }
 }
