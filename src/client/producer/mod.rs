@@ -28,6 +28,7 @@
 mod accumulator;
 mod answer;
 mod failure;
+mod inquiry;
 mod line;
 mod partitioner;
 mod receipt;

@@ -20,13 +20,14 @@ use tokio::time::Instant;
 use self::transactions::Transactions;
 use super::accumulator::Filling;
 use super::answer::{Verdict, judge};
+use super::inquiry::Inquiry;
 use super::line::{Answer, Identity, Line};
 use super::receipt::{Fate, Outcome};
 use super::request::{Part, answers, produce};
 use super::sealed::Sealed;
 use super::shared::{Counters, Shared, Signals, Slot};
 use super::transaction::{Close, GroupOffsets, Lease, Question, Reply};
-use super::{Acks, Compression, ProducerConfig, failure};
+use super::{Acks, Compression, failure};
 use crate::client::Error;
 use crate::client::cluster::To;
 use crate::client::lane::Lane;
@@ -55,32 +56,6 @@ enum Event {
     Metadata(Result<Arc<Metadata>, Error>),
     Identified(Result<Identity, Error>),
     Coordinator { question: Question, answer: Result<Reply, Error> },
-}
-
-/// A question that is asked again after a while: metadata, or the producer id.
-#[derive(Debug, Default)]
-struct Inquiry {
-    wanted: bool,
-    asked: bool,
-    tries: u32,
-    not_before: Option<Instant>,
-}
-
-impl Inquiry {
-    /// When it is to be asked.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        (self.wanted && !self.asked).then(|| self.not_before.unwrap_or(now))
-    }
-
-    /// Takes note of an answer; it is asked again after a while if still `wanted`.
-    fn answered(&mut self, wanted: bool, now: Instant, config: &ProducerConfig) {
-        self.tries = if wanted { self.tries + 1 } else { 0 };
-        (self.wanted, self.asked, self.not_before) = (wanted, false, Some(now + config.backoff().wait(self.tries)));
-    }
-
-    fn may_ask(&self, now: Instant) -> bool {
-        self.next(now).is_some_and(|at| at <= now)
-    }
 }
 
 /// One partition, from the sender's side.
