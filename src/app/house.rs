@@ -44,7 +44,7 @@ const PARTITIONS: i32 = 6;
 /// in more than the 1 MiB that is Kafka's default.
 const OUTPUT_BYTES_MAX: usize = 2 << 20;
 /// How long the generator's records and the sink's fetches wait for company.
-const GATHERING: Duration = Duration::from_millis(100);
+const GATHERING: Duration = Duration::from_millis(250);
 /// The pipeline's producer retries in order for as long as an outage lasts; see `pipeline::run`.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
