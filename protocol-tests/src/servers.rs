@@ -75,6 +75,15 @@ pub fn scratch(name: &str) -> PathBuf {
     directory
 }
 
+/// The doors that `servers/kafka.sh` gives each broker, next to one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    Plaintext,
+    SaslPlaintext,
+    Ssl,
+    SaslSsl,
+}
+
 /// A Kafka cluster on loopback.
 #[derive(Debug)]
 pub struct Kafka {
@@ -115,6 +124,17 @@ impl Kafka {
     /// Every broker's HOST:PORT, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Every broker's HOST:PORT of that door, with commas. The certificates are for `localhost`.
+    pub fn listener(&self, listener: Listener) -> String {
+        let at = |broker: &str| {
+            let (host, port) = broker.rsplit_once(':')?;
+            let host = if matches!(listener, Listener::Ssl | Listener::SaslSsl) { "localhost" } else { host };
+            Some(format!("{host}:{}", port.parse::<u16>().ok()? + listener as u16))
+        };
+        let all: Option<Vec<_>> = self.bootstrap.split(',').map(at).collect();
+        all.unwrap_or_else(|| panic!("no addresses: {:?}", self.bootstrap)).join(",")
     }
 
     /// Where a cluster of our own keeps its files; its certificates are in `tls`.

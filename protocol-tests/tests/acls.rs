@@ -10,8 +10,9 @@ use highwater::client::{
     ScramCredential, ScramMechanism, Topic,
 };
 use highwater::devbroker::{Config, DevBroker};
+use protocol_tests::finish;
 use protocol_tests::program::binary;
-use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -232,9 +233,7 @@ async fn the_command_line_does_it(site: &Site) -> Outcome<()> {
 
 fn on_kafka(version: Version) -> Result<(), Missing> {
     let kafka = Kafka::own_with(version, 1, PROPERTIES)?;
-    let (host, port) = kafka.bootstrap().rsplit_once(':').unwrap_or_else(|| panic!("{}", kafka.bootstrap()));
-    let port: u16 = port.parse().unwrap_or_else(|error| panic!("{error}"));
-    let site = Site { plain: kafka.bootstrap().to_owned(), sasl: format!("{host}:{}", port + 1) };
+    let site = Site { plain: kafka.bootstrap().to_owned(), sasl: kafka.listener(Listener::SaslPlaintext) };
     finish(async {
         let admin = site.admin().await?;
         rules_are_made_and_found_and_removed(&admin).await?;
@@ -243,11 +242,6 @@ fn on_kafka(version: Version) -> Result<(), Missing> {
         the_command_line_does_it(&site).await
     });
     Ok(())
-}
-
-fn finish(scenarios: impl Future<Output = Outcome<()>>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
-    runtime.block_on(scenarios).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

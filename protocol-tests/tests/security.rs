@@ -1,7 +1,6 @@
 //! TLS and SASL, the same scenarios on the dev broker and on Kafka 3.9 and 4.3: every mechanism, what is said when one side
 //! does not believe the other, sessions that end, certificates and passwords that change.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,8 @@ use highwater::client::{ErrorCode, IsolationLevel};
 use highwater::devbroker::{self, DevBroker, Mechanism, SaslConfig, User};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::SaslHandshakeRequest;
-use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
+use protocol_tests::finish;
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -471,13 +471,11 @@ fn on_kafka(version: Version) -> Result<(), Missing> {
     let properties: Vec<_> = properties.iter().map(String::as_str).collect();
     let kafka = Kafka::own_with(version, 1, &properties)?;
     let directory = kafka.directory().unwrap_or_else(|| panic!("a cluster of our own"));
-    let (_, port) = kafka.bootstrap().rsplit_once(':').unwrap_or_else(|| panic!("{}", kafka.bootstrap()));
-    let port: u16 = port.parse().unwrap_or_else(|error| panic!("{error}"));
     let site = Site {
-        plain: format!("127.0.0.1:{port}"),
-        sasl: format!("127.0.0.1:{}", port + 1),
-        tls: format!("localhost:{}", port + 2),
-        sasl_tls: format!("localhost:{}", port + 3),
+        plain: kafka.listener(Listener::Plaintext),
+        sasl: kafka.listener(Listener::SaslPlaintext),
+        tls: kafka.listener(Listener::Ssl),
+        sasl_tls: kafka.listener(Listener::SaslSsl),
         files: directory.join("tls"),
         ca: "ca.crt",
         certificate: ["client.crt", "client.key"],
@@ -487,11 +485,6 @@ fn on_kafka(version: Version) -> Result<(), Missing> {
         sessions_are_renewed_under_load(&site).await
     });
     Ok(())
-}
-
-fn finish(scenarios: impl Future<Output = Outcome<()>>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
-    runtime.block_on(scenarios).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

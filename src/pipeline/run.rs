@@ -57,7 +57,7 @@ pub async fn run(
     };
     let (read, settled) = tokio::join!(reading, settled);
     let closed = consumer.close(config.drain()).await;
-    metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
+    metrics.counters.passed_over.store(consumer.passed_over(), Relaxed);
     read.and(settled).and(closed)
 }
 
@@ -99,7 +99,7 @@ impl Pipeline<'_> {
             if unsettled.send(sent).await.is_err() {
                 return Ok(());
             }
-            self.metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
+            self.metrics.counters.passed_over.store(consumer.passed_over(), Relaxed);
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ pub async fn run(
     }
     drop(writing);
     let closed = consumer.close(config.drain()).await;
-    metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
+    metrics.counters.passed_over.store(consumer.passed_over(), Relaxed);
     outcome.and(closed)
 }
 
@@ -91,7 +91,7 @@ impl Sink<'_> {
                     _ => break,
                 },
             };
-            self.metrics.counters.passed_over.store(consumer.stats().passed_over, Relaxed);
+            self.metrics.counters.passed_over.store(consumer.passed_over(), Relaxed);
             match next {
                 Ok(delivery) => {
                     records += delivery.len();

@@ -2,15 +2,13 @@
 //! reader of the broker that leads the partition.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::progress::Mark;
 use super::session::Ask;
 use super::tenure::Tenure;
-use crate::client::metadata::Leader;
-use crate::client::metadata::Metadata;
+use crate::client::metadata::{Leader, Metadata};
 use crate::protocol::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 /// The application is told of what keeps a partition from being read after every so many failures in a row. Leaders move
@@ -19,8 +17,6 @@ const FAILURES_TOLD: u32 = 10;
 
 /// So many moves in a row that have come to nothing, and a replica is left alone.
 const FAILURES_OF_REPLICAS: u32 = 3;
-/// Longer than handing on takes.
-const LEAVING: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +39,8 @@ pub struct Cursor {
     pub alone: bool,
     /// At a batch that cannot be read, until the application decides.
     pub parked: bool,
+    /// It leaves its reader once all that was read of it is handed on; until then it is not asked for.
+    pub leaving: bool,
     /// Moves in a row that have come to nothing.
     pub failures: u32,
 }
@@ -80,6 +78,7 @@ impl Cursor {
             asked: None,
             alone: false,
             parked: false,
+            leaving: false,
             failures: 0,
         }
     }
@@ -98,11 +97,6 @@ impl Cursor {
             self.leader_until = Some(later);
         }
         told
-    }
-
-    /// It leaves its reader once all that was read of it is handed on; until then it is not asked for.
-    pub fn leave(&mut self) {
-        self.not_before = Some(Instant::now() + LEAVING);
     }
 
     pub fn topic_partition(&self) -> &TopicPartition {
@@ -125,15 +119,15 @@ impl Cursor {
     }
 
     /// Who is read from: the replica that the leader has named, as long as it is there, or the leader.
-    pub fn source(&self, known: &Metadata, now: Instant) -> Option<BrokerId> {
-        let leader = known.leader(self.topic_partition())?.broker;
+    pub fn source(&self, leader: Leader, known: &Metadata, now: Instant) -> BrokerId {
         let replica = self.replica.filter(|replica| now < replica.until && known.broker(replica.broker).is_some());
-        Some(replica.map_or(leader, |replica| replica.broker))
+        replica.map_or(leader.broker, |replica| replica.broker)
     }
 
-    /// What to ask the leader for; `None` if it is not to be asked now.
+    /// What to ask for; `None` if it is not to be asked for now.
     pub fn ask(&self, now: Instant, max_bytes: usize) -> Option<Ask> {
-        let waits = self.parked || self.not_before.is_some_and(|at| now < at) || !self.tenure.has_room();
+        let early = self.not_before.is_some_and(|at| now < at);
+        let waits = self.parked || self.leaving || early || !self.tenure.has_room();
         let offset = self.position().filter(|_| !waits)?;
         let leader_epoch = self.leader.and_then(|leader| leader.epoch);
         Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes })

@@ -135,8 +135,6 @@ pub struct ConsumerStats {
     pub partitions: usize,
     /// Deliveries that are given out and not finished.
     pub outstanding: usize,
-    /// Offsets so far that hold no record to be read: ends of transactions, what was aborted, what compaction took.
-    pub passed_over: u64,
 }
 
 impl Consumer {
@@ -274,8 +272,12 @@ impl Consumer {
             memory_limit: self.memory.limit(),
             partitions: held.len(),
             outstanding: held.values().map(|tenure| tenure.outstanding()).sum(),
-            passed_over: self.passed_over,
         }
+    }
+
+    /// Offsets so far that hold no record to be read: ends of transactions, what was aborted, what compaction took.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// Gives out nothing more, waits for what is out, commits, and leaves the group, so that others take over at once.

@@ -53,7 +53,7 @@ pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Plac
             cursor.fail();
         }
         cursor.leader = leader.or(cursor.leader);
-        let broker = leader.and_then(|_| cursor.source(&known, Instant::now()));
+        let broker = leader.map(|leader| cursor.source(leader, &known, Instant::now()));
         Placed { cursor, broker }
     }));
     placed

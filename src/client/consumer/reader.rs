@@ -69,6 +69,13 @@ pub(super) struct Shared {
     pub readers: AtomicUsize,
 }
 
+impl Shared {
+    /// When a leader is asked anew about replicas.
+    fn later(&self) -> Instant {
+        Instant::now() + self.cluster.config().metadata_max_age
+    }
+}
+
 /// What a reader is told. The queue needs no bound of its own: a cursor is in one place at a time.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -224,11 +231,6 @@ impl Reader {
         rack.map(Str::from).unwrap_or_default()
     }
 
-    /// When a leader is asked anew about replicas.
-    fn later(&self) -> Instant {
-        Instant::now() + self.shared.cluster.config().metadata_max_age
-    }
-
     /// Takes an answer apart, sends the next request, and hands on what came.
     async fn answered(&mut self, (answer, mut grant): (Result<FetchResponse, Error>, Grant)) -> Option<Flight> {
         let answer = match answer {
@@ -243,16 +245,14 @@ impl Reader {
         }
         let total: usize = answer.responses.iter().flat_map(|topic| &topic.partitions).map(data_bytes).sum();
         grant.keep(total);
-        let (work, leaving) = self.sort(answer, total, &mut grant);
+        let work = self.sort(answer, total, &mut grant);
         drop(grant);
         let next = self.ask();
         for work in work {
             self.hand_on(work).await;
         }
-        for of in leaving {
-            if let Some(cursor) = self.cursors.remove(&of) {
-                self.give_back(cursor);
-            }
+        for (_, cursor) in self.cursors.extract_if(.., |_, cursor| cursor.leaving) {
+            give_back(&self.back, cursor);
         }
         next
     }
@@ -271,15 +271,9 @@ impl Reader {
 
     fn give_all_back(&mut self) {
         for (_, mut cursor) in std::mem::take(&mut self.cursors) {
-            cursor.fail_from(self.broker, self.later());
-            self.give_back(cursor);
+            cursor.fail_from(self.broker, self.shared.later());
+            give_back(&self.back, cursor);
         }
-    }
-
-    fn give_back(&self, mut cursor: Cursor) {
-        cursor.not_before = None;
-        // If the fetcher is gone, so is the consumer.
-        let _ = self.back.send(cursor);
     }
 
     /// Whether the answer is about partitions, rather than a refusal of the session.
@@ -302,11 +296,10 @@ impl Reader {
         false
     }
 
-    /// What there is to hand on, and the cursors that must go elsewhere.
-    fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> (Vec<Work>, Vec<TopicPartition>) {
+    /// What there is to hand on. Cursors that must go elsewhere are leaving from now on.
+    fn sort(&mut self, answer: FetchResponse, total: usize, grant: &mut Grant) -> Vec<Work> {
         let asked = topics_asked(&self.cursors);
-        let (mut work, mut leaving, mut failed) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let later = self.later();
+        let (mut work, mut failed) = (Vec::new(), BTreeSet::new());
         for topic in answer.responses {
             let Some(name) = wire::named(&topic.topic, || asked.get(&topic.topic_id).cloned()) else { continue };
             for data in topic.partitions {
@@ -320,33 +313,24 @@ impl Reader {
                 let nearer = data.preferred_read_replica;
                 if code.is_ok() && nearer >= 0 && nearer != self.broker {
                     // Not forgiven before that one has answered: a replica that never does must not be asked all the time.
-                    failed.insert(of.clone());
-                    cursor.replica = Some(Replica { broker: nearer, until: later });
-                    if self.shared.cluster.metadata().broker(nearer).is_none() {
-                        cursor.fail_from(nearer, later);
-                    }
-                    cursor.leave();
-                    leaving.push(of);
-                    continue;
-                }
-                if code.is_ok() {
+                    failed.insert(of);
+                    redirected(&self.shared, cursor, nearer);
+                } else if code.is_ok() {
                     work.extend(found(cursor, of, position, data, total, grant));
-                    continue;
-                }
-                failed.insert(of.clone());
-                if refused(&self.shared, self.broker, cursor, code, &data, later) {
-                    leaving.push(of);
+                } else {
+                    failed.insert(of);
+                    refused(&self.shared, self.broker, cursor, code, &data);
                 }
             }
         }
-        leaving.extend(self.cursors.values_mut().filter_map(|cursor| returning(cursor, self.broker)));
+        self.cursors.values_mut().for_each(|cursor| returning(cursor, self.broker));
         // Of what is as it was, an answer within a session says nothing.
         for (of, cursor) in self.cursors.iter_mut().filter(|(_, cursor)| cursor.asked.is_some()) {
             if !failed.contains(of) {
                 cursor.failures = 0;
             }
         }
-        (work, leaving)
+        work
     }
 
     async fn hand_on(&mut self, work: Work) {
@@ -411,6 +395,23 @@ fn data_bytes(data: &PartitionData) -> usize {
     data.records.as_ref().map_or(0, Bytes::len)
 }
 
+fn give_back(back: &mpsc::UnboundedSender<Cursor>, mut cursor: Cursor) {
+    cursor.not_before = None;
+    cursor.leaving = false;
+    // If the fetcher is gone, so is the consumer.
+    let _ = back.send(cursor);
+}
+
+/// The leader has named a replica that is nearer.
+fn redirected(shared: &Shared, cursor: &mut Cursor, nearer: BrokerId) {
+    let later = shared.later();
+    cursor.replica = Some(Replica { broker: nearer, until: later });
+    if shared.cluster.metadata().broker(nearer).is_none() {
+        cursor.fail_from(nearer, later);
+    }
+    cursor.leaving = true;
+}
+
 /// Moves the cursor behind what was found.
 fn found(
     cursor: &mut Cursor,
@@ -435,22 +436,15 @@ fn found(
 }
 
 /// Cursors that have been read long enough from a replica go and ask their leader again.
-fn returning(cursor: &mut Cursor, broker: BrokerId) -> Option<TopicPartition> {
-    let over = |replica: &Replica| replica.broker == broker && replica.until <= Instant::now();
-    cursor.replica.take_if(|replica| over(replica))?;
-    cursor.leave();
-    Some(cursor.topic_partition().clone())
+fn returning(cursor: &mut Cursor, broker: BrokerId) {
+    let over = |replica: &mut Replica| replica.broker == broker && replica.until <= Instant::now();
+    if cursor.replica.take_if(over).is_some() {
+        cursor.leaving = true;
+    }
 }
 
-/// What a broker's verdict on one partition means for its cursor; true if it must go elsewhere.
-fn refused(
-    shared: &Shared,
-    broker: BrokerId,
-    cursor: &mut Cursor,
-    code: ErrorCode,
-    data: &PartitionData,
-    later: Instant,
-) -> bool {
+/// What a broker's verdict on one partition means for its cursor.
+fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCode, data: &PartitionData) {
     let of = cursor.topic_partition().clone();
     tracing::debug!(partition = %of, broker, %code, position = cursor.position(), "a fetch is refused");
     let now = Instant::now();
@@ -464,16 +458,15 @@ fn refused(
     let is_replica = cursor.replica.is_some_and(|replica| replica.broker == broker);
     match code.class() {
         _ if is_replica => {
-            if cursor.fail_from(broker, later) {
+            if cursor.fail_from(broker, shared.later()) {
                 tell();
             }
-            cursor.leave();
-            true
+            cursor.leaving = true;
         }
         _ if code == ErrorCode::OFFSET_OUT_OF_RANGE => {
             cursor.fail();
             cursor.place = Place::Gone(cursor.position().unwrap_or_default());
-            true
+            cursor.leaving = true;
         }
         // With this epoch, the broker has not heard of it yet; it will.
         _ if code == ErrorCode::UNKNOWN_LEADER_EPOCH || matches!(code.class(), Class::Retry | Class::Ok) => {
@@ -481,12 +474,10 @@ fn refused(
             if cursor.fail() {
                 tell();
             }
-            false
         }
         Class::Fatal => {
             cursor.not_before = Some(now + LONG_PAUSE);
             tell();
-            false
         }
         _ => {
             let (leader, epoch) = (data.current_leader.leader_id, data.current_leader.leader_epoch);
@@ -494,8 +485,7 @@ fn refused(
                 shared.cluster.learn_leader(&of, Leader { broker: leader, epoch: Some(epoch) });
             }
             cursor.fail();
-            cursor.leave();
-            true
+            cursor.leaving = true;
         }
     }
 }
