@@ -1,22 +1,30 @@
 //! What a round of the lag monitor costs on a real cluster, and what another monitor's scrape of the same cluster costs.
 //!
 //! ```text
-//! BOOTSTRAP=127.0.0.1:9092 KMINION=/usr/local/bin/kminion cargo bench -p protocol-tests --bench lag
+//! BOOTSTRAP=127.0.0.1:9092 HIGHWATER=target/release/highwater KMINION=/usr/local/bin/kminion \
+//!     cargo bench -p protocol-tests --bench lag
 //! ```
 //!
-//! Environment: `BOOTSTRAP`; `GROUPS`, `TOPICS`, `PARTITIONS`, made where they are missing (each group commits on every
-//! partition of one topic); `ROUNDS`; `KMINION`, a program that is run after it and scraped as often. Times are medians, CPU
-//! time is the mean of all rounds. Ours runs in this process: a round from its first request to its rows, and then its text
-//! for `/metrics`; of kminion a scrape is both.
+//! Environment: `BOOTSTRAP`; `GROUPS`, `TOPICS`, `PARTITIONS`, made where they are missing (each group commits the beginning
+//! of every partition of one topic); `RECORDS` in each partition, so that every row lags; `ROUNDS`; `HIGHWATER` and
+//! `KMINION`, programs that are run after it and scraped as often. Times are medians, CPU time is the mean of all rounds.
+//!
+//! First in this process: a round, from its first request to its rows, and the text of `/metrics`, made page by page and
+//! thrown away. Then as a user has it: `highwater lag`, which makes a round a second, and is scraped over HTTP a second.
+//! Then the other, of which a scrape is both.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use highwater::client::{Admin, Client, ClientConfig, ErrorCode, NewTopic, TopicPartition};
-use highwater::lag::{Config, Monitor, Round, exposition};
+use highwater::client::{
+    Client, ClientConfig, ErrorCode, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic,
+    TopicPartition,
+};
+use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
 use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
@@ -31,13 +39,16 @@ async fn main() -> Outcome<()> {
     };
     let rounds = setting("ROUNDS", 20)?;
     let filling = connect(&bootstrap).await?;
-    fill(&filling.admin(), setting("GROUPS", 500)?, setting("TOPICS", 20)?, setting("PARTITIONS", 100)?).await?;
+    fill(&filling, setting("GROUPS", 500)?, setting("TOPICS", 20)?, setting("PARTITIONS", 100)?).await?;
     filling.close().await;
     ours(&connect(&bootstrap).await?, rounds).await?;
-    match std::env::var("KMINION") {
-        Ok(program) => Peer::start(&program, &bootstrap)?.measure(rounds),
-        Err(_) => Ok(()),
+    if let Ok(program) = std::env::var("HIGHWATER") {
+        Peer::highwater(&program, &bootstrap)?.measure("highwater lag, a round and a scrape a second", rounds)?;
     }
+    if let Ok(program) = std::env::var("KMINION") {
+        Peer::kminion(&program, &bootstrap)?.measure("kminion, round and text", rounds)?;
+    }
+    Ok(())
 }
 
 async fn connect(bootstrap: &str) -> Outcome<Client> {
@@ -45,8 +56,12 @@ async fn connect(bootstrap: &str) -> Outcome<Client> {
     Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
 }
 
-async fn fill(admin: &Admin, groups: usize, topics: usize, partitions: i32) -> Outcome<()> {
-    let name = |topic: usize| format!("lag-bench-{topic:02}");
+fn name(topic: usize) -> String {
+    format!("lag-bench-{topic:02}")
+}
+
+async fn fill(client: &Client, groups: usize, topics: usize, partitions: i32) -> Outcome<()> {
+    let admin = client.admin();
     for topic in 0..topics {
         for (_, made) in admin.create_topics(&[NewTopic::new(name(topic)).partitions(partitions)]).await? {
             match made {
@@ -55,13 +70,37 @@ async fn fill(admin: &Admin, groups: usize, topics: usize, partitions: i32) -> O
             }
         }
     }
-    let commit = |group: usize| async move {
-        let of = |partition| (TopicPartition::new(name(group % topics), partition), 0.into());
-        let to: Vec<_> = (0..partitions).map(of).collect();
-        admin.alter_offsets(&format!("lag-bench-{group:04}"), &to).await.map(drop)
+    produce(client, topics, partitions, setting("RECORDS", 1)?).await?;
+    let commit = |group: usize| {
+        let admin = &admin;
+        let to: Vec<_> =
+            (0..partitions).map(|partition| (TopicPartition::new(name(group % topics), partition), 0.into())).collect();
+        async move {
+            let committed = admin.alter_offsets(&format!("lag-bench-{group:04}"), &to).await?;
+            committed.into_iter().try_for_each(|(_, outcome)| outcome)
+        }
     };
     stream::iter(0..groups).map(Ok).try_for_each_concurrent(SIDE_BY_SIDE, commit).await?;
     Ok(())
+}
+
+/// As many records as are missing.
+async fn produce(client: &Client, topics: usize, partitions: i32, records: i64) -> Outcome<()> {
+    let all = (0..topics).flat_map(|topic| (0..partitions).map(move |at| TopicPartition::new(name(topic), at)));
+    let all: Vec<_> = all.collect();
+    let ends = client.admin().list_offsets(OffsetSpec::Latest, &all, IsolationLevel::ReadUncommitted).await?;
+    let (producer, mut receipts) = (client.producer(ProducerConfig::default()), Vec::new());
+    for (at, end) in ends {
+        let topic: Topic = at.topic.clone();
+        for _ in end?.offset.unwrap_or(0)..records {
+            let record = ProducerRecord { partition: Some(at.partition), ..ProducerRecord::new(&topic, b"x") };
+            receipts.push(producer.enqueue(record).await?);
+        }
+    }
+    for receipt in receipts {
+        receipt.await?;
+    }
+    Ok(producer.close(PATIENCE).await?)
 }
 
 async fn ours(client: &Client, rounds: usize) -> Outcome<()> {
@@ -69,27 +108,31 @@ async fn ours(client: &Client, rounds: usize) -> Outcome<()> {
     let mut monitor = Monitor::new(&config, client);
     let began = Instant::now();
     let first = monitor.round().await?;
-    let (seconds, rows) = (began.elapsed().as_secs_f64(), first.rows.len());
+    let (seconds, rows) = (began.elapsed().as_secs_f64(), first.row_count());
     println!("highwater, first round: {seconds:.3} s, {} requests, {rows} rows", requests(&first));
-    let (cpu, mut asked) = (cpu_seconds()?, requests(&first));
-    let (mut text, mut sweeps, mut texts, mut most) = (String::new(), Vec::new(), Vec::new(), 0);
+    let (mut asked, mut round) = (requests(&first), first);
+    let (cpu, mut sweeps, mut most) = (cpu_seconds()?, Vec::new(), 0);
     for _ in 0..rounds {
         let began = Instant::now();
-        let round = monitor.round().await?;
+        round = monitor.round().await?;
         sweeps.push(began.elapsed());
-        let began = Instant::now();
-        text.clear();
-        exposition(&config, &round, round.finished_ms, &mut text);
-        texts.push(began.elapsed());
         most = most.max(requests(&round) - asked);
         asked = requests(&round);
     }
+    let of_rounds = (cpu_seconds()? - cpu) / rounds as f64;
+    let (cpu, mut texts, mut bytes, round) = (cpu_seconds()?, Vec::new(), 0, Arc::new(round));
+    for _ in 0..rounds {
+        let began = Instant::now();
+        let pages = exposition(&config, Arc::clone(&round), round.finished_ms, Dialect::Prometheus);
+        bytes = pages.map(|page| page.len()).sum();
+        texts.push(began.elapsed());
+    }
     println!(
-        "highwater: round {:.3} s, text {:.3} s ({} kB), {:.3} s CPU for both, at most {most} requests, {} kB peak RSS",
+        "highwater: round {:.3} s ({of_rounds:.3} s CPU, at most {most} requests), text {:.3} s ({:.3} s CPU, {} kB), {} kB peak RSS",
         median(sweeps),
         median(texts),
-        text.len() / 1000,
         (cpu_seconds()? - cpu) / rounds as f64,
+        bytes / 1000,
         peak_rss_kb()?,
     );
     Ok(())
@@ -104,28 +147,44 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
 }
 
-/// Another monitor, in a process of its own.
+/// A monitor in a process of its own.
 struct Peer {
     process: Child,
     port: u16,
+    /// Between two scrapes.
+    pause: Duration,
+}
+
+fn free_port() -> Outcome<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Peer {
-    fn start(program: &str, bootstrap: &str) -> Outcome<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let process = Command::new(program)
+    fn highwater(program: &str, bootstrap: &str) -> Outcome<Self> {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &listen, "--interval", "1s"];
+        Self::start(Command::new(program).args(args), port, Duration::from_secs(1))
+    }
+
+    fn kminion(program: &str, bootstrap: &str) -> Outcome<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(program);
+        command
             .env("KAFKA_BROKERS", bootstrap)
             .env("EXPORTER_PORT", port.to_string())
             .env("MINION_CONSUMERGROUPS_SCRAPEMODE", "adminApi")
-            .env("MINION_CONSUMERGROUPS_GRANULARITY", "partition")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut peer = Self { process, port };
+            .env("MINION_CONSUMERGROUPS_GRANULARITY", "partition");
+        Self::start(&mut command, port, Duration::ZERO)
+    }
+
+    fn start(command: &mut Command, port: u16, pause: Duration) -> Outcome<Self> {
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut peer = Self { process, port, pause };
         let began = Instant::now();
         while peer.scrape().is_err() {
             if began.elapsed() > PATIENCE || peer.process.try_wait()?.is_some() {
-                return Err(format!("{program} does not answer").into());
+                return Err(format!("{command:?} does not answer").into());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -141,16 +200,18 @@ impl Peer {
         is_ok.then_some(answer.len()).ok_or_else(|| "not 200".into())
     }
 
-    fn measure(&self, rounds: usize) -> Outcome<()> {
+    fn measure(&self, name: &str, rounds: usize) -> Outcome<()> {
         let (of, mut times, mut bytes) = (self.process.id(), Vec::new(), 0);
+        std::thread::sleep(self.pause);
         let cpu = cpu_seconds_of(of)?;
         for _ in 0..rounds {
             let began = Instant::now();
             bytes = self.scrape()?;
             times.push(began.elapsed());
+            std::thread::sleep(self.pause.saturating_sub(began.elapsed()));
         }
         println!(
-            "kminion: round and text {:.3} s ({} kB), {:.3} s CPU, {} kB peak RSS",
+            "{name}: scrape {:.3} s ({} kB), {:.3} s CPU, {} kB peak RSS",
             median(times),
             bytes / 1000,
             (cpu_seconds_of(of)? - cpu) / rounds as f64,

@@ -50,8 +50,12 @@ async fn commit(admin: &Admin, group: &str, offsets: &[(&str, i32, i64)]) -> Out
     Ok(())
 }
 
-fn row<'a>(round: &'a Round, group: &str, partition: i32) -> Option<&'a Row> {
-    round.rows.iter().find(|row| &*row.group == group && row.topic_partition.partition == partition)
+fn row<'a>(round: &'a Round, group: &str, partition: i32) -> Option<Row<'a>> {
+    round.rows().find(|row| **row.group() == *group && row.partition() == partition)
+}
+
+fn first(round: &Round) -> Outcome<Row<'_>> {
+    Ok(round.rows().next().ok_or("no row")?)
 }
 
 /// A broker whose topic is read by so many groups, each with a commit everywhere.
@@ -88,7 +92,7 @@ async fn a_steady_round_costs_two_requests_a_broker_however_many_groups_there_ar
         asked(&broker);
 
         let first = monitor.round().await?;
-        assert_eq!((first.rows.len(), first.failures.len()), (groups * 30, 0), "{:?}", first.failures);
+        assert_eq!((first.row_count(), first.failures.len()), (groups * 30, 0), "{:?}", first.failures);
         let cost = asked(&broker);
         // Ends, starts, and one for each rung of the time ladder, of which only the leader of partition 0 is asked.
         let most_offsets = cost.get(&ListOffsetsRequest::KEY).and_then(|by| by.values().max().copied());
@@ -121,7 +125,7 @@ async fn the_first_round_knows_how_far_behind_in_time_a_group_is() -> Outcome<()
     commit(&client.admin(), "h", &[("t", 0, 1)]).await?;
     let round = Monitor::new(&Config::default(), &client).round().await?;
     let check = |group: &str, partition, method, between: (i64, i64)| {
-        let time = row(&round, group, partition).and_then(|row| row.time).expect("a time lag");
+        let time = row(&round, group, partition).and_then(|row| row.time()).expect("a time lag");
         assert_eq!(time.method, method);
         let high = time.high_ms.expect("an upper bound");
         assert!(time.low_ms >= between.0 * 60_000 && high <= between.1 * 60_000 + 60_000, "{time:?}");
@@ -141,7 +145,7 @@ async fn a_topic_that_is_made_anew_is_another_one() -> Outcome<()> {
     let watching = connect(&broker.bootstrap_servers()).await?;
     let config = Config { list_groups_every: 1, ..Config::default() };
     let mut monitor = Monitor::new(&config, &watching);
-    assert_eq!(monitor.round().await?.rows[0].records, Ok(5));
+    assert_eq!(first(&monitor.round().await?)?.records(), Ok(5));
 
     for (_, outcome) in admin.delete_topics(&["t".into()]).await? {
         outcome?;
@@ -151,7 +155,7 @@ async fn a_topic_that_is_made_anew_is_another_one() -> Outcome<()> {
     produce(&client, "t", 0, &[None; 9]).await?;
     commit(&admin, "g-0", &[("t", 0, 2)]).await?;
     let round = monitor.round().await?;
-    assert_eq!((round.breaks.of(Break::Recreated), round.rows[0].records), (1, Ok(7)), "{round:?}");
+    assert_eq!((round.breaks.of(Break::Recreated), first(&round)?.records()), (1, Ok(7)), "{round:?}");
     broker.stop().await?;
     Ok(())
 }
@@ -163,15 +167,15 @@ async fn what_fails_takes_only_its_own_rows_with_it() -> Outcome<()> {
     monitor.round().await?;
     broker.faults().inject(Matching::api(ListOffsetsRequest::KEY).broker(2), 100, Fault::Disconnect);
     let round = monitor.round().await?;
-    let unknown = round.rows.iter().filter(|row| row.records == Err(Reason::EndUnknown)).count();
-    assert_eq!((round.rows.len(), unknown), (9 * 6, 9 * 2), "{:?}", round.failures);
+    let unknown = round.rows().filter(|row| row.records() == Err(Reason::EndUnknown)).count();
+    assert_eq!((round.row_count(), unknown), (9 * 6, 9 * 2), "{:?}", round.failures);
     assert!(!round.failures.is_empty());
 
     for (_, outcome) in client.admin().delete_topics(&["t".into()]).await? {
         outcome?;
     }
     let gone = Monitor::new(&Config::default(), &connect(&broker.bootstrap_servers()).await?).round().await?;
-    assert!(gone.rows.iter().all(|row| row.records == Err(Reason::TopicGone)), "{:?}", gone.rows);
+    assert!(gone.rows().all(|row| row.records() == Err(Reason::TopicGone)), "{gone:?}");
     broker.stop().await?;
     Ok(())
 }
@@ -194,12 +198,9 @@ async fn lag_is_never_negative_while_everything_moves() -> Outcome<()> {
     let mut monitor = Monitor::new(&Config::default(), &connect(&broker.bootstrap_servers()).await?);
     for _ in 0..300 {
         let round = monitor.round().await?;
-        assert!(round.rows[0].records.is_ok(), "{:?}", round.rows);
-        assert!(
-            round.rows[0].motion.status.is_none_or(|it| it == Status::Ok || it == Status::Slow),
-            "{:?}",
-            round.rows
-        );
+        let row = first(&round)?;
+        assert!(row.records().is_ok(), "{row:?}");
+        assert!(row.status().is_none_or(|it| it == Status::Ok || it == Status::Slow), "{row:?}");
     }
     moving.abort();
     broker.stop().await?;
@@ -232,16 +233,16 @@ async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
     let round = Monitor::new(&Config { groups, ..Config::default() }, &client).round().await?;
     assert!(round.failures.is_empty(), "{:?}", round.failures);
     for group in [&slow, &done] {
-        let ours = round.rows.iter().filter(|row| *row.group == **group);
-        let ours: Vec<_> = ours.map(described).collect();
+        let ours = round.rows().filter(|row| **row.group() == **group);
+        let ours: Vec<_> = ours.map(|row| described(&row)).collect();
         let mut theirs = kafka.described(group);
         theirs.sort();
         assert_eq!(ours, theirs, "{group}");
     }
     let behind = row(&round, &slow, 1).ok_or("no row")?;
     assert_eq!((behind.records_lost(), behind.records_effective()), (Some(3), Some(11)));
-    assert!(behind.time.is_some_and(|time| time.high_ms.is_some()), "already the first round knows: {behind:?}");
-    assert!(behind.data_loss_ms.is_some_and(|ms| ms > 0), "kept for a week: {behind:?}");
+    assert!(behind.time().is_some_and(|time| time.high_ms.is_some()), "already the first round knows: {behind:?}");
+    assert!(behind.data_loss_ms().is_some_and(|ms| ms > 0), "kept for a week: {behind:?}");
 
     let names: Vec<Topic> = vec![topic.as_str().into(), other.as_str().into()];
     admin.delete_groups(&[slow, done]).await?;
@@ -249,10 +250,9 @@ async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
     Ok(())
 }
 
-fn described(row: &Row) -> (Arc<str>, i32, i64, i64, i64) {
-    let lag = row.records.ok().and_then(|lag| i64::try_from(lag).ok()).unwrap_or(-1);
-    let place = &row.topic_partition;
-    (Arc::from(place.topic.as_str()), place.partition, row.committed, row.end_offset.unwrap_or(-1), lag)
+fn described(row: &Row<'_>) -> (Arc<str>, i32, i64, i64, i64) {
+    let lag = row.records().ok().and_then(|lag| i64::try_from(lag).ok()).unwrap_or(-1);
+    (Arc::from(row.topic().as_str()), row.partition(), row.committed(), row.end_offset().unwrap_or(-1), lag)
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::room::Room;
 use super::{Failure, Status, say, stop_on_signal};
 use crate::client::{Client, Error};
 use crate::lag;
-use crate::telemetry::{Check, Telemetry};
+use crate::telemetry::{Check, Format, Telemetry};
 
 /// How long a round, or a scrape, that is under way may take at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -50,10 +50,14 @@ pub async fn monitor(client: Client, listen: SocketAddr, config: lag::Config) ->
 /// Hands the lag to `/metrics`, and what must hold to `/readyz`.
 pub(super) fn publish(telemetry: &Telemetry, config: &lag::Config, rounds: &lag::Rounds) {
     let (latest, shown) = (rounds.clone(), config.clone());
-    telemetry.add_text(Arc::new(move |out| {
-        if let Some(round) = latest.latest() {
-            lag::exposition(&shown, &round, Timestamp::now().as_millisecond(), out);
-        }
+    telemetry.add_text(Arc::new(move |format| {
+        let dialect = match format {
+            Format::Prometheus => lag::Dialect::Prometheus,
+            Format::OpenMetrics => lag::Dialect::OpenMetrics,
+        };
+        let pages =
+            latest.latest().map(|round| lag::exposition(&shown, round, Timestamp::now().as_millisecond(), dialect));
+        Box::new(pages.into_iter().flatten())
     }));
     let latest = rounds.clone();
     let old = ROUND_AGE.max(Duration::from_secs(config.interval_seconds.saturating_mul(ROUND_INTERVALS)));

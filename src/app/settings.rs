@@ -55,6 +55,7 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     if let Some(name) = &args.cluster_name {
         config.cluster_name.clone_from(name);
     }
+    config.series = args.series.unwrap_or(config.series);
     config.compat.extend(&args.compat);
     config.groups.allow.extend(args.groups_allow.iter().chain(&args.group).cloned());
     config.groups.deny.extend(args.groups_deny.clone());

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::values::span;
 use super::{Asking, Printing};
-use crate::lag::{Family, Pattern};
+use crate::lag::{Family, Pattern, Series};
 
 #[derive(Debug, Args)]
 pub struct Lag {
@@ -43,6 +43,9 @@ pub struct Lag {
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL")]
     pub redis: Option<String>,
+    /// How far down our own families go [default: partition]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub series: Option<Series>,
     /// Publish the families of these exporters too, by their names and labels
     #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER")]
     pub compat: Vec<Family>,

@@ -55,7 +55,7 @@ pub use admin::{
     Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
     Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, DeleteBefore, Election,
     GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, LogDir,
-    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism,
+    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism, TopicCommits,
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};

@@ -38,7 +38,7 @@ async fn once(args: &cli::Lag, config: &lag::Config) -> Result<(), Failure> {
     let session = Session::open(&args.asking, "lag").await?;
     let round = Monitor::new(config, &session.client).round().await?;
     session.client.close().await;
-    let rows: Vec<_> = round.rows.iter().collect();
+    let rows: Vec<_> = round.rows().collect();
     match args.printing.output {
         Output::Table => output::print(&table(&round, &rows)?)?,
         Output::Json => output::print(&output::json(&lag::json(&round, round.finished_ms))?)?,
@@ -74,11 +74,11 @@ async fn watch(args: &cli::Lag, config: &lag::Config) -> Result<(), Failure> {
 
 /// Those that are furthest behind, as many as there is place for.
 fn furthest(round: &Round, most: usize) -> Result<String, Failure> {
-    let mut rows: Vec<_> = round.rows.iter().collect();
-    rows.sort_by_key(|row| Reverse((row.time.map(|time| time.low_ms), row.records.ok())));
+    let mut rows: Vec<_> = round.rows().collect();
+    rows.sort_by_key(|row| Reverse((row.time().map(|time| time.low_ms), row.records().ok())));
     let hidden = rows.len().saturating_sub(most);
     rows.truncate(most);
-    let (groups, all, took) = (round.groups.len(), round.rows.len(), round.took_ms);
+    let (groups, all, took) = (round.groups.len(), round.row_count(), round.took_ms);
     let mut text = format!("{groups} groups, {all} partitions of theirs, read in {took} ms\n\n");
     text += &table(round, &rows)?;
     if hidden > 0 {
@@ -90,23 +90,23 @@ fn furthest(round: &Round, most: usize) -> Result<String, Failure> {
 
 /// Whether all is within the limits that were given. What is not known is not within any.
 fn within(args: &cli::Lag, round: &Round) -> Result<(), Failure> {
-    let over = |row: &&lag::Row| {
-        let records = args.max_lag.is_some_and(|most| row.records.is_ok_and(|lag| lag > most));
+    let over = |row: &lag::Row<'_>| {
+        let records = args.max_lag.is_some_and(|most| row.records().is_ok_and(|lag| lag > most));
         let time = args.max_seconds.is_some_and(|most| {
             let most = i64::try_from(most.as_millis()).unwrap_or(i64::MAX);
-            row.time.is_some_and(|time| time.high_ms.is_none_or(|high| high > most) && is_over(time, most))
+            row.time().is_some_and(|time| time.high_ms.is_none_or(|high| high > most) && is_over(time, most))
         });
-        let unknown = row.records.is_err() && (args.max_lag.is_some() || args.max_seconds.is_some());
+        let unknown = row.records().is_err() && (args.max_lag.is_some() || args.max_seconds.is_some());
         records || time || unknown
     };
-    let over: Vec<_> = round.rows.iter().filter(over).collect();
+    let over: Vec<_> = round.rows().filter(over).collect();
     let Some(first) = over.first() else { return Ok(()) };
     let message = format!(
         "{} of {} are over the limit or not known, the first is {} on {}",
         over.len(),
-        round.rows.len(),
-        first.group,
-        first.topic_partition,
+        round.row_count(),
+        first.group(),
+        first.topic_partition(),
     );
     Err(Failure::new(Status::Exceeded, message))
 }
@@ -116,7 +116,7 @@ fn is_over(time: TimeLag, most_ms: i64) -> bool {
     time.value_ms.is_none_or(|value| value > most_ms)
 }
 
-fn table(round: &Round, rows: &[&lag::Row]) -> Result<String, Failure> {
+fn table(round: &Round, rows: &[lag::Row<'_>]) -> Result<String, Failure> {
     let rows: Vec<Line> = rows.iter().map(|row| Line::of(round, row)).collect();
     output::rows(Output::Table, &rows)
 }
@@ -134,18 +134,18 @@ impl output::Row for Line {
 }
 
 impl Line {
-    fn of(round: &Round, row: &lag::Row) -> Self {
-        let state = || round.group(&row.group)?.state.as_deref().map(str::to_lowercase);
-        let status = row.records.err().map(lag::Reason::name).or_else(|| row.motion.status.map(lag::Status::name));
+    fn of(round: &Round, row: &lag::Row<'_>) -> Self {
+        let state = || round.group(row.group())?.state.as_deref().map(str::to_lowercase);
+        let status = row.records().err().map(lag::Reason::name).or_else(|| row.status().map(lag::Status::name));
         Self([
-            row.group.to_string(),
-            row.topic_partition.topic.to_string(),
-            row.topic_partition.partition.to_string(),
-            row.committed.to_string(),
-            or_none(row.end_offset),
-            or_none(row.records.ok()),
+            row.group().to_string(),
+            row.topic().to_string(),
+            row.partition().to_string(),
+            row.committed().to_string(),
+            or_none(row.end_offset()),
+            or_none(row.records().ok()),
             or_none(row.records_lost()),
-            row.time.map_or_else(|| NONE.to_owned(), behind),
+            row.time().map_or_else(|| NONE.to_owned(), behind),
             status.map(str::to_owned).or_else(state).unwrap_or_else(|| NONE.to_owned()),
         ])
     }

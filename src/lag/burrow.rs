@@ -13,7 +13,8 @@ use axum::routing::get;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::round::{Absent, Round, Row, Total};
+use super::round::{Absent, Round, Total};
+use super::row::{Partition, Row};
 use super::status::{Commit, Status};
 use super::{NoLag, Rounds};
 
@@ -126,11 +127,11 @@ async fn consumer(
 /// What a group has committed, by topic.
 fn commits(total: &Total<'_>) -> Value {
     let mut topics: Map<String, Value> = Map::new();
-    for row in total.rows {
-        let partitions = topics.entry(row.topic_partition.topic.as_str()).or_insert_with(|| json!([]));
+    for row in total.rows() {
+        let partitions = topics.entry(row.topic().as_str()).or_insert_with(|| json!([]));
         let detail = json!({
-            "offsets": [commit(row.motion.first), commit(row.motion.last)],
-            "owner": "", "client_id": "", "current-lag": row.records.ok(),
+            "offsets": [commit(row.first()), commit(row.last())],
+            "owner": "", "client_id": "", "current-lag": row.records().ok(),
         });
         if let Value::Array(partitions) = partitions {
             partitions.push(detail);
@@ -171,7 +172,7 @@ fn judged(burrow: &Burrow, cluster: &str, group: &str, uri: &OriginalUri, all: b
 
 async fn topics(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
     let names = |round: Arc<Round>| {
-        let mut names: Vec<_> = round.partitions().iter().map(|row| row.topic_partition.topic.as_str()).collect();
+        let mut names: Vec<_> = round.partitions.iter().map(|it| it.topic.as_str()).collect();
         names.dedup();
         json!(names)
     };
@@ -184,9 +185,8 @@ async fn topic(
     uri: OriginalUri,
 ) -> Response {
     let offsets = |round: Arc<Round>| {
-        let rows = round.partitions();
-        let of_topic = rows.iter().filter(|row| row.topic_partition.topic.as_str() == topic);
-        let offsets: Vec<_> = of_topic.map(|row| row.end_offset).collect();
+        let of_topic = round.partitions.iter().filter(|it| it.topic.as_str() == topic);
+        let offsets: Vec<_> = of_topic.map(Partition::end_offset).collect();
         match offsets.is_empty() {
             true => Err(Refusal::not_found("cluster or topic")),
             false => Ok(json!(offsets)),
@@ -200,7 +200,7 @@ async fn topic_consumers(
     Path((cluster, topic)): Path<(String, String)>,
     uri: OriginalUri,
 ) -> Response {
-    let reads = |total: &Total<'_>| total.rows.iter().any(|row| row.topic_partition.topic.as_str() == topic);
+    let reads = |total: &Total<'_>| total.readings.iter().any(|reading| reading.topic.as_str() == topic);
     let names = |round: Arc<Round>| json!(round.totals().filter(reads).map(|total| &**total.group).collect::<Vec<_>>());
     answer(&uri, "consumers of topic returned", "consumers", burrow.of(&cluster).map(names))
 }
@@ -226,32 +226,32 @@ fn group_word(status: Option<Status>) -> &'static str {
 }
 
 fn verdict(cluster: &str, total: &Total<'_>, all: bool) -> Value {
-    let shown = total.rows.iter().filter(|row| all || word(row.motion.status) != "OK");
-    let complete = total.rows.iter().map(|row| row.motion.complete).fold(1.0, f64::min);
-    let most = total.rows.iter().max_by_key(|row| row.records.ok());
+    let shown = total.rows().filter(|row| all || word(row.status()) != "OK");
+    let complete = total.rows().map(|row| row.complete()).fold(1.0, f64::min);
+    let most = total.rows().max_by_key(|row| row.records().ok());
     json!({
         "cluster": cluster,
         "group": &**total.group,
-        "status": group_word(total.status),
+        "status": group_word(total.sum.status),
         "complete": complete,
-        "partitions": shown.map(partition).collect::<Vec<_>>(),
-        "partition_count": total.rows.len(),
-        "maxlag": most.map(partition),
-        "totallag": total.records,
+        "partitions": shown.map(|row| partition(&row)).collect::<Vec<_>>(),
+        "partition_count": total.sum.rows,
+        "maxlag": most.map(|row| partition(&row)),
+        "totallag": total.sum.records,
     })
 }
 
-fn partition(row: &Row) -> Value {
+fn partition(row: &Row<'_>) -> Value {
     json!({
-        "topic": row.topic_partition.topic.as_str(),
-        "partition": row.topic_partition.partition,
+        "topic": row.topic().as_str(),
+        "partition": row.partition(),
         "owner": "",
         "client_id": "",
-        "status": word(row.motion.status),
-        "start": commit(row.motion.first),
-        "end": commit(row.motion.last),
-        "current_lag": row.records.ok(),
-        "complete": row.motion.complete,
+        "status": word(row.status()),
+        "start": commit(row.first()),
+        "end": commit(row.last()),
+        "current_lag": row.records().ok(),
+        "complete": row.complete(),
     })
 }
 
@@ -270,24 +270,24 @@ mod tests {
     use axum::http::Request;
     use tower::ServiceExt as _;
 
-    use super::super::round::tests::blank;
-    use super::super::track::Motion;
+    use super::super::round::tests::{Plain, blank, round as of_rows};
     use super::*;
 
     #[test]
     fn verdicts_in_burrows_words() {
-        let row = |partition, lag, status| Row {
+        let commit = |(at_ms, offset, lag)| Commit { at_ms, offset, lag };
+        let row = |partition, lag, window: [(i64, i64, u64); 3]| Plain {
+            committed: window[2].1,
             records: Ok(lag),
-            motion: Motion {
-                status,
-                complete: 1.0,
-                first: Some(Commit { at_ms: 7, offset: 5, lag: 2 }),
-                ..Motion::default()
-            },
+            window: window.map(commit).to_vec(),
             ..blank("g", "t", partition)
         };
-        let rows = vec![row(0, 0, Some(Status::Ok)), row(1, 4, Some(Status::Stalled)), row(2, 9, Some(Status::Slow))];
-        let round = Round { rows, ..Round::default() };
+        let rows = [
+            row(0, 0, [(7, 5, 2), (8, 5, 2), (9, 7, 0)]),
+            row(1, 4, [(7, 5, 2), (8, 5, 2), (9, 5, 4)]),
+            row(2, 9, [(7, 5, 2), (8, 6, 7), (9, 7, 9)]),
+        ];
+        let round = Round { finished_ms: 9, window_max: 3, ..of_rows(&rows) };
         let total = round.totals().next().unwrap();
         let said = verdict("c", &total, false);
         let words = |said: &Value| -> Vec<String> {
@@ -318,8 +318,7 @@ mod tests {
         };
         check("/c/consumer", 503, "lag not known yet: no round has been finished").await;
         let silent = BTreeMap::from([("silent".into(), "timed out".to_owned())]);
-        let (good_for_ms, rows) = (i64::MAX, vec![blank("g", "t", 0)]);
-        rounds.publish(Round { good_for_ms, rows, unread: silent, ..Round::default() });
+        rounds.publish(Round { good_for_ms: i64::MAX, unread: silent, ..of_rows(&[blank("g", "t", 0)]) });
         check("", 200, "cluster list returned").await;
         check("/c/consumer", 200, "consumer list returned").await;
         check("/other/consumer", 404, "cluster not found").await;

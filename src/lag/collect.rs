@@ -1,6 +1,6 @@
 //! One sweep over the cluster: commits first, then ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -9,12 +9,14 @@ use futures::future::join_all;
 use super::Config;
 use super::clock::Clock;
 use super::history::{Lineage, Probe, Sample};
+use super::join::Commits;
 use super::ladder;
-use super::round::{Group, Reason};
+use super::round::Group;
+use super::row::Reason;
 use super::store::Life;
 use crate::client::{
-    Admin, Client, Committed, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
-    ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicPartition, Topics,
+    Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
+    ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicCommits, TopicPartition, Topics,
 };
 
 /// What cannot be known at once is missing from this round; the next one asks again.
@@ -25,10 +27,12 @@ const RETENTION_EVERY: u32 = 60;
 /// What a sweep read.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    pub committed: Vec<(Arc<str>, TopicPartition, Offset)>,
-    pub ends: HashMap<TopicPartition, Result<Offset, Reason>>,
-    /// Whose life the ends are of.
-    pub lineages: HashMap<TopicPartition, Lineage>,
+    pub commits: Vec<Commits>,
+    /// Every partition that some group has committed for, once, in order.
+    pub partitions: Vec<TopicPartition>,
+    /// Of each partition the end, and whose life it is of.
+    pub ends: Vec<Result<Offset, Reason>>,
+    pub lineages: Vec<Lineage>,
     /// When the ends were asked for, and when the last answer was there.
     pub ends_asked_ms: i64,
     pub ends_answered_ms: i64,
@@ -81,13 +85,10 @@ impl Collector {
             self.list_groups(&mut sweep).await?;
         }
         self.read_commits(&mut sweep).await?;
-        let partitions: BTreeSet<_> = sweep.committed.iter().map(|(_, partition, _)| partition.clone()).collect();
-        let partitions: Vec<_> = partitions.into_iter().collect();
-        self.follow(&partitions, &mut sweep).await;
-        let (gone, there): (Vec<_>, Vec<_>) =
-            partitions.into_iter().partition(|partition| self.gone.contains(&partition.topic));
+        sweep.partitions = partitions(&sweep.commits);
+        self.follow(&mut sweep).await;
+        let there: Vec<_> = sweep.partitions.iter().filter(|it| !self.gone.contains(&it.topic)).cloned().collect();
         self.read_ends(&there, &mut sweep).await?;
-        sweep.ends.extend(gone.into_iter().map(|partition| (partition, Err(Reason::TopicGone))));
         if self.is_turn(self.config.log_starts_every) {
             self.read_log_starts(&there, &mut sweep).await?;
         }
@@ -149,10 +150,11 @@ impl Collector {
     async fn read_commits(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
         sweep.commits_asked_ms = self.clock.now_ms();
         let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
-        let mut read = self.admin.committed_offsets(&names).await?;
-        let (mut answers, mut silence) = (0, None);
-        for group in &self.groups {
-            let Some(commits) = read.remove(&*group.name) else { continue };
+        let read = self.admin.commits(&names).await;
+        let (mut answers, mut silence, mut topics) = (0, None, HashSet::new());
+        for (name, commits) in read {
+            let at = self.groups.binary_search_by(|group| (*group.name).cmp(&name));
+            let Some(group) = at.ok().and_then(|at| self.groups.get(at)) else { continue };
             match commits {
                 Err(error) if error.code().is_none() => {
                     sweep.unread(group, &error);
@@ -162,9 +164,9 @@ impl Collector {
                 // It was deleted since it was listed.
                 Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
                 Err(error) => sweep.unread(group, &error),
-                Ok(offsets) => {
-                    let looked_at = |(partition, _): &(TopicPartition, _)| self.config.topics.passes(&partition.topic);
-                    sweep.take(group, offsets.into_iter().filter(looked_at));
+                Ok(commits) => {
+                    let looked_at = commits.into_iter().filter(|of| self.config.topics.passes(&of.topic));
+                    looked_at.for_each(|of| sweep.take(group, of, &mut topics));
                 }
             }
             answers += 1;
@@ -174,10 +176,9 @@ impl Collector {
 
     /// From now on, whenever the cluster is learned anew, these topics are too: a topic that is made anew is known by its
     /// id, and nothing more has to be asked for that.
-    async fn follow(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) {
+    async fn follow(&mut self, sweep: &mut Sweep) {
         let known = self.cluster();
-        let mut new: Vec<Topic> = partitions.iter().map(|partition| partition.topic.clone()).collect();
-        new.dedup();
+        let mut new = topics(&sweep.partitions);
         new.retain(|topic| known.partition_count(topic).is_none() && !self.gone.contains(topic));
         if new.is_empty() {
             return;
@@ -192,27 +193,27 @@ impl Collector {
 
     async fn read_ends(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) -> Result<(), Error> {
         sweep.ends_asked_ms = self.clock.now_ms();
-        let listed = self.admin.list_offsets(OffsetSpec::Latest, partitions, IsolationLevel::ReadUncommitted).await?;
+        let mut listed =
+            self.admin.list_offsets(OffsetSpec::Latest, partitions, IsolationLevel::ReadUncommitted).await?;
         sweep.ends_answered_ms = self.clock.now_ms();
         let known = self.cluster();
-        for (partition, answer) in listed {
-            let end = match answer {
-                Ok(ListedOffset { offset: Some(offset), leader_epoch, .. }) => {
-                    let lineage = Lineage { topic_id: known.topic_id(&partition.topic), leader_epoch };
-                    sweep.lineages.insert(partition.clone(), lineage);
-                    Ok(offset)
+        for partition in &sweep.partitions {
+            let (end, lineage) = match listed.remove(partition) {
+                Some(Ok(ListedOffset { offset: Some(offset), leader_epoch, .. })) => {
+                    (Ok(offset), Lineage { topic_id: known.topic_id(&partition.topic), leader_epoch })
                 }
-                Ok(_) => Err(Reason::EndUnknown),
-                Err(error) if is_gone(&error) => Err(Reason::TopicGone),
-                Err(error) => {
+                Some(Ok(_)) => (Err(Reason::EndUnknown), Lineage::default()),
+                Some(Err(error)) if !is_gone(&error) => {
                     sweep.failures.push(format!("{partition}: {error}"));
-                    Err(Reason::EndUnknown)
+                    (Err(Reason::EndUnknown), Lineage::default())
                 }
+                Some(Err(_)) | None => (Err(Reason::TopicGone), Lineage::default()),
             };
             if end == Err(Reason::TopicGone) && known.partition_count(&partition.topic).is_none() {
                 self.gone.insert(partition.topic.clone());
             }
-            sweep.ends.insert(partition, end);
+            sweep.ends.push(end);
+            sweep.lineages.push(lineage);
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl Collector {
     /// One that is not answered keeps its last value: log starts only ever go up.
     async fn read_log_starts(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_offsets(OffsetSpec::Earliest, partitions, IsolationLevel::ReadUncommitted).await?;
-        self.log_starts.retain(|partition, _| sweep.ends.contains_key(partition));
+        self.log_starts.retain(|partition, _| sweep.partitions.binary_search(partition).is_ok());
         for (partition, answer) in listed {
             match answer {
                 Ok(ListedOffset { offset: Some(offset), .. }) => {
@@ -236,9 +237,7 @@ impl Collector {
 
     /// Who may not ask for configurations goes without the countdown, and hears of it at debug level only.
     async fn read_retention(&mut self, partitions: &[TopicPartition]) {
-        let mut topics: Vec<_> = partitions.iter().map(|it| it.topic.clone()).collect();
-        topics.dedup();
-        let resources: Vec<_> = topics.into_iter().map(ConfigResource::Topic).collect();
+        let resources: Vec<_> = topics(partitions).into_iter().map(ConfigResource::Topic).collect();
         if resources.is_empty() {
             return;
         }
@@ -288,13 +287,15 @@ impl Collector {
 }
 
 impl Sweep {
-    fn take(&mut self, group: &Group, commits: impl Iterator<Item = (TopicPartition, Committed)>) {
-        for (partition, committed) in commits {
-            match (committed.offset, committed.error) {
-                (Some(offset), _) => self.committed.push((Arc::clone(&group.name), partition, offset)),
-                (None, Some(code)) => self.unread(group, &format_args!("{partition}: {code}")),
-                (None, None) => {}
-            }
+    /// `topics` has each topic's name once, for all groups that read it.
+    fn take(&mut self, group: &Group, commits: TopicCommits, topics: &mut HashSet<Topic>) {
+        let topic = topics.get(&commits.topic).cloned().unwrap_or_else(|| commits.topic.clone());
+        topics.insert(topic.clone());
+        for (partition, code) in commits.errors {
+            self.unread(group, &format_args!("{topic}-{partition}: {code}"));
+        }
+        if !commits.offsets.is_empty() {
+            self.commits.push(Commits { group: Arc::clone(&group.name), topic, offsets: commits.offsets });
         }
     }
 
@@ -304,17 +305,43 @@ impl Sweep {
     }
 
     /// What the history learns from this sweep.
-    pub(super) fn samples(&self) -> impl Iterator<Item = (&TopicPartition, Sample)> {
-        self.ends.iter().filter_map(|(partition, end_offset)| {
+    pub(super) fn samples(&self) -> impl Iterator<Item = (&TopicPartition, Sample, Lineage)> {
+        let ends = self.partitions.iter().zip(&self.ends).zip(&self.lineages);
+        ends.filter_map(|((partition, end_offset), lineage)| {
             let (asked_ms, answered_ms) = (self.ends_asked_ms, self.ends_answered_ms);
-            Some((partition, Sample { asked_ms, answered_ms, end_offset: (*end_offset).ok()? }))
+            Some((partition, Sample { asked_ms, answered_ms, end_offset: (*end_offset).ok()? }, *lineage))
         })
     }
 
-    /// In which life of its topic a partition was read.
-    pub(super) fn life(&self, partition: &TopicPartition) -> Life {
-        (partition.clone(), self.lineages.get(partition).and_then(|lineage| lineage.topic_id))
+    /// The same, with the life of its topic in which a partition was read.
+    pub(super) fn lives(&self) -> impl Iterator<Item = (Life, Sample)> {
+        self.samples().map(|(partition, sample, lineage)| ((partition.clone(), lineage.topic_id), sample))
     }
+}
+
+/// Every partition once, in order. Most groups that read a topic read the same partitions of it.
+fn partitions(commits: &[Commits]) -> Vec<TopicPartition> {
+    let mut by_topic: BTreeMap<&Topic, Vec<i32>> = BTreeMap::new();
+    for Commits { topic, offsets, .. } in commits {
+        let known = by_topic.entry(topic).or_default();
+        let numbers = || offsets.iter().map(|(partition, _)| *partition);
+        if !numbers().eq(known.iter().copied()) {
+            known.extend(numbers());
+            known.sort_unstable();
+            known.dedup();
+        }
+    }
+    let of_topic = |(topic, partitions): (&Topic, Vec<i32>)| {
+        let topic = topic.clone();
+        partitions.into_iter().map(move |partition| TopicPartition { topic: topic.clone(), partition })
+    };
+    by_topic.into_iter().flat_map(of_topic).collect()
+}
+
+/// Their topics, each once.
+fn topics(partitions: &[TopicPartition]) -> Vec<Topic> {
+    let first = partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(<[_]>::first);
+    first.map(|partition| partition.topic.clone()).collect()
 }
 
 fn group(listed: GroupListing) -> Group {

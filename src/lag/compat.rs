@@ -4,12 +4,15 @@
 //! NaN for what it does not know, nothing is said here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::round::{Group, Round, Row};
-use super::text::{Label, family, gauge, sample};
-use crate::client::{GroupMember, Offset, PartitionMetadata, Topic, TopicPartition};
+use super::family::{self, Emit, Families, Naming};
+use super::round::{Group, Round};
+use super::row::{Partition, Reading, Row};
+use super::text::{self, Value};
+use crate::client::{GroupMember, Offset, PartitionMetadata, Topic};
 
 /// Whose names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
@@ -23,302 +26,278 @@ pub enum Family {
     KafkaLagExporter,
 }
 
-pub(super) fn write(family: Family, cluster: &str, round: &Round, out: &mut String) {
+pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Vec<family::Family> {
+    let named = |naming| Families { naming, ..ours.clone() };
     match family {
-        Family::KafkaExporter => kafka_exporter(round, out),
-        Family::Kminion => kminion(round, out),
-        Family::KafkaLagExporter => kafka_lag_exporter(cluster, round, out),
-    }
-}
-
-/// Writes one sample of a family.
-type Emit<'e> = dyn FnMut(&[(&str, Label<'_>)], f64) + 'e;
-
-/// A family of gauges, one sample a thing.
-struct Gauges<'a> {
-    out: &'a mut String,
-}
-
-impl Gauges<'_> {
-    fn of<'t, T: 't>(
-        &mut self,
-        name: &str,
-        help: &str,
-        things: impl IntoIterator<Item = &'t T>,
-        each: impl Fn(&'t T, &mut Emit<'_>),
-    ) {
-        family(self.out, name, help, "gauge");
-        for thing in things {
-            each(thing, &mut |labels, value| sample(self.out, name, labels, value));
+        Family::KafkaExporter => kafka_exporter(ours),
+        Family::Kminion => {
+            kminion(&named(Naming { first: None, group: "group_id", topic: "topic_name", partition: "partition_id" }))
         }
+        Family::KafkaLagExporter => kafka_lag_exporter(&named(Naming {
+            first: Some(("cluster_name", Arc::from(cluster))),
+            group: "group",
+            topic: "topic",
+            partition: "partition",
+        })),
     }
-}
-
-/// What groups have on a topic, over the partitions where it is known.
-struct TopicSum<'a> {
-    group: &'a str,
-    topic: &'a Topic,
-    committed: Offset,
-    lag: Option<u64>,
-}
-
-fn topic_sums(round: &Round) -> Vec<TopicSum<'_>> {
-    let same = |a: &Row, b: &Row| a.group == b.group && a.topic_partition.topic == b.topic_partition.topic;
-    let chunks = round.rows.chunk_by(same);
-    let sums = chunks.filter_map(|rows| {
-        let first = rows.first()?;
-        let committed = rows.iter().map(|row| row.committed).sum();
-        let lag = rows.iter().filter_map(|row| row.records.ok()).reduce(u64::saturating_add);
-        Some(TopicSum { group: &first.group, topic: &first.topic_partition.topic, committed, lag })
-    });
-    sums.collect()
 }
 
 /// Topics that some group reads, with what is known of their partitions.
-fn topics(round: &Round) -> BTreeMap<&Topic, &[PartitionMetadata]> {
-    let read = round.rows.iter().map(|row| &row.topic_partition.topic);
-    read.filter_map(|topic| Some((topic, round.cluster.topic(topic)?.partitions.as_slice()))).collect()
+fn topics(round: &Round) -> impl Iterator<Item = (&Topic, &[PartitionMetadata])> {
+    let read = round.partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(<[_]>::first);
+    read.filter_map(|it| Some((&it.topic, round.cluster.topic(&it.topic)?.partitions.as_slice())))
 }
 
-fn at(partition: &TopicPartition) -> [(&'static str, Label<'_>); 2] {
-    [("topic", partition.topic.as_str().into()), ("partition", partition.partition.into())]
+fn records(row: &Row<'_>) -> Option<u64> {
+    row.records().ok()
 }
 
-fn members(group: &Group) -> &[GroupMember] {
-    group.members.as_deref().unwrap_or_default()
-}
-
-fn kafka_exporter(round: &Round, out: &mut String) {
-    gauge(out, "kafka_brokers", "Number of Brokers in the Kafka Cluster.", round.cluster.brokers.len() as f64);
-    let mut gauges = Gauges { out };
-    let brokers: Vec<_> = round.cluster.brokers.values().collect();
-    gauges.of("kafka_broker_info", "Information about the Kafka Broker.", &brokers, |broker, emit| {
-        emit(&[("id", broker.id.into()), ("address", broker.address.to_string().as_str().into())], 1.0);
-    });
-    kafka_exporter_partitions(round, &mut gauges);
-    kafka_exporter_groups(round, &mut gauges);
-}
-
-fn kafka_exporter_partitions(round: &Round, gauges: &mut Gauges<'_>) {
-    let topics: Vec<_> = topics(round).into_iter().collect();
-    gauges.of("kafka_topic_partitions", "Number of partitions for this Topic", &topics, |(topic, partitions), emit| {
-        emit(&[("topic", topic.as_str().into())], partitions.len() as f64);
-    });
-    let rows = round.partitions();
-    let current = "Current Offset of a Broker at Topic/Partition";
-    gauges.of("kafka_topic_partition_current_offset", current, &rows, |row, emit| {
-        row.end_offset.into_iter().for_each(|offset| emit(&at(&row.topic_partition), offset as f64));
-    });
-    let oldest = "Oldest Offset of a Broker at Topic/Partition";
-    gauges.of("kafka_topic_partition_oldest_offset", oldest, &rows, |row, emit| {
-        row.log_start_offset.into_iter().for_each(|offset| emit(&at(&row.topic_partition), offset as f64));
-    });
-    type Value = fn(&PartitionMetadata) -> Option<f64>;
-    let of_metadata: [(&str, &str, Value); 5] = [
-        ("kafka_topic_partition_leader", "Leader Broker ID of this Topic/Partition", |it| it.leader.map(f64::from)),
-        ("kafka_topic_partition_replicas", "Number of Replicas for this Topic/Partition", |it| {
-            Some(it.replicas.len() as f64)
+fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
+    let brokers = of.round.cluster.brokers.len();
+    let mut all = vec![
+        of.one("kafka_brokers", "Number of Brokers in the Kafka Cluster.", brokers),
+        of.whole("kafka_broker_info", "Information about the Kafka Broker.", |round, emit| {
+            for broker in round.cluster.brokers.values() {
+                let address = broker.address.to_string();
+                emit(&[("id", broker.id.into()), ("address", address.as_str().into())], 1_u32.into());
+            }
         }),
-        ("kafka_topic_partition_in_sync_replica", "Number of In-Sync Replicas for this Topic/Partition", |it| {
-            Some(it.in_sync_replicas.len() as f64)
-        }),
-        ("kafka_topic_partition_leader_is_preferred", "1 if Topic/Partition is using the Preferred Broker", |it| {
-            Some(f64::from(u8::from(it.leader.is_some() && it.leader == it.replicas.first().copied())))
-        }),
-        ("kafka_topic_partition_under_replicated_partition", "1 if Topic/Partition is under Replicated", |it| {
-            Some(f64::from(u8::from(it.in_sync_replicas.len() < it.replicas.len())))
+        of.whole("kafka_topic_partitions", "Number of partitions for this Topic", |round, emit| {
+            for (topic, partitions) in topics(round) {
+                emit(&[("topic", topic.as_str().into())], partitions.len().into());
+            }
         }),
     ];
-    for (name, help, value) in of_metadata {
-        gauges.of(name, help, &topics, |(topic, partitions), emit| {
-            for partition in *partitions {
-                let labels = [("topic", topic.as_str().into()), ("partition", partition.partition.into())];
-                value(partition).into_iter().for_each(|value| emit(&labels, value));
+    all.extend(kafka_exporter_partitions(of));
+    all.extend(kafka_exporter_groups(of));
+    all
+}
+
+fn kafka_exporter_partitions(of: &Families<'_>) -> [family::Family; 7] {
+    let of_metadata = |name, help, value: fn(&PartitionMetadata) -> Option<Value>| {
+        of.whole(name, help, move |round, emit| {
+            for (topic, partitions) in topics(round) {
+                for partition in partitions {
+                    let labels = [("topic", topic.as_str().into()), ("partition", partition.partition.into())];
+                    value(partition).into_iter().for_each(|value| emit(&labels, value));
+                }
             }
-        });
-    }
-}
-
-fn kafka_exporter_groups(round: &Round, gauges: &mut Gauges<'_>) {
-    let of_row = |row: &Row, emit: &mut Emit<'_>, value: f64| {
-        let [topic, partition] = at(&row.topic_partition);
-        emit(&[("consumergroup", (&*row.group).into()), topic, partition], value);
+        })
     };
-    let offset = "Current Offset of a ConsumerGroup at Topic/Partition";
-    gauges.of("kafka_consumergroup_current_offset", offset, &round.rows, |row, emit| {
-        of_row(row, emit, row.committed as f64);
-    });
-    let lag = "Current Approximate Lag of a ConsumerGroup at Topic/Partition";
-    gauges.of("kafka_consumergroup_lag", lag, &round.rows, |row, emit| {
-        row.records.into_iter().for_each(|records| of_row(row, emit, records as f64));
-    });
-    let sums = topic_sums(round);
-    let offset = "Current Offset of a ConsumerGroup at Topic for all partitions";
-    gauges.of("kafka_consumergroup_current_offset_sum", offset, &sums, |sum, emit| {
-        emit(&[("consumergroup", sum.group.into()), ("topic", sum.topic.as_str().into())], sum.committed as f64);
-    });
-    let lag = "Current Approximate Lag of a ConsumerGroup at Topic for all partitions";
-    gauges.of("kafka_consumergroup_lag_sum", lag, &sums, |sum, emit| {
-        let labels = [("consumergroup", sum.group.into()), ("topic", sum.topic.as_str().into())];
-        sum.lag.into_iter().for_each(|lag| emit(&labels, lag as f64));
-    });
-    gauges.of("kafka_consumergroup_members", "Amount of members in a consumer group", &round.groups, |group, emit| {
-        let labels = [("consumergroup", (&*group.name).into())];
-        group.members.iter().for_each(|members| emit(&labels, members.len() as f64));
-    });
+    [
+        of.partitions("kafka_topic_partition_current_offset", "Current Offset of a Broker at Topic/Partition", |it| {
+            it.end_offset()
+        }),
+        of.partitions("kafka_topic_partition_oldest_offset", "Oldest Offset of a Broker at Topic/Partition", |it| {
+            it.log_start_offset
+        }),
+        of_metadata("kafka_topic_partition_leader", "Leader Broker ID of this Topic/Partition", |it| {
+            it.leader.map(Value::from)
+        }),
+        of_metadata("kafka_topic_partition_replicas", "Number of Replicas for this Topic/Partition", |it| {
+            Some(it.replicas.len().into())
+        }),
+        of_metadata(
+            "kafka_topic_partition_in_sync_replica",
+            "Number of In-Sync Replicas for this Topic/Partition",
+            |it| Some(it.in_sync_replicas.len().into()),
+        ),
+        of_metadata(
+            "kafka_topic_partition_leader_is_preferred",
+            "1 if Topic/Partition is using the Preferred Broker",
+            |it| Some((it.leader.is_some() && it.leader == it.replicas.first().copied()).into()),
+        ),
+        of_metadata(
+            "kafka_topic_partition_under_replicated_partition",
+            "1 if Topic/Partition is under Replicated",
+            |it| Some((it.in_sync_replicas.len() < it.replicas.len()).into()),
+        ),
+    ]
 }
 
-fn kminion(round: &Round, out: &mut String) {
-    family(out, "kminion_exporter_up", "Build info about this Prometheus Exporter.", "gauge");
-    sample(out, "kminion_exporter_up", &[("version", env!("CARGO_PKG_VERSION").into())], 1.0);
-    let mut gauges = Gauges { out };
-    kminion_cluster(round, &mut gauges);
-    kminion_topics(round, &mut gauges);
-    kminion_groups(round, &mut gauges);
-    kminion_members(round, &mut gauges);
+fn kafka_exporter_groups(of: &Families<'_>) -> [family::Family; 5] {
+    [
+        of.rows("kafka_consumergroup_current_offset", "Current Offset of a ConsumerGroup at Topic/Partition", |row| {
+            Some(row.committed())
+        }),
+        of.rows("kafka_consumergroup_lag", "Current Approximate Lag of a ConsumerGroup at Topic/Partition", records),
+        of.readings(
+            "kafka_consumergroup_current_offset_sum",
+            "Current Offset of a ConsumerGroup at Topic for all partitions",
+            |sum| Some(sum.committed),
+        ),
+        of.readings(
+            "kafka_consumergroup_lag_sum",
+            "Current Approximate Lag of a ConsumerGroup at Topic for all partitions",
+            |sum| sum.records,
+        ),
+        of.whole("kafka_consumergroup_members", "Amount of members in a consumer group", |round, emit| {
+            for group in &round.groups {
+                let labels = [("consumergroup", (&*group.name).into())];
+                group.members.iter().for_each(|members| emit(&labels, members.len().into()));
+            }
+        }),
+    ]
 }
 
-fn kminion_cluster(round: &Round, gauges: &mut Gauges<'_>) {
-    let (cluster, brokers) = (&round.cluster, round.cluster.brokers.values().collect::<Vec<_>>());
-    gauges.of("kminion_kafka_broker_info", "Kafka broker information", &brokers, |broker, emit| {
-        let is_controller = if cluster.controller == Some(broker.id) { "true" } else { "false" };
-        let port = broker.address.port().to_string();
-        let labels = [
-            ("broker_id", broker.id.into()),
-            ("address", broker.address.host().into()),
-            ("port", port.as_str().into()),
-            ("rack_id", broker.rack.as_deref().unwrap_or_default().into()),
-            ("is_controller", is_controller.into()),
-        ];
-        emit(&labels, 1.0);
+fn kminion(of: &Families<'_>) -> Vec<family::Family> {
+    let up = of.whole("kminion_exporter_up", "Build info about this Prometheus Exporter.", |_, emit| {
+        emit(&[("version", env!("CARGO_PKG_VERSION").into())], 1_u32.into());
     });
-    let (count, controller) =
-        (brokers.len().to_string(), cluster.controller.map(|id| id.to_string()).unwrap_or_default());
-    gauges.of("kminion_kafka_cluster_info", "Kafka cluster information", [&()], |(), emit| {
+    let mut all = vec![up];
+    all.extend(kminion_cluster(of));
+    all.extend(kminion_topics(of));
+    all.extend(kminion_groups(of));
+    all.extend(kminion_members(of));
+    all
+}
+
+fn kminion_cluster(of: &Families<'_>) -> [family::Family; 2] {
+    let brokers = of.whole("kminion_kafka_broker_info", "Kafka broker information", |round, emit| {
+        for broker in round.cluster.brokers.values() {
+            let is_controller = if round.cluster.controller == Some(broker.id) { "true" } else { "false" };
+            let port = broker.address.port().to_string();
+            let labels = [
+                ("broker_id", broker.id.into()),
+                ("address", broker.address.host().into()),
+                ("port", port.as_str().into()),
+                ("rack_id", broker.rack.as_deref().unwrap_or_default().into()),
+                ("is_controller", is_controller.into()),
+            ];
+            emit(&labels, 1_u32.into());
+        }
+    });
+    let cluster = of.whole("kminion_kafka_cluster_info", "Kafka cluster information", |round, emit| {
+        let cluster = &round.cluster;
+        let count = cluster.brokers.len().to_string();
+        let controller = cluster.controller.map(|id| id.to_string()).unwrap_or_default();
         let labels = [
             ("cluster_version", "".into()),
             ("broker_count", count.as_str().into()),
             ("controller_id", controller.as_str().into()),
             ("cluster_id", cluster.cluster_id.as_deref().unwrap_or_default().into()),
         ];
-        emit(&labels, 1.0);
+        emit(&labels, 1_u32.into());
     });
+    [brokers, cluster]
 }
 
-fn kminion_topics(round: &Round, gauges: &mut Gauges<'_>) {
-    let topics: Vec<_> = topics(round).into_iter().collect();
-    gauges.of("kminion_kafka_topic_info", "Info labels for a given topic", &topics, |(topic, partitions), emit| {
-        let count = partitions.len().to_string();
-        let factor = partitions.first().map_or(0, |it| it.replicas.len()).to_string();
-        let labels = [
-            ("topic_name", topic.as_str().into()),
-            ("partition_count", count.as_str().into()),
-            ("replication_factor", factor.as_str().into()),
-            ("cleanup_policy", "N/A".into()),
-        ];
-        emit(&labels, 1.0);
-    });
-    let rows = round.partitions();
-    type Mark = fn(&Row) -> Option<Offset>;
-    let marks: [(&str, &str, &str, Mark); 2] = [
-        (
-            "kminion_kafka_topic_partition_high_water_mark",
-            "kminion_kafka_topic_high_water_mark_sum",
-            "high water mark",
-            |row| row.end_offset,
-        ),
-        (
-            "kminion_kafka_topic_partition_low_water_mark",
-            "kminion_kafka_topic_low_water_mark_sum",
-            "low water mark",
-            |row| row.log_start_offset,
-        ),
-    ];
-    for (name, sum_name, what, mark) in marks {
-        gauges.of(name, &format!("Partition {what}"), &rows, |row, emit| {
-            let place = &row.topic_partition;
-            let labels = [("topic_name", place.topic.as_str().into()), ("partition_id", place.partition.into())];
-            mark(row).into_iter().for_each(|offset| emit(&labels, offset as f64));
-        });
-        let mut sums: BTreeMap<&Topic, Offset> = BTreeMap::new();
-        for row in &rows {
-            mark(row).into_iter().for_each(|offset| *sums.entry(&row.topic_partition.topic).or_default() += offset);
+fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
+    let info = of.whole("kminion_kafka_topic_info", "Info labels for a given topic", |round, emit| {
+        for (topic, partitions) in topics(round) {
+            let count = partitions.len().to_string();
+            let factor = partitions.first().map_or(0, |it| it.replicas.len()).to_string();
+            let labels = [
+                ("topic_name", topic.as_str().into()),
+                ("partition_count", count.as_str().into()),
+                ("replication_factor", factor.as_str().into()),
+                ("cleanup_policy", "N/A".into()),
+            ];
+            emit(&labels, 1_u32.into());
         }
-        let sums: Vec<_> = sums.into_iter().collect();
-        gauges.of(sum_name, &format!("Sum of all the topic's partitions' {what}s"), &sums, |(topic, sum), emit| {
-            emit(&[("topic_name", topic.as_str().into())], *sum as f64);
-        });
-    }
-}
-
-fn kminion_groups(round: &Round, gauges: &mut Gauges<'_>) {
-    let help = "Consumer Group info metrics. It will report 1 if the group is in the stable state, otherwise 0.";
-    gauges.of("kminion_kafka_consumer_group_info", help, &round.groups, |group, emit| {
-        let state = group.state.as_deref().unwrap_or_default();
-        let labels = [
-            ("group_id", (&*group.name).into()),
-            ("protocol", group.assignor.as_deref().unwrap_or_default().into()),
-            ("protocol_type", group.protocol_type.as_deref().unwrap_or_default().into()),
-            ("state", state.into()),
-            ("coordinator_id", group.coordinator.into()),
-        ];
-        emit(&labels, f64::from(u8::from(state == "Stable")));
     });
-    let sums = topic_sums(round);
-    let help = "The sum of all committed group offsets across all partitions in a topic";
-    gauges.of("kminion_kafka_consumer_group_topic_offset_sum", help, &sums, |sum, emit| {
-        emit(&[("group_id", sum.group.into()), ("topic_name", sum.topic.as_str().into())], sum.committed as f64);
-    });
-    let help = "The number of messages a consumer group is lagging behind across all partitions in a topic";
-    gauges.of("kminion_kafka_consumer_group_topic_lag", help, &sums, |sum, emit| {
-        let labels = [("group_id", sum.group.into()), ("topic_name", sum.topic.as_str().into())];
-        sum.lag.into_iter().for_each(|lag| emit(&labels, lag as f64));
-    });
-    let help = "The number of messages a consumer group is lagging behind the latest offset of a partition";
-    gauges.of("kminion_kafka_consumer_group_topic_partition_lag", help, &round.rows, |row, emit| {
-        let place = &row.topic_partition;
-        let labels = [
-            ("group_id", (&*row.group).into()),
-            ("topic_name", place.topic.as_str().into()),
-            ("partition_id", place.partition.into()),
-        ];
-        row.records.into_iter().for_each(|records| emit(&labels, records as f64));
-    });
-}
-
-fn kminion_members(round: &Round, gauges: &mut Gauges<'_>) {
-    let known: Vec<_> = round.groups.iter().filter(|group| group.members.is_some()).collect();
-    let help = "Consumer Group member count metrics.";
-    gauges.of("kminion_kafka_consumer_group_members", help, &known, |group, emit| {
-        emit(&[("group_id", (&*group.name).into())], members(group).len() as f64);
-    });
-    let help = "It will report the number of members in the consumer group with no partition assigned";
-    gauges.of("kminion_kafka_consumer_group_empty_members", help, &known, |group, emit| {
-        let empty = members(group).iter().filter(|member| member.assignment.is_empty()).count();
-        emit(&[("group_id", (&*group.name).into())], empty as f64);
-    });
-    let counts: [(&str, &str, bool); 2] = [
-        ("kminion_kafka_consumer_group_topic_members", "It will report the number of members assigned", true),
-        (
-            "kminion_kafka_consumer_group_topic_assigned_partitions",
-            "It will report the number of partitions assigned",
-            false,
-        ),
-    ];
-    for (name, help, by_member) in counts {
-        gauges.of(name, &format!("{help} on a given topic"), &known, |group, emit| {
-            for (topic, (members, partitions)) in assigned(group) {
-                let labels = [("group_id", (&*group.name).into()), ("topic_name", topic.as_str().into())];
-                emit(&labels, if by_member { members } else { partitions } as f64);
+    let sums = |name, help, mark: fn(&Partition) -> Option<Offset>| {
+        of.whole(name, help, move |round, emit| {
+            for of_topic in round.partitions.chunk_by(|a, b| a.topic == b.topic) {
+                let sum = of_topic.iter().filter_map(mark).reduce(Offset::saturating_add);
+                if let (Some(first), Some(sum)) = (of_topic.first(), sum) {
+                    emit(&[("topic_name", first.topic.as_str().into())], sum.into());
+                }
             }
-        });
+        })
+    };
+    let (high, low) = (Partition::end_offset, |it: &Partition| it.log_start_offset);
+    [
+        info,
+        of.partitions("kminion_kafka_topic_partition_high_water_mark", "Partition high water mark", high),
+        sums("kminion_kafka_topic_high_water_mark_sum", "Sum of all the topic's partitions' high water marks", high),
+        of.partitions("kminion_kafka_topic_partition_low_water_mark", "Partition low water mark", low),
+        sums("kminion_kafka_topic_low_water_mark_sum", "Sum of all the topic's partitions' low water marks", low),
+    ]
+}
+
+fn kminion_groups(of: &Families<'_>) -> [family::Family; 4] {
+    let info = of.whole(
+        "kminion_kafka_consumer_group_info",
+        "Consumer Group info metrics. It will report 1 if the group is in the stable state, otherwise 0.",
+        |round, emit| {
+            for group in &round.groups {
+                let state = group.state.as_deref().unwrap_or_default();
+                let labels = [
+                    ("group_id", (&*group.name).into()),
+                    ("protocol", group.assignor.as_deref().unwrap_or_default().into()),
+                    ("protocol_type", group.protocol_type.as_deref().unwrap_or_default().into()),
+                    ("state", state.into()),
+                    ("coordinator_id", group.coordinator.into()),
+                ];
+                emit(&labels, (state == "Stable").into());
+            }
+        },
+    );
+    [
+        info,
+        of.readings(
+            "kminion_kafka_consumer_group_topic_offset_sum",
+            "The sum of all committed group offsets across all partitions in a topic",
+            |sum| Some(sum.committed),
+        ),
+        of.readings(
+            "kminion_kafka_consumer_group_topic_lag",
+            "The number of messages a consumer group is lagging behind across all partitions in a topic",
+            |sum| sum.records,
+        ),
+        of.rows(
+            "kminion_kafka_consumer_group_topic_partition_lag",
+            "The number of messages a consumer group is lagging behind the latest offset of a partition",
+            records,
+        ),
+    ]
+}
+
+/// For each group whose members are known.
+fn with_members(round: &Round, mut each: impl FnMut(&Group, &[GroupMember])) {
+    for group in &round.groups {
+        group.members.iter().for_each(|members| each(group, members));
     }
+}
+
+fn kminion_members(of: &Families<'_>) -> [family::Family; 4] {
+    let by_topic = |emit: &mut Emit<'_>, group: &Group, count: fn((usize, usize)) -> usize| {
+        for (topic, counts) in assigned(group) {
+            let labels = [("group_id", (&*group.name).into()), ("topic_name", topic.as_str().into())];
+            emit(&labels, count(counts).into());
+        }
+    };
+    let help = "It will report the number of members in the consumer group with no partition assigned";
+    [
+        of.whole("kminion_kafka_consumer_group_members", "Consumer Group member count metrics.", |round, emit| {
+            with_members(round, |group, members| {
+                emit(&[("group_id", (&*group.name).into())], members.len().into());
+            });
+        }),
+        of.whole("kminion_kafka_consumer_group_empty_members", help, |round, emit| {
+            with_members(round, |group, members| {
+                let empty = members.iter().filter(|member| member.assignment.is_empty()).count();
+                emit(&[("group_id", (&*group.name).into())], empty.into());
+            });
+        }),
+        of.whole(
+            "kminion_kafka_consumer_group_topic_members",
+            "It will report the number of members assigned on a given topic",
+            move |round, emit| with_members(round, |group, _| by_topic(emit, group, |(members, _)| members)),
+        ),
+        of.whole(
+            "kminion_kafka_consumer_group_topic_assigned_partitions",
+            "It will report the number of partitions assigned on a given topic",
+            move |round, emit| with_members(round, |group, _| by_topic(emit, group, |(_, partitions)| partitions)),
+        ),
+    ]
 }
 
 /// By topic: how many members have some of it, and how many partitions they have together.
 fn assigned(group: &Group) -> BTreeMap<&Topic, (usize, usize)> {
     let mut counts: BTreeMap<&Topic, (usize, usize)> = BTreeMap::new();
-    for member in members(group) {
+    for member in group.members.as_deref().unwrap_or_default() {
         let mut of_member: BTreeMap<&Topic, usize> = BTreeMap::new();
         for partition in &member.assignment {
             *of_member.entry(&partition.topic).or_default() += 1;
@@ -331,97 +310,75 @@ fn assigned(group: &Group) -> BTreeMap<&Topic, (usize, usize)> {
     counts
 }
 
-fn kafka_lag_exporter(cluster: &str, round: &Round, out: &mut String) {
-    let mut gauges = Gauges { out };
-    let name = ("cluster_name", Label::Text(cluster));
-    kafka_lag_exporter_rows(name, round, &mut gauges);
-    let totals: Vec<_> = round.totals().collect();
-    gauges.of("kafka_consumergroup_group_max_lag", "Max group offset lag", &totals, |total, emit| {
-        let most = total.rows.iter().filter_map(|row| row.records.ok()).max();
-        most.into_iter().for_each(|lag| emit(&[name, ("group", (&**total.group).into())], lag as f64));
-    });
-    gauges.of("kafka_consumergroup_group_max_lag_seconds", "Max group time lag", &totals, |total, emit| {
-        let labels = [name, ("group", (&**total.group).into())];
-        total.value_ms.into_iter().for_each(|ms| emit(&labels, ms as f64 / 1000.0));
-    });
-    gauges.of("kafka_consumergroup_group_sum_lag", "Sum of group offset lag", &totals, |total, emit| {
-        total.records.into_iter().for_each(|lag| emit(&[name, ("group", (&**total.group).into())], lag as f64));
-    });
-    let help = "Sum of group offset lag across topic partitions";
-    gauges.of("kafka_consumergroup_group_topic_sum_lag", help, &topic_sums(round), |sum, emit| {
-        let labels = [name, ("group", sum.group.into()), ("topic", sum.topic.as_str().into())];
-        sum.lag.into_iter().for_each(|lag| emit(&labels, lag as f64));
-    });
-    let rows = round.partitions();
-    gauges.of("kafka_partition_latest_offset", "Latest offset of a partition", &rows, |row, emit| {
-        let [topic, partition] = at(&row.topic_partition);
-        row.end_offset.into_iter().for_each(|offset| emit(&[name, topic, partition], offset as f64));
-    });
-    gauges.of("kafka_partition_earliest_offset", "Earliest offset of a partition", &rows, |row, emit| {
-        let [topic, partition] = at(&row.topic_partition);
-        row.log_start_offset.into_iter().for_each(|offset| emit(&[name, topic, partition], offset as f64));
-    });
-    gauges.of("kafka_consumergroup_poll_time_ms", "Group time poll time", [&()], |(), emit| {
-        emit(&[name], round.took_ms as f64);
-    });
+fn kafka_lag_exporter(of: &Families<'_>) -> Vec<family::Family> {
+    vec![
+        of.rows_with(
+            "kafka_consumergroup_group_offset",
+            "Last group consumed offset of a partition",
+            |row| Some(row.committed()),
+            readers,
+        ),
+        of.rows_with("kafka_consumergroup_group_lag", "Group offset lag of a partition", records, readers),
+        of.rows_with(
+            "kafka_consumergroup_group_lag_seconds",
+            "Group time lag of a partition",
+            |row| row.time()?.value_ms.map(Value::Millis),
+            readers,
+        ),
+        of.groups("kafka_consumergroup_group_max_lag", "Max group offset lag", |sum| sum.records_most),
+        of.groups("kafka_consumergroup_group_max_lag_seconds", "Max group time lag", |sum| {
+            sum.value_ms().map(Value::Millis)
+        }),
+        of.groups("kafka_consumergroup_group_sum_lag", "Sum of group offset lag", |sum| sum.records),
+        of.readings(
+            "kafka_consumergroup_group_topic_sum_lag",
+            "Sum of group offset lag across topic partitions",
+            |sum| sum.records,
+        ),
+        of.partitions("kafka_partition_latest_offset", "Latest offset of a partition", Partition::end_offset),
+        of.partitions("kafka_partition_earliest_offset", "Earliest offset of a partition", |it| it.log_start_offset),
+        of.one("kafka_consumergroup_poll_time_ms", "Group time poll time", of.round.took_ms),
+    ]
 }
 
 /// Each row carries who reads the partition; of one that nobody is assigned to, these labels are empty.
-fn kafka_lag_exporter_rows(name: (&str, Label<'_>), round: &Round, gauges: &mut Gauges<'_>) {
-    let mut readers: HashMap<(&str, &TopicPartition), &GroupMember> = HashMap::new();
-    for group in &round.groups {
-        for member in members(group) {
-            readers.extend(member.assignment.iter().map(|partition| ((&*group.name, partition), member)));
+fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) + use<> {
+    let mut readers: HashMap<i32, [String; 3]> = HashMap::new();
+    for member in round.group(&reading.group).and_then(|group| group.members.as_deref()).unwrap_or_default() {
+        for partition in member.assignment.iter().filter(|partition| partition.topic == reading.topic) {
+            let of_member = [&member.client_host, &member.member_id, &member.client_id].map(String::clone);
+            readers.insert(partition.partition, of_member);
         }
     }
-    type Value = fn(&Row) -> Option<f64>;
-    let families: [(&str, &str, Value); 3] = [
-        ("kafka_consumergroup_group_offset", "Last group consumed offset of a partition", |row| {
-            Some(row.committed as f64)
-        }),
-        ("kafka_consumergroup_group_lag", "Group offset lag of a partition", |row| {
-            row.records.ok().map(|it| it as f64)
-        }),
-        ("kafka_consumergroup_group_lag_seconds", "Group time lag of a partition", |row| {
-            row.time?.value_ms.map(|ms| ms as f64 / 1000.0)
-        }),
-    ];
-    for (family, help, value) in families {
-        gauges.of(family, help, &round.rows, |row, emit| {
-            let [topic, partition] = at(&row.topic_partition);
-            let reader = readers.get(&(&*row.group, &row.topic_partition));
-            let of_reader = |text: fn(&GroupMember) -> &str| Label::Text(reader.map_or("", |it| text(it)));
-            let labels = [
-                name,
-                ("group", (&*row.group).into()),
-                topic,
-                partition,
-                ("member_host", of_reader(|it| &it.client_host)),
-                ("consumer_id", of_reader(|it| &it.member_id)),
-                ("client_id", of_reader(|it| &it.client_id)),
-            ];
-            value(row).into_iter().for_each(|value| emit(&labels, value));
-        });
+    move |row, out| {
+        let of_reader = readers.get(&row.partition()).map_or([""; 3], |it| it.each_ref().map(String::as_str));
+        for (key, value) in ["member_host", "consumer_id", "client_id"].into_iter().zip(of_reader) {
+            out.push(b',');
+            text::label(out, key, value.into());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::estimate::{Method, TimeLag};
-    use super::super::round::Reason;
-    use super::super::round::tests::{blank, group};
+    use super::super::family::GroupSum;
+    use super::super::round::Total;
+    use super::super::round::tests::{Plain, blank, group, round as of_rows};
+    use super::super::row::Reason;
+    use super::super::text::Dialect;
     use super::*;
+    use crate::client::TopicPartition;
 
     fn round() -> Round {
         let time = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
-        let known = |partition| Row {
+        let known = |partition| Plain {
             log_start_offset: Some(1),
-            end_offset: Some(8),
             records: Ok(3),
             time: Some(time),
             ..blank("g", "t", partition)
         };
-        let rows = vec![known(0), known(1), Row { records: Err(Reason::EndUnknown), ..blank("g", "t", 2) }];
+        let rows = [known(0), known(1), Plain { records: Err(Reason::EndUnknown), ..blank("g", "t", 2) }];
         let member = GroupMember {
             member_id: "m-1".to_owned(),
             instance_id: None,
@@ -431,12 +388,17 @@ mod tests {
         };
         let idle = GroupMember { assignment: vec![], ..member.clone() };
         let groups = vec![Group { members: Some([member, idle].into()), ..group("g", "Stable") }];
-        Round { rows, groups, took_ms: 12, ..Round::default() }
+        Round { groups, took_ms: 12, ..of_rows(&rows) }
     }
 
     fn check(family: Family, want: &[&str]) {
-        let mut out = String::new();
-        write(family, "prod", &round(), &mut out);
+        let round = Arc::new(round());
+        let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
+        let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
+        let ours = Families { round: &round, naming, groups: round.totals().map(sum).collect() };
+        let families = families(family, "prod", &ours);
+        let pages = family::Pages::new(Arc::clone(&round), Dialect::Prometheus, families);
+        let out = String::from_utf8(pages.flatten().collect()).expect("text");
         for line in want {
             assert!(out.lines().any(|it| it == *line), "{line} is not in\n{out}");
         }

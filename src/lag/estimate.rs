@@ -47,16 +47,15 @@ pub struct TimeLag {
 
 /// `position` is the offset of the first unread record; the last sample says whether there is one. `None` without samples.
 pub fn estimate(ring: &Ring, position: Offset, now_ms: i64) -> Option<TimeLag> {
-    let samples = ring.samples();
-    let last = samples.back()?;
+    let last = ring.last()?;
     if position >= last.end_offset {
         return Some(TimeLag { method: Method::CaughtUp, low_ms: 0, value_ms: Some(0), high_ms: Some(0) });
     }
-    let seen = samples.partition_point(|sample| sample.end_offset <= position);
-    let after = samples.get(seen)?;
-    match seen.checked_sub(1).and_then(|index| samples.get(index)) {
-        Some(before) => Some(between(Method::Sampled, before, after, position, now_ms)),
-        None => Some(by_time_index(ring, after, position, now_ms)),
+    let seen = ring.ending_by(position);
+    let after = ring.sample(seen)?;
+    match seen.checked_sub(1).and_then(|index| ring.sample(index)) {
+        Some(before) => Some(between(Method::Sampled, &before, &after, position, now_ms)),
+        None => Some(by_time_index(ring, &after, position, now_ms)),
     }
 }
 

@@ -1,235 +1,347 @@
 //! Our own families, as Prometheus text. What is not known has no sample.
 
+use std::sync::Arc;
+
+use serde::Deserialize;
+
 use super::Config;
 use super::compat;
 use super::estimate::Method;
+use super::family::{Families, Family, GroupSum, Naming, Pages};
 use super::history::Break;
-use super::round::{Cost, Reason, Round, Row, Total};
+use super::round::{Round, Total};
+use super::row::{Reason, Sum};
 use super::status::Status;
-use super::text::{Label, family, gauge, sample};
+use super::text::{Dialect, Value};
 
-/// Appends every family of a round: ours, then those of other exporters that are asked for. Of a round that is too old to
-/// speak of the present, only its age and what counts up.
-pub fn exposition(config: &Config, round: &Round, now_ms: i64, out: &mut String) {
-    let age = seconds((now_ms - round.finished_ms).max(0));
-    gauge(out, "highwater_lag_round_age_seconds", "Since the last round.", age);
-    breaks(round, out);
-    cost(&round.cost, out);
+/// How far down our own families go. Each step has all that the one before has.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Series {
+    /// What a group lags by.
+    Group,
+    /// What a group lags by on each topic.
+    Topic,
+    /// Of each group on each partition the lag in records and in seconds; of each partition where it begins and ends.
+    #[default]
+    Partition,
+    /// All that is known of each group on each partition.
+    Detail,
+}
+
+/// Every family of a round, a page at a time: ours, then those of other exporters that are asked for. Of a round that is
+/// too old to speak of the present, only its age and what counts up.
+pub fn exposition(config: &Config, round: Arc<Round>, now_ms: i64, dialect: Dialect) -> Pages {
+    let families = families(config, &round, now_ms);
+    Pages::new(round, dialect, families)
+}
+
+fn families(config: &Config, round: &Round, now_ms: i64) -> Vec<Family> {
+    let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
+    let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
+    let of = Families { round, naming, groups: round.totals().map(sum).collect() };
+    let age = Value::Millis((now_ms - round.finished_ms).max(0));
+    let mut all = vec![of.one("highwater_lag_round_age_seconds", "Since the last round.", age), breaks(&of)];
+    all.extend(cost(&of));
     if !round.is_current(now_ms) {
-        return;
+        return all;
     }
-    in_records(round, out);
-    in_time(round, out);
-    motion(round, out);
-    partitions(round, out);
-    groups(round, out);
-    unknown(round, out);
-    monitor(round, out);
-    holdings(&round.cost, out);
+    if config.series >= Series::Partition {
+        all.extend(lags(&of));
+        all.extend(partitions(&of));
+    }
+    if config.series >= Series::Detail {
+        all.extend(details(&of));
+    }
+    if config.series >= Series::Topic {
+        all.extend(topics(&of));
+    }
+    all.extend(groups(&of));
+    all.extend(unknown(&of));
+    all.extend(monitor(&of));
+    all.extend(holdings(&of));
     for family in &config.compat {
-        compat::write(*family, &config.cluster_name, round, out);
+        all.extend(compat::families(*family, &config.cluster_name, &of));
     }
+    all
 }
 
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
+fn millis(ms: i64) -> Value {
+    Value::Millis(ms)
 }
 
-fn rows(out: &mut String, name: &str, help: &str, round: &Round, value: impl Fn(&Row) -> Option<f64>) {
-    family(out, name, help, "gauge");
-    for row in &round.rows {
-        if let Some(value) = value(row) {
-            let labels: [(&str, Label<'_>); 3] = [
-                ("consumergroup", (&*row.group).into()),
-                ("topic", row.topic_partition.topic.as_str().into()),
-                ("partition", row.topic_partition.partition.into()),
-            ];
-            sample(out, name, &labels, value);
-        }
-    }
+fn lags(of: &Families<'_>) -> [Family; 2] {
+    [
+        of.rows("highwater_lag_records", "Records from the committed offset to the end.", |row| row.records().ok()),
+        of.rows("highwater_lag_seconds", "Age of the first unread record, most likely.", |row| {
+            row.time()?.value_ms.map(millis)
+        }),
+    ]
 }
 
-fn in_records(round: &Round, out: &mut String) {
-    rows(out, "highwater_lag_records", "Records from the committed offset to the end.", round, |row| {
-        row.records.ok().map(|records| records as f64)
-    });
-    rows(out, "highwater_lag_effective_records", "Of these, records that are still there.", round, |row| {
-        row.records_effective().map(|records| records as f64)
-    });
-    rows(out, "highwater_lag_records_lost", "Records that retention took before the group read them.", round, |row| {
-        row.records_lost().map(|lost| lost as f64)
-    });
-    rows(out, "highwater_lag_committed_offset", "The committed offset.", round, |row| Some(row.committed as f64));
+fn details(of: &Families<'_>) -> [Family; 9] {
+    [
+        of.rows("highwater_lag_seconds_low", "Age of the first unread record, at least.", |row| {
+            row.time().map(|time| millis(time.low_ms))
+        }),
+        of.rows("highwater_lag_seconds_high", "Age of the first unread record, at most.", |row| {
+            row.time()?.high_ms.map(millis)
+        }),
+        of.rows(
+            "highwater_lag_effective_records",
+            "Records from the committed offset on that are still there.",
+            |row| row.records_effective().map(Value::Count),
+        ),
+        of.rows("highwater_lag_records_lost", "Records that retention took before the group read them.", |row| {
+            row.records_lost()
+        }),
+        of.rows("highwater_lag_committed_offset", "The committed offset.", |row| Some(row.committed())),
+        of.rows(
+            "highwater_lag_data_loss_seconds",
+            "Until retention by time may take the first unread record, at the earliest.",
+            |row| row.data_loss_ms().map(millis),
+        ),
+        of.rows("highwater_lag_consumed_records_per_second", "Records a second that the commits moved by.", |row| {
+            row.consumed_per_second()
+        }),
+        of.rows(
+            "highwater_lag_catch_up_seconds",
+            "Until the group is at the end, if both sides go on as they did.",
+            |row| row.catch_up_seconds().map(Value::Number),
+        ),
+        of.rows(
+            "highwater_lag_commit_age_seconds",
+            "Since the commit was last seen to be another one, at least.",
+            |row| Some(millis(row.standing_ms())),
+        ),
+    ]
 }
 
-fn in_time(round: &Round, out: &mut String) {
-    rows(out, "highwater_lag_seconds", "Age of the first unread record, most likely.", round, |row| {
-        row.time.and_then(|time| time.value_ms).map(seconds)
-    });
-    rows(out, "highwater_lag_seconds_low", "Age of the first unread record, at least.", round, |row| {
-        row.time.map(|time| seconds(time.low_ms))
-    });
-    rows(out, "highwater_lag_seconds_high", "Age of the first unread record, at most.", round, |row| {
-        row.time.and_then(|time| time.high_ms).map(seconds)
-    });
-    let help = "Until retention by time may take the first unread record, at the earliest.";
-    rows(out, "highwater_lag_data_loss_seconds", help, round, |row| row.data_loss_ms.map(seconds));
+fn partitions(of: &Families<'_>) -> [Family; 3] {
+    [
+        of.partitions("highwater_lag_end_offset", "The end of the partition (its high watermark).", |it| {
+            it.end_offset()
+        }),
+        of.partitions("highwater_lag_log_start_offset", "The first offset that is still there.", |it| {
+            it.log_start_offset
+        }),
+        of.partitions("highwater_lag_produced_records_per_second", "Records a second that were written.", |it| {
+            it.produced_per_second
+        }),
+    ]
 }
 
-fn motion(round: &Round, out: &mut String) {
-    let help = "Records a second that the commits moved by.";
-    rows(out, "highwater_lag_consumed_records_per_second", help, round, |row| row.motion.consumed_per_second);
-    let help = "Until the group is at the end, if both sides go on as they did.";
-    rows(out, "highwater_lag_catch_up_seconds", help, round, Row::catch_up_seconds);
-    let help = "Since the commit was last seen to be another one, at least.";
-    rows(out, "highwater_lag_commit_age_seconds", help, round, |row| Some(seconds(row.motion.standing_ms)));
+fn topics(of: &Families<'_>) -> [Family; 10] {
+    [
+        of.readings(
+            "highwater_lag_topic_records",
+            "Lag of a group on a topic, over the partitions where it is known.",
+            |sum| sum.records,
+        ),
+        of.readings(
+            "highwater_lag_topic_effective_records",
+            "Records that the group has not read and that are still there.",
+            |sum| sum.records_effective,
+        ),
+        of.readings(
+            "highwater_lag_topic_records_lost",
+            "Records that retention took before the group read them.",
+            |sum| sum.records_lost,
+        ),
+        of.readings("highwater_lag_topic_seconds", "Age of the group's oldest unread record, most likely.", |sum| {
+            sum.value_ms().map(millis)
+        }),
+        of.readings("highwater_lag_topic_seconds_low", "Age of the group's oldest unread record, at least.", |sum| {
+            sum.low_ms().map(millis)
+        }),
+        of.readings("highwater_lag_topic_seconds_high", "Age of the group's oldest unread record, at most.", |sum| {
+            sum.high_ms().map(millis)
+        }),
+        of.readings(
+            "highwater_lag_topic_data_loss_seconds",
+            "Until retention by time may take the first record that the group has not read, at the earliest.",
+            |sum| sum.data_loss_ms.map(millis),
+        ),
+        of.readings(
+            "highwater_lag_topic_consumed_records_per_second",
+            "Records a second that the commits moved by.",
+            |sum| sum.consumed_per_second,
+        ),
+        of.readings(
+            "highwater_lag_topic_catch_up_seconds",
+            "Until the group is at the end of every partition, if both sides go on as they did.",
+            Sum::catch_up_seconds,
+        ),
+        of.readings(
+            "highwater_lag_topic_commit_age_seconds",
+            "Since the commit of a partition that the group lags on was last seen to be another one, at least.",
+            |sum| sum.standing_ms.map(millis),
+        ),
+    ]
 }
 
-fn partitions(round: &Round, out: &mut String) {
-    let partitions = round.partitions();
-    let mut each = |name: &str, help: &str, value: fn(&Row) -> Option<f64>| {
-        family(out, name, help, "gauge");
-        for row in &partitions {
-            if let Some(value) = value(row) {
-                let at = &row.topic_partition;
-                sample(out, name, &[("topic", at.topic.as_str().into()), ("partition", at.partition.into())], value);
+fn groups(of: &Families<'_>) -> [Family; 8] {
+    let by_status = Arc::clone(&of.groups);
+    [
+        of.groups("highwater_lag_group_records", "Lag of a group, over the partitions where it is known.", |sum| {
+            sum.records
+        }),
+        of.groups("highwater_lag_group_seconds", "Age of the group's oldest unread record, most likely.", |sum| {
+            sum.value_ms().map(millis)
+        }),
+        of.groups("highwater_lag_group_seconds_low", "Age of the group's oldest unread record, at least.", |sum| {
+            sum.low_ms().map(millis)
+        }),
+        of.groups("highwater_lag_group_seconds_high", "Age of the group's oldest unread record, at most.", |sum| {
+            sum.high_ms().map(millis)
+        }),
+        of.groups(
+            "highwater_lag_group_records_lost",
+            "Records that retention took before the group read them.",
+            |sum| sum.records_lost,
+        ),
+        of.groups(
+            "highwater_lag_group_data_loss_seconds",
+            "Until retention by time may take the first record that the group has not read, at the earliest.",
+            |sum| sum.data_loss_ms.map(millis),
+        ),
+        of.whole(
+            "highwater_lag_group_partitions",
+            "Partitions of a group by how it gets on with them (Burrow's rules).",
+            move |_, emit| {
+                for GroupSum { group, sum } in &*by_status {
+                    for status in Status::ALL {
+                        let labels = [("consumergroup", (&**group).into()), ("status", status.name().into())];
+                        emit(&labels, sum.statuses[status as usize].into());
+                    }
+                }
+            },
+        ),
+        of.whole("highwater_lag_group_info", "Always 1; what is known of a group.", |round, emit| {
+            for group in &round.groups {
+                let labels = [
+                    ("consumergroup", (&*group.name).into()),
+                    ("state", group.state.as_deref().unwrap_or_default().into()),
+                    ("type", group.kind.as_deref().unwrap_or_default().into()),
+                    ("coordinator", group.coordinator.into()),
+                ];
+                emit(&labels, 1_u32.into());
             }
-        }
-    };
-    each("highwater_lag_end_offset", "The end of the partition (its high watermark).", |row| {
-        row.end_offset.map(|offset| offset as f64)
-    });
-    each("highwater_lag_log_start_offset", "The first offset that is still there.", |row| {
-        row.log_start_offset.map(|offset| offset as f64)
-    });
-    each("highwater_lag_produced_records_per_second", "Records a second that were written.", |row| {
-        row.produced_per_second
-    });
+        }),
+    ]
 }
 
-fn groups(round: &Round, out: &mut String) {
-    let totals: Vec<Total<'_>> = round.totals().collect();
-    let mut each = |name: &str, help: &str, value: fn(&Total<'_>) -> Option<f64>| {
-        family(out, name, help, "gauge");
-        for total in &totals {
-            if let Some(value) = value(total) {
-                sample(out, name, &[("consumergroup", (&**total.group).into())], value);
-            }
-        }
-    };
-    each("highwater_lag_group_records", "Lag of a group, over the partitions where it is known.", |total| {
-        total.records.map(|records| records as f64)
-    });
-    each("highwater_lag_group_seconds", "Age of the group's oldest unread record, most likely.", |total| {
-        total.value_ms.map(seconds)
-    });
-    each("highwater_lag_group_seconds_low", "Age of the group's oldest unread record, at least.", |total| {
-        total.low_ms.map(seconds)
-    });
-    each("highwater_lag_group_seconds_high", "Age of the group's oldest unread record, at most.", |total| {
-        total.high_ms.map(seconds)
-    });
-    let help = "Partitions of a group by how it gets on with them (Burrow's rules).";
-    family(out, "highwater_lag_group_partitions", help, "gauge");
-    for total in &totals {
-        for status in Status::ALL {
-            let count = total.rows.iter().filter(|row| row.motion.status == Some(status)).count();
-            let labels = [("consumergroup", (&**total.group).into()), ("status", status.name().into())];
-            sample(out, "highwater_lag_group_partitions", &labels, count as f64);
-        }
-    }
-    family(out, "highwater_lag_group_info", "Always 1; what is known of a group.", "gauge");
-    for group in &round.groups {
-        let labels = [
-            ("consumergroup", (&*group.name).into()),
-            ("state", group.state.as_deref().unwrap_or_default().into()),
-            ("type", group.kind.as_deref().unwrap_or_default().into()),
-            ("coordinator", group.coordinator.into()),
-        ];
-        sample(out, "highwater_lag_group_info", &labels, 1.0);
-    }
+fn unknown(of: &Families<'_>) -> [Family; 2] {
+    [
+        of.whole(
+            "highwater_lag_unknown_rows",
+            "Group and partition pairs whose lag is not known, by reason; commit_unknown is of whole groups.",
+            |round, emit| {
+                for reason in Reason::ALL {
+                    emit(&[("reason", reason.name().into())], round.unknown_for(reason).into());
+                }
+            },
+        ),
+        of.whole(
+            "highwater_lag_method_rows",
+            "Group and partition pairs by how their time lag was found; beyond_history has a lower bound only.",
+            |round, emit| {
+                for method in Method::ALL {
+                    let rows: u32 = round.readings.iter().map(|reading| reading.sum.methods[method as usize]).sum();
+                    emit(&[("method", method.name().into())], rows.into());
+                }
+            },
+        ),
+    ]
 }
 
-fn unknown(round: &Round, out: &mut String) {
-    let help = "Group and partition pairs whose lag is not known, by reason; commit_unknown is of whole groups.";
-    family(out, "highwater_lag_unknown_rows", help, "gauge");
-    for reason in Reason::ALL {
-        let rows = round.unknown_for(reason) as f64;
-        sample(out, "highwater_lag_unknown_rows", &[("reason", reason.name().into())], rows);
-    }
-    let help = "Group and partition pairs by how their time lag was found; beyond_history has a lower bound only.";
-    family(out, "highwater_lag_method_rows", help, "gauge");
-    for method in Method::ALL {
-        let rows = round.rows.iter().filter(|row| row.time.is_some_and(|time| time.method == method)).count();
-        sample(out, "highwater_lag_method_rows", &[("method", method.name().into())], rows as f64);
-    }
+fn monitor(of: &Families<'_>) -> [Family; 5] {
+    let round = of.round;
+    [
+        of.one("highwater_lag_groups", "Groups in the last round.", round.groups.len()),
+        of.one("highwater_lag_share_groups", "Share groups, whose lag is not read.", round.share_groups),
+        of.one("highwater_lag_rows", "Group and partition pairs in the last round.", round.row_count()),
+        of.one("highwater_lag_skew_seconds", "Between reading the commits and the ends.", millis(round.skew_ms)),
+        of.one(
+            "highwater_lag_round_failures",
+            "Brokers, groups and stores that did not answer in the last round.",
+            round.failures.len(),
+        ),
+    ]
 }
 
-fn monitor(round: &Round, out: &mut String) {
-    gauge(out, "highwater_lag_groups", "Groups in the last round.", round.groups.len() as f64);
-    gauge(out, "highwater_lag_share_groups", "Share groups, whose lag is not read.", round.share_groups as f64);
-    gauge(out, "highwater_lag_rows", "Group and partition pairs in the last round.", round.rows.len() as f64);
-    gauge(out, "highwater_lag_skew_seconds", "Between reading the commits and the ends.", seconds(round.skew_ms));
-    let failures = "Brokers, groups and stores that did not answer in the last round.";
-    gauge(out, "highwater_lag_round_failures", failures, round.failures.len() as f64);
-}
-
-fn breaks(round: &Round, out: &mut String) {
+fn breaks(of: &Families<'_>) -> Family {
     let help = "Histories that ended because offsets do not mean what they did, by what happened.";
-    family(out, "highwater_lag_history_breaks_total", help, "counter");
-    for kind in Break::ALL {
-        let count = round.breaks.of(kind) as f64;
-        sample(out, "highwater_lag_history_breaks_total", &[("event", kind.name().into())], count);
-    }
-}
-
-fn cost(cost: &Cost, out: &mut String) {
-    family(out, "highwater_lag_requests_total", "Requests of the monitor, by API and outcome.", "counter");
-    for stats in &cost.by_api {
-        let outcomes = [("answered", stats.answered), ("failed", stats.failed), ("abandoned", stats.abandoned)];
-        for (outcome, count) in outcomes {
-            let labels = [("api", stats.api.into()), ("outcome", outcome.into())];
-            sample(out, "highwater_lag_requests_total", &labels, count as f64);
+    let family = of.whole("highwater_lag_history_breaks_total", help, |round, emit| {
+        for kind in Break::ALL {
+            emit(&[("event", kind.name().into())], round.breaks.of(kind).into());
         }
-    }
-    family(out, "highwater_lag_request_seconds_total", "Time that requests took, by API.", "counter");
-    for stats in &cost.by_api {
-        let labels = [("api", stats.api.into())];
-        sample(out, "highwater_lag_request_seconds_total", &labels, stats.time.as_secs_f64());
-    }
-    family(out, "highwater_lag_traffic_bytes_total", "Bytes over the monitor's connections.", "counter");
-    for (direction, bytes) in [("sent", cost.traffic.sent_bytes), ("received", cost.traffic.received_bytes)] {
-        let labels = [("direction", direction.into())];
-        sample(out, "highwater_lag_traffic_bytes_total", &labels, bytes as f64);
-    }
+    });
+    family.counter()
 }
 
-fn holdings(cost: &Cost, out: &mut String) {
-    gauge(out, "highwater_lag_history_partitions", "Partitions with a history.", cost.history_partitions as f64);
-    gauge(out, "highwater_lag_history_samples", "Samples of end offsets in memory.", cost.history_samples as f64);
-    gauge(out, "highwater_lag_history_bytes", "What the history takes in memory.", cost.history_bytes as f64);
-    gauge(out, "highwater_lag_window_bytes", "What the windows of commits take.", cost.window_bytes as f64);
+fn cost(of: &Families<'_>) -> [Family; 3] {
+    let requests =
+        of.whole("highwater_lag_requests_total", "Requests of the monitor, by API and outcome.", |round, emit| {
+            for stats in &round.cost.by_api {
+                let outcomes = [("answered", stats.answered), ("failed", stats.failed), ("abandoned", stats.abandoned)];
+                for (outcome, count) in outcomes {
+                    emit(&[("api", stats.api.into()), ("outcome", outcome.into())], count.into());
+                }
+            }
+        });
+    let time = of.whole("highwater_lag_request_seconds_total", "Time that requests took, by API.", |round, emit| {
+        for stats in &round.cost.by_api {
+            emit(&[("api", stats.api.into())], stats.time.as_secs_f64().into());
+        }
+    });
+    let help = "Bytes over the monitor's connections.";
+    let traffic = of.whole("highwater_lag_traffic_bytes_total", help, |round, emit| {
+        let traffic = round.cost.traffic;
+        for (direction, bytes) in [("sent", traffic.sent_bytes), ("received", traffic.received_bytes)] {
+            emit(&[("direction", direction.into())], bytes.into());
+        }
+    });
+    [requests, time, traffic].map(Family::counter)
+}
+
+fn holdings(of: &Families<'_>) -> Vec<Family> {
+    let cost = &of.round.cost;
+    let mut held = vec![
+        of.one("highwater_lag_history_partitions", "Partitions with a history.", cost.history_partitions),
+        of.one("highwater_lag_history_samples", "Samples of end offsets in memory.", cost.history_samples),
+        of.one("highwater_lag_history_bytes", "What the history takes in memory.", cost.history_bytes),
+        of.one("highwater_lag_window_bytes", "What rows and windows of commits take.", cost.window_bytes),
+    ];
     if let Some(answers) = cost.store_answers {
         let help = "Whether the store beside memory answered in the last round.";
-        gauge(out, "highwater_lag_store_up", help, f64::from(u8::from(answers)));
+        held.push(of.one("highwater_lag_store_up", help, answers));
     }
+    held
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Arc;
 
     use super::super::estimate::TimeLag;
-    use super::super::round::tests::{blank, group};
+    use super::super::round::Cost;
+    use super::super::round::tests::{Plain, blank, group, round};
     use super::*;
+
+    fn text(config: &Config, round: &Round, now_ms: i64) -> String {
+        let pages = exposition(config, Arc::new(round.clone()), now_ms, Dialect::Prometheus);
+        pages.map(|page| String::from_utf8(page).expect("text")).collect()
+    }
 
     #[test]
     fn what_is_not_of_the_present_has_no_sample() {
-        let rows = vec![Row { records: Ok(3), ..blank("g", "t", 0) }];
+        let rows = round(&[Plain { records: Ok(3), ..blank("g", "t", 0) }]);
         let groups = vec![group("g", "Stable")];
         let cost = Cost { store_answers: Some(true), ..Cost::default() };
-        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, rows, groups, cost, ..Round::default() };
+        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, groups, cost, ..rows };
         let config = Config {
             compat: BTreeSet::from([
                 compat::Family::KafkaExporter,
@@ -239,8 +351,7 @@ mod tests {
             ..Config::default()
         };
         let check = |now_ms: i64, is_current: bool| {
-            let mut out = String::new();
-            exposition(&config, &round, now_ms, &mut out);
+            let out = text(&config, &round, now_ms);
             let samples: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
             let lag = r#"highwater_lag_records{consumergroup="g",topic="t",partition="0"} 3"#;
             assert_eq!(samples.contains(&lag), is_current, "{out}");
@@ -256,17 +367,19 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_sample() {
         let row =
-            |partition, records, time| Row { records, time, log_start_offset: Some(7), ..blank("g", "t", partition) };
+            |partition, records, time| Plain { records, time, log_start_offset: Some(7), ..blank("g", "t", partition) };
         let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
-        let rows = vec![row(0, Ok(3), Some(sampled)), row(1, Ok(4), None), row(2, Err(Reason::EndUnknown), None)];
+        let rows = [row(0, Ok(3), Some(sampled)), row(1, Ok(4), None), row(2, Err(Reason::EndUnknown), None)];
         let unread = BTreeMap::from([(Arc::from("h"), "timed out".to_owned())]);
         let groups = vec![group("g", "Stable"), group("h", "Stable")];
-        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, rows, groups, unread, ..Round::default() };
-        let mut out = String::new();
-        exposition(&Config::default(), &round, 3_500, &mut out);
+        let round = Round { finished_ms: 1_000, good_for_ms: 3_000, groups, unread, ..round(&rows) };
+        let out = text(&Config { series: Series::Detail, ..Config::default() }, &round, 3_500);
         let has = |line: &str| assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
         has(r#"highwater_lag_records{consumergroup="g",topic="t",partition="0"} 3"#);
         has(r#"highwater_lag_effective_records{consumergroup="g",topic="t",partition="0"} 1"#);
+        has(r#"highwater_lag_topic_records{consumergroup="g",topic="t"} 7"#);
+        has(r#"highwater_lag_topic_effective_records{consumergroup="g",topic="t"} 3"#);
+        has(r#"highwater_lag_topic_seconds_high{consumergroup="g",topic="t"} 2"#);
         has(r#"highwater_lag_group_records{consumergroup="g"} 7"#);
         has(r#"highwater_lag_seconds{consumergroup="g",topic="t",partition="0"} 1.5"#);
         has(r#"highwater_lag_seconds_high{consumergroup="g",topic="t",partition="0"} 2"#);
@@ -280,5 +393,36 @@ mod tests {
         assert!(!out.contains("kafka_consumergroup"), "others' families are opt-in");
         let families = out.lines().filter(|line| line.starts_with("# TYPE")).count();
         assert_eq!(families, out.lines().filter(|line| line.starts_with("# HELP")).count());
+    }
+
+    #[test]
+    fn each_step_has_all_that_the_one_before_has() {
+        let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
+        let rows = [Plain { records: Ok(3), time: Some(sampled), log_start_offset: Some(7), ..blank("g", "t", 0) }];
+        let round = Round { good_for_ms: 1, ..round(&rows) };
+        let samples = |series| {
+            let out = text(&Config { series, ..Config::default() }, &round, 0);
+            out.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let (mut before, mut of_rows) = (samples(Series::Group), vec![]);
+        for series in [Series::Topic, Series::Partition, Series::Detail] {
+            let now = samples(series);
+            assert!(before.is_subset(&now) && before.len() < now.len(), "{series:?}");
+            of_rows.push(now.iter().filter(|line| line.contains(r#"consumergroup="g",topic="t",partition="#)).count());
+            before = now;
+        }
+        assert_eq!(of_rows, [0, 2, 8], "a row costs two series where nobody asked for more");
+    }
+
+    #[test]
+    fn pages_are_the_text() {
+        let rows: Vec<_> = (0..3_000).map(|partition| Plain { records: Ok(3), ..blank("g", "t", partition) }).collect();
+        let round = Round { good_for_ms: 1, ..round(&rows) };
+        let pages: Vec<_> = exposition(&Config::default(), Arc::new(round), 0, Dialect::OpenMetrics).collect();
+        assert!(pages.len() > 1 && pages.iter().all(|page| page.ends_with(b"\n")), "{}", pages.len());
+        let text = String::from_utf8(pages.concat()).expect("text");
+        let of = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!((of("highwater_lag_records{"), of("# TYPE highwater_lag_records ")), (3_000, 1));
+        assert_eq!((of("# TYPE highwater_lag_requests counter"), of("# TYPE highwater_lag_requests_total")), (1, 0));
     }
 }

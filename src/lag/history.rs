@@ -75,19 +75,55 @@ impl Breaks {
     }
 }
 
+/// A sample, as differences to the base of its ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    asked: u32,
+    took: u32,
+    end: u32,
+}
+
 /// What is remembered of one partition: samples of our own, and before them what Kafka's time index says.
 #[derive(Debug, Clone, Default)]
 pub struct Ring {
-    /// Oldest first; end offsets never go back.
-    samples: VecDeque<Sample>,
+    base_ms: i64,
+    base_offset: Offset,
+    /// Oldest first; end offsets never go back. They reach back 49 days and four thousand million records at most, so that
+    /// twelve bytes hold a sample.
+    samples: VecDeque<Packed>,
     /// Oldest first, all before the first sample; `None` until the ladder was climbed.
-    probes: Option<Vec<Probe>>,
+    probes: Option<Box<[Probe]>>,
     lineage: Lineage,
 }
 
 impl Ring {
-    pub fn samples(&self) -> &VecDeque<Sample> {
-        &self.samples
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    pub fn sample(&self, index: usize) -> Option<Sample> {
+        self.samples.get(index).map(|packed| self.unpacked(*packed))
+    }
+
+    pub fn first(&self) -> Option<Sample> {
+        self.sample(0)
+    }
+
+    pub fn last(&self) -> Option<Sample> {
+        self.samples.back().map(|packed| self.unpacked(*packed))
+    }
+
+    pub fn samples(&self) -> impl Iterator<Item = Sample> {
+        self.samples.iter().map(|packed| self.unpacked(*packed))
+    }
+
+    /// How many samples, from the oldest on, have an end offset of at most `offset`.
+    pub fn ending_by(&self, offset: Offset) -> usize {
+        self.samples.partition_point(|packed| self.unpacked(*packed).end_offset <= offset)
     }
 
     pub fn probes(&self) -> &[Probe] {
@@ -97,21 +133,26 @@ impl Ring {
     /// Whether Kafka's time index could still say more than the samples do: it was not asked, and the first unread
     /// record is older than the first sample.
     pub fn lacks_probes(&self, position: Offset) -> bool {
-        self.probes.is_none() && self.samples.front().is_some_and(|first| position < first.end_offset)
+        self.probes.is_none() && self.first().is_some_and(|first| position < first.end_offset)
     }
 
     /// Records a second, over the samples of about the last `window_ms`; `None` while there are not two.
     pub fn produced_per_second(&self, window_ms: i64) -> Option<f64> {
-        let last = self.samples.back()?;
-        let begin = self.samples.partition_point(|sample| sample.answered_ms < last.answered_ms - window_ms);
-        let first = self.samples.get(begin.min(self.samples.len().checked_sub(2)?))?;
+        let last = self.last()?;
+        let begin = self.samples.partition_point(|it| self.unpacked(*it).answered_ms < last.answered_ms - window_ms);
+        let first = self.sample(begin.min(self.len().checked_sub(2)?))?;
         let seconds = (last.asked_ms + last.answered_ms - first.asked_ms - first.answered_ms) as f64 / 2000.0;
         (seconds > 0.0).then(|| (last.end_offset - first.end_offset) as f64 / seconds)
     }
 
+    /// What it takes in memory beside itself.
+    fn bytes(&self) -> usize {
+        self.samples.capacity() * size_of::<Packed>() + size_of_val(self.probes())
+    }
+
     /// Whether `lineage` is another life than the one that is remembered.
     fn broken_by(&self, sample: Sample, lineage: Lineage) -> Option<Break> {
-        let last = self.samples.back()?;
+        let last = self.last()?;
         if let (Some(known), Some(now)) = (self.lineage.topic_id, lineage.topic_id)
             && known != now
         {
@@ -124,19 +165,59 @@ impl Ring {
 
     fn push(&mut self, sample: Sample, samples_max: usize) {
         // While nothing is produced, only the ends of the flat stretch prove anything.
-        let flat = |at: usize| self.samples.get(at).is_some_and(|known| known.end_offset == sample.end_offset);
-        let count = self.samples.len();
+        let flat = |at: usize| self.sample(at).is_some_and(|known| known.end_offset == sample.end_offset);
+        let count = self.len();
         if count >= 2 && flat(count - 1) && flat(count - 2) {
             self.samples.pop_back();
         }
-        self.samples.push_back(sample);
+        let packed = match self.packed(sample) {
+            Some(packed) => packed,
+            None => self.make_room_for(sample),
+        };
+        self.samples.push_back(packed);
         if self.samples.len() > samples_max {
             thin(&mut self.samples);
         }
     }
+
+    fn unpacked(&self, packed: Packed) -> Sample {
+        let asked_ms = self.base_ms + i64::from(packed.asked);
+        Sample {
+            asked_ms,
+            answered_ms: asked_ms + i64::from(packed.took),
+            end_offset: self.base_offset + i64::from(packed.end),
+        }
+    }
+
+    fn packed(&self, sample: Sample) -> Option<Packed> {
+        Some(Packed {
+            asked: u32::try_from(sample.asked_ms - self.base_ms).ok().filter(|_| !self.is_empty())?,
+            took: u32::try_from(sample.answered_ms - sample.asked_ms).ok()?,
+            end: u32::try_from(sample.end_offset - self.base_offset).ok()?,
+        })
+    }
+
+    /// Forgets what is too far back to be held beside `sample`, and counts from the oldest of what is left.
+    fn make_room_for(&mut self, sample: Sample) -> Packed {
+        let mut samples: Vec<Sample> = self.samples().collect();
+        let reaches = |from: &Sample| {
+            let differences = [sample.asked_ms - from.asked_ms, sample.end_offset - from.end_offset];
+            differences.into_iter().all(|difference| u32::try_from(difference).is_ok())
+        };
+        samples.retain(reaches);
+        let base = samples.first().copied().unwrap_or(sample);
+        (self.base_ms, self.base_offset) = (base.asked_ms, base.end_offset);
+        let packed = |it: &Sample| Packed {
+            asked: u32::try_from(it.asked_ms - base.asked_ms).unwrap_or(u32::MAX),
+            took: u32::try_from(it.answered_ms - it.asked_ms).unwrap_or(u32::MAX),
+            end: u32::try_from(it.end_offset - base.end_offset).unwrap_or(u32::MAX),
+        };
+        self.samples = samples.iter().map(packed).collect();
+        packed(&sample)
+    }
 }
 
-/// The rings of all partitions. Memory is bounded by partitions × samples × 24 bytes, and a few probes each.
+/// The rings of all partitions. Memory is bounded by partitions × samples × 12 bytes, and a few probes each.
 #[derive(Debug)]
 pub struct History {
     rings: HashMap<TopicPartition, Ring>,
@@ -159,16 +240,13 @@ impl History {
     }
 
     pub fn samples(&self) -> usize {
-        self.rings.values().map(|ring| ring.samples.len()).sum()
+        self.rings.values().map(Ring::len).sum()
     }
 
     /// What the samples and probes take in memory.
     pub fn bytes(&self) -> usize {
-        let ring = |ring: &Ring| {
-            ring.samples.capacity() * size_of::<Sample>()
-                + ring.probes.as_ref().map_or(0, |probes| probes.capacity() * size_of::<Probe>())
-        };
-        self.rings.values().map(ring).sum::<usize>() + self.rings.capacity() * size_of::<(TopicPartition, Ring)>()
+        self.rings.values().map(Ring::bytes).sum::<usize>()
+            + self.rings.capacity() * size_of::<(TopicPartition, Ring)>()
     }
 
     /// Adds the newest sample. One that cannot be of the same life ends the partition's history and begins another.
@@ -194,7 +272,7 @@ impl History {
     /// Puts older samples before what is there, as far as they belong to the same life of the partition.
     pub fn restore(&mut self, partition: &TopicPartition, mut older: Vec<Sample>) {
         let Some(ring) = self.rings.get_mut(partition) else { return };
-        let Some(first) = ring.samples.front().copied() else { return };
+        let Some(first) = ring.first() else { return };
         older.retain(|sample| sample.answered_ms <= first.asked_ms);
         older.sort_by_key(|sample| (sample.asked_ms, sample.end_offset));
         older.push(first);
@@ -202,7 +280,8 @@ impl History {
         let went_back = |pair: &[Sample]| matches!(pair, [before, after] if after.end_offset < before.end_offset);
         let begin = older.windows(2).rposition(went_back).map_or(0, |at| at + 1);
         older.pop();
-        let known = std::mem::take(&mut ring.samples);
+        let known: Vec<Sample> = ring.samples().collect();
+        ring.samples.clear();
         for sample in older.into_iter().skip(begin).chain(known) {
             ring.push(sample, self.samples_max);
         }
@@ -211,11 +290,11 @@ impl History {
     /// Keeps what the time index said, as far as it goes before the samples and agrees with them.
     pub fn climbed(&mut self, partition: &TopicPartition, mut probes: Vec<Probe>) {
         let Some(ring) = self.rings.get_mut(partition) else { return };
-        let Some(first) = ring.samples.front() else { return };
+        let Some(first) = ring.first() else { return };
         probes.retain(|probe| probe.time_ms < first.asked_ms && probe.offset <= first.end_offset);
         probes.sort_by_key(|probe| (probe.time_ms, probe.offset));
         probes.dedup_by_key(|probe| probe.time_ms);
-        ring.probes = Some(probes);
+        ring.probes = Some(probes.into());
     }
 
     /// Forgets partitions that nobody is interested in any more.
@@ -225,7 +304,7 @@ impl History {
 }
 
 /// Drops every second sample of the older half: the newer half stays dense, and the older reaches twice as far.
-fn thin(ring: &mut VecDeque<Sample>) {
+fn thin(ring: &mut VecDeque<Packed>) {
     let older = ring.len() / 2;
     let mut index = 0;
     ring.retain(|_| {
@@ -247,8 +326,8 @@ mod tests {
     }
 
     fn ends(history: &History) -> Vec<(i64, Offset)> {
-        let ring = history.of(&partition()).map(Ring::samples);
-        ring.into_iter().flatten().map(|it| (it.asked_ms, it.end_offset)).collect()
+        let ring = history.of(&partition()).into_iter();
+        ring.flat_map(Ring::samples).map(|it| (it.asked_ms, it.end_offset)).collect()
     }
 
     fn check(samples_max: usize, added: &[(i64, Offset)], want: &[(i64, Offset)], truncated: u64) {
@@ -296,7 +375,17 @@ mod tests {
         });
         let ends = ends(&history);
         assert!(ends.len() <= 120 && ends.first() == Some(&(0, 0)), "{} {:?}", ends.len(), ends.first());
-        assert!(history.bytes() < 120 * 2 * 24 + 4_000, "{}", history.bytes());
+        assert!(history.bytes() < 120 * 2 * 12 + 4_000, "{}", history.bytes());
+    }
+
+    #[test]
+    fn what_is_too_far_back_to_be_held_is_forgotten() {
+        const DAY: i64 = 24 * 3600 * 1000;
+        const FAR: i64 = u32::MAX as i64;
+        check(9, &[(0, 0), (40 * DAY, 7), (60 * DAY, 9)], &[(40 * DAY, 7), (60 * DAY, 9)], 0);
+        check(9, &[(0, 0), (10, FAR), (20, FAR + 1)], &[(10, FAR), (20, FAR + 1)], 0);
+        check(9, &[(0, 5), (10, 3 * FAR), (20, 3 * FAR + 2)], &[(10, 3 * FAR), (20, 3 * FAR + 2)], 0);
+        check(9, &[(0, 5), (90 * DAY, 6)], &[(90 * DAY, 6)], 0);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! How far behind each group is, in records and in time.
 //!
 //! A *round*: committed offsets of all groups first, one request a coordinator; *then* the end offsets of all their
-//! partitions, one request a leader; joined in memory into rows. In this order ordinary progress never shows as negative
-//! lag, only as at most one round trip too much. Each round becomes one immutable [`Round`], published in a watch; metrics
-//! and routes read it, and never talk to Kafka.
+//! partitions, one request a leader; joined in memory ([`join`]) into rows ([`row`]). In this order ordinary progress never
+//! shows as negative lag, only as at most one round trip too much. Each round becomes one immutable [`Round`], published in
+//! a watch; metrics and routes read it, and never talk to Kafka.
 //!
 //! Time lag comes from history: each round adds to one ring *a partition* (not a group) when its end offset was asked for,
 //! when it was answered, and what it was. The first record that a group has not read became visible between two samples,
@@ -11,13 +11,18 @@
 //! there too, so that a restart knows what came before it. Where a reader is further behind than that, Kafka's own time
 //! index is asked, once a partition ([`ladder`]), so that already the first round has a time lag.
 //!
-//! Whether a group gets on ([`status`]) is told by a window of its commits ([`track`]), by Burrow's rules.
+//! Whether a group gets on ([`status`]) is told by a window ([`window`]) of its commits ([`track`]), by Burrow's rules.
+//!
+//! # What it takes
+//!
+//! A row is 112 bytes, and twice that while the next round is made; its window about five bytes an entry. A partition has a
+//! ring of at most `history_samples_max` samples of twelve bytes.
 //!
 //! # Faces
 //!
-//! `/metrics` as text straight from the round ([`exposition`]): our own family always, and those of kafka_exporter, kminion
-//! and kafka-lag-exporter ([`compat`]) for dashboards that exist; `/api/lag` as JSON ([`routes`]); Burrow's HTTP API
-//! ([`burrow`]).
+//! `/metrics` as text straight from the round ([`exposition`]), made page by page while it is sent ([`family`]): our own
+//! families always, as far down as is asked for ([`Series`]), and those of kafka_exporter, kminion and kafka-lag-exporter
+//! ([`compat`]) for dashboards that exist; `/api/lag` as JSON ([`routes`]); Burrow's HTTP API ([`burrow`]).
 //!
 //! # What must stay true
 //!
@@ -39,17 +44,21 @@ mod collect;
 mod compat;
 mod estimate;
 mod exposition;
+mod family;
 mod history;
+mod join;
 mod ladder;
 mod metrics;
 mod pattern;
 mod round;
 mod routes;
+mod row;
 mod run;
 mod status;
 mod store;
 mod text;
 mod track;
+mod window;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -60,16 +69,20 @@ use crate::limits::Limits;
 
 pub use compat::Family;
 pub use estimate::{Method, TimeLag, estimate};
-pub use exposition::exposition;
+pub use exposition::{Series, exposition};
+pub use family::Pages;
 pub use history::{Break, Breaks, History, Lineage, Probe, Ring, Sample};
 pub use metrics::Metrics;
 pub use pattern::{Filter, Pattern};
-pub use round::{Absent, Cost, Group, Reason, Round, Row, Total, Worst};
+pub use round::{Absent, Cost, Group, Round, Total, Worst};
 pub use routes::{json, router};
+pub use row::{Partition, Reading, Reason, Row, Sum};
 pub use run::{Monitor, NoLag, Rounds, run};
 pub use status::{Commit, Status, status};
 pub use store::{RedisStore, StoreError};
-pub use track::{Motion, Seen, Tracks};
+pub use text::Dialect;
+pub use track::Tracks;
+pub use window::Window;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,14 +93,16 @@ pub struct Config {
     pub list_groups_every: u32,
     /// Log starts are asked for in every so many rounds.
     pub log_starts_every: u32,
-    /// Samples kept a partition, 24 bytes each; older ones are thinned, so that few of them still reach far back.
+    /// Samples kept a partition, 12 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
-    /// Rounds over which a group is judged, 24 bytes each for every group and partition.
-    pub status_window: usize,
+    /// Rounds over which a group is judged, about five bytes each for every group and partition.
+    pub status_window: u16,
     /// Which groups are looked at.
     pub groups: Filter,
     /// Which topics are looked at.
     pub topics: Filter,
+    /// How far down our own families go.
+    pub series: Series,
     /// Families of other exporters that are published beside our own.
     pub compat: BTreeSet<Family>,
     /// What other exporters' families and Burrow's HTTP API call the cluster.
@@ -108,6 +123,7 @@ impl Default for Config {
             status_window: 10,
             groups: Filter::default(),
             topics: Filter::default(),
+            series: Series::default(),
             compat: BTreeSet::new(),
             cluster_name: "kafka".to_owned(),
             redis: None,
@@ -123,7 +139,7 @@ impl Config {
         limits.within("list_groups_every", self.list_groups_every, 1..=100_000);
         limits.within("log_starts_every", self.log_starts_every, 1..=100_000);
         limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
-        limits.within("status_window", self.status_window, status::ENTRIES_MIN..=1_000_000);
+        limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
         limits.not_empty("cluster_name", &self.cluster_name);
         limits.not_empty("redis_prefix", &self.redis_prefix);
         if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {

@@ -1,42 +1,11 @@
 //! What one sweep found: rows, and the words for what could not be known. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::estimate::{Method, TimeLag, estimate};
-use super::history::{Breaks, History};
-use super::status::Status;
-use super::track::{Motion, Seen, Tracks};
-use crate::client::{ApiStats, BrokerId, GroupMember, Metadata, Offset, Topic, TopicPartition, Traffic};
-
-/// Production is measured over about this much time.
-const RATE_WINDOW_MS: i64 = 5 * 60 * 1000;
-
-/// Why a lag is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The partition's leader did not answer.
-    EndUnknown,
-    /// The topic, or this partition of it, does not exist any more.
-    TopicGone,
-    /// The commit is above the end: the topic was made anew, or its log truncated.
-    AheadOfEnd,
-    /// The group's commits could not be read, all of them or some: its coordinator did not answer, or refused to.
-    CommitUnknown,
-}
-
-impl Reason {
-    pub const ALL: [Self; 4] = [Self::EndUnknown, Self::TopicGone, Self::AheadOfEnd, Self::CommitUnknown];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EndUnknown => "end_unknown",
-            Self::TopicGone => "topic_gone",
-            Self::AheadOfEnd => "ahead_of_end",
-            Self::CommitUnknown => "commit_unknown",
-        }
-    }
-}
+use super::history::Breaks;
+use super::row::{Partition, Reading, Reason, Row, Sum};
+use crate::client::{ApiStats, BrokerId, GroupMember, Metadata, TopicPartition, Traffic};
 
 /// A group, as the broker that keeps it lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,48 +26,6 @@ impl Group {
     /// Whether it has members, or may have: without a state, nobody can tell.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state.as_deref(), Some("Empty" | "Dead"))
-    }
-}
-
-/// One group on one partition.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    pub group: Arc<str>,
-    pub topic_partition: TopicPartition,
-    pub committed: Offset,
-    pub log_start_offset: Option<Offset>,
-    pub end_offset: Option<Offset>,
-    /// Records from the commit to the end.
-    pub records: Result<u64, Reason>,
-    /// Of the first unread record that is still there.
-    pub time: Option<TimeLag>,
-    pub motion: Motion,
-    pub produced_per_second: Option<f64>,
-    /// Until retention by time may take the first unread record, at the earliest.
-    pub data_loss_ms: Option<i64>,
-}
-
-impl Row {
-    /// Records that retention took before the group read them.
-    pub fn records_lost(&self) -> Option<u64> {
-        let start = self.log_start_offset?;
-        Some(u64::try_from(start - self.committed).unwrap_or(0))
-    }
-
-    /// Records that are still there to be read.
-    pub fn records_effective(&self) -> Option<u64> {
-        let lag = self.records.ok()?;
-        Some(lag.saturating_sub(self.records_lost().unwrap_or(0)))
-    }
-
-    /// Until the group is at the end, if both sides go on as they did; `None` when it comes no nearer.
-    pub fn catch_up_seconds(&self) -> Option<f64> {
-        let lag = self.records_effective()?;
-        if lag == 0 {
-            return Some(0.0);
-        }
-        let nearer = self.motion.consumed_per_second? - self.produced_per_second?;
-        (nearer > 0.0).then(|| lag as f64 / nearer)
     }
 }
 
@@ -127,11 +54,15 @@ pub struct Round {
     pub skew_ms: i64,
     /// Sorted by name; also those that have committed nothing.
     pub groups: Vec<Group>,
-    /// Sorted by group, topic and partition.
-    pub rows: Vec<Row>,
+    /// Every partition that some group has committed for, once, in order.
+    pub partitions: Vec<Partition>,
+    /// What groups have committed on topics, in order; their [rows](Round::rows) are in order of the partitions.
+    pub readings: Vec<Reading>,
+    /// How many entries a full window has.
+    pub window_max: u16,
     /// What failed, in words: a broker that did not answer, a group that may not be seen.
     pub failures: Vec<String>,
-    /// Groups whose commits could not be read, all of them or some, and why: what is not in `rows` of them is not known.
+    /// Groups whose commits could not be read, all of them or some, and why: what has no row of them is not known.
     pub unread: BTreeMap<Arc<str>, String>,
     /// Brokers that have not said which groups they keep, in words; there may be groups that are not in `groups`.
     pub unlisted: Vec<String>,
@@ -161,19 +92,26 @@ pub struct Worst {
 }
 
 /// One group's rows as one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Total<'a> {
+    round: &'a Round,
     pub group: &'a Arc<str>,
-    pub rows: &'a [Row],
-    /// Over the rows where it is known; `None` when it is known of none.
-    pub records: Option<u64>,
-    /// Of the row that is furthest behind in time, by its lower bound, and by its most likely value.
-    pub low_ms: Option<i64>,
-    pub value_ms: Option<i64>,
-    /// `None` as long as a row is furthest behind by more than is known.
-    pub high_ms: Option<i64>,
-    /// The worst of all rows.
-    pub status: Option<Status>,
+    /// By topic.
+    pub readings: &'a [Reading],
+    pub sum: Sum,
+}
+
+impl<'a> Total<'a> {
+    fn of(round: &'a Round, readings: &'a [Reading]) -> Option<Self> {
+        let mut sum = Sum::default();
+        readings.iter().for_each(|reading| sum.merge(&reading.sum));
+        Some(Self { round, group: &readings.first()?.group, readings, sum })
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Row<'a>> + use<'a> {
+        let round = self.round;
+        self.readings.iter().flat_map(|reading| round.rows_of(reading))
+    }
 }
 
 impl Round {
@@ -186,12 +124,29 @@ impl Round {
         now_ms - self.finished_ms <= self.good_for_ms
     }
 
+    /// Each group on each partition that it has committed for, in order.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.readings.iter().flat_map(|reading| self.rows_of(reading))
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.readings.iter().map(|reading| reading.cells.len()).sum()
+    }
+
+    pub fn rows_of<'a>(&'a self, reading: &'a Reading) -> impl Iterator<Item = Row<'a>> + use<'a> {
+        let (now_ms, window_max) = (self.finished_ms, self.window_max);
+        reading.cells.iter().filter_map(move |cell| {
+            let place = self.partitions.get(cell.place as usize)?;
+            Some(Row { reading, place, cell, now_ms, window_max })
+        })
+    }
+
     /// How many lags are not known for this reason. A group whose commits could not be read counts once, because how many
     /// partitions it reads is not known either.
     pub fn unknown_for(&self, reason: Reason) -> usize {
         match reason {
             Reason::CommitUnknown => self.unread.len(),
-            reason => self.rows.iter().filter(|row| row.records == Err(reason)).count(),
+            reason => self.readings.iter().map(|reading| reading.sum.unknown[reason as usize] as usize).sum(),
         }
     }
 
@@ -201,20 +156,22 @@ impl Round {
     }
 
     pub fn worst(&self) -> Option<Worst> {
-        let known = self.rows.iter().filter_map(|row| Some((row.records.ok()?, row)));
-        let (records, row) = known.max_by_key(|(records, row)| (*records, row.time.map(|time| time.low_ms)))?;
-        let seconds = row.time.and_then(|time| time.value_ms).map(|ms| ms as f64 / 1000.0);
-        Some(Worst { group: row.group.to_string(), topic_partition: row.topic_partition.clone(), records, seconds })
+        let known = self.rows().filter_map(|row| Some((row.records().ok()?, row)));
+        let (records, row) = known.max_by_key(|(records, row)| (*records, row.time().map(|time| time.low_ms)))?;
+        let seconds = row.time().and_then(|time| time.value_ms).map(|ms| ms as f64 / 1000.0);
+        Some(Worst { group: row.group().to_string(), topic_partition: row.topic_partition(), records, seconds })
     }
 
     /// Each group that has committed something, in order.
     pub fn totals(&self) -> impl Iterator<Item = Total<'_>> {
-        self.rows.chunk_by(|a, b| a.group == b.group).filter_map(total)
+        self.readings.chunk_by(|a, b| a.group == b.group).filter_map(|readings| Total::of(self, readings))
     }
 
     /// One group's rows, or why there are none.
     pub fn total_of(&self, name: &str) -> Result<Total<'_>, Absent> {
-        if let Some(total) = self.totals().find(|total| **total.group == *name) {
+        let begin = self.readings.partition_point(|reading| *reading.group < *name);
+        let end = self.readings.partition_point(|reading| *reading.group <= *name);
+        if let Some(total) = Total::of(self, &self.readings[begin..end]) {
             return Ok(total);
         }
         Err(match self.unread.get(name) {
@@ -227,114 +184,94 @@ impl Round {
         })
     }
 
+    pub(super) fn sum_of(&self, reading: &Reading) -> Sum {
+        let mut sum = Sum::default();
+        self.rows_of(reading).for_each(|row| sum.add(&row));
+        sum
+    }
+
     pub fn group(&self, name: &str) -> Option<&Group> {
         let at = self.groups.binary_search_by(|group| (*group.name).cmp(name)).ok()?;
         self.groups.get(at)
     }
-
-    /// Every partition that some group has committed for, once.
-    pub fn partitions(&self) -> Vec<&Row> {
-        let mut rows: Vec<&Row> = self.rows.iter().collect();
-        rows.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
-        rows.dedup_by(|a, b| a.topic_partition == b.topic_partition);
-        rows
-    }
-}
-
-fn total(rows: &[Row]) -> Option<Total<'_>> {
-    let group = &rows.first()?.group;
-    let times = || rows.iter().filter_map(|row| row.time);
-    let bounded = times().all(|time| time.high_ms.is_some());
-    Some(Total {
-        group,
-        rows,
-        records: rows.iter().filter_map(|row| row.records.ok()).reduce(u64::saturating_add),
-        low_ms: times().map(|time| time.low_ms).max(),
-        value_ms: times().filter_map(|time| time.value_ms).max().filter(|_| bounded),
-        high_ms: times().filter_map(|time| time.high_ms).max().filter(|_| bounded),
-        status: rows.iter().filter_map(|row| row.motion.status).max(),
-    })
-}
-
-/// What is joined into rows.
-#[derive(Debug)]
-pub(super) struct Read<'a> {
-    pub committed: &'a [(Arc<str>, TopicPartition, Offset)],
-    pub groups: &'a [Group],
-    pub ends: &'a HashMap<TopicPartition, Result<Offset, Reason>>,
-    pub log_starts: &'a HashMap<TopicPartition, Offset>,
-    /// How long records are kept, of topics where nothing but time takes them.
-    pub retention_ms: &'a HashMap<Topic, i64>,
-    pub now_ms: i64,
-}
-
-/// Joins what was read: a row for each commit.
-pub(super) fn rows(read: &Read<'_>, history: &History, tracks: &mut Tracks) -> Vec<Row> {
-    let alive: HashMap<&str, bool> = read.groups.iter().map(|group| (&*group.name, group.is_alive())).collect();
-    tracks.begin();
-    let row = |(group, partition, committed): &(Arc<str>, TopicPartition, Offset)| {
-        let row = row(read, history, group, partition, *committed);
-        let alive = alive.get(&**group).copied().unwrap_or(true);
-        let seen = Seen { at_ms: read.now_ms, committed: *committed, lag: row.records.ok(), alive };
-        Row { motion: tracks.see(group, partition, seen), ..row }
-    };
-    let mut rows: Vec<Row> = read.committed.iter().map(row).collect();
-    tracks.end();
-    rows.sort_unstable_by(|a, b| (&a.group, &a.topic_partition).cmp(&(&b.group, &b.topic_partition)));
-    rows
-}
-
-fn row(read: &Read<'_>, history: &History, group: &Arc<str>, partition: &TopicPartition, committed: Offset) -> Row {
-    let end = read.ends.get(partition).copied().unwrap_or(Err(Reason::EndUnknown));
-    let records = end.and_then(|end| u64::try_from(end - committed).map_err(|_| Reason::AheadOfEnd));
-    // A log start from an earlier life would be above the end.
-    let start = read.log_starts.get(partition).copied().filter(|start| end.is_ok_and(|end| *start <= end));
-    let ring = history.of(partition).filter(|_| records.is_ok());
-    let time = ring.and_then(|ring| estimate(ring, position(committed, start), read.now_ms));
-    Row {
-        group: Arc::clone(group),
-        topic_partition: partition.clone(),
-        committed,
-        log_start_offset: start,
-        end_offset: end.ok(),
-        records,
-        time,
-        motion: Motion::default(),
-        produced_per_second: ring.and_then(|ring| ring.produced_per_second(RATE_WINDOW_MS)),
-        data_loss_ms: data_loss(time, read.retention_ms.get(&partition.topic).copied()),
-    }
-}
-
-/// What retention took is not read any more: the first unread record is at the log's start.
-pub(super) fn position(committed: Offset, log_start: Option<Offset>) -> Offset {
-    log_start.map_or(committed, |start| committed.max(start))
-}
-
-/// Retention by time never takes a record that is younger than it, so the oldest that the record can be is what counts.
-fn data_loss(time: Option<TimeLag>, retention_ms: Option<i64>) -> Option<i64> {
-    let time = time.filter(|time| time.method != Method::CaughtUp)?;
-    Some((retention_ms? - time.high_ms?).max(0))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::history::{Lineage, Sample};
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::super::estimate::{Method, TimeLag};
+    use super::super::row::Cell;
+    use super::super::status::Commit;
+    use super::super::window::tests::window;
     use super::*;
+    use crate::client::Offset;
+
+    /// A row as a test says it.
+    #[derive(Debug, Clone)]
+    pub struct Plain {
+        pub group: &'static str,
+        pub topic: &'static str,
+        pub partition: i32,
+        pub committed: Offset,
+        pub log_start_offset: Option<Offset>,
+        pub records: Result<u64, Reason>,
+        pub time: Option<TimeLag>,
+        pub produced_per_second: Option<f64>,
+        pub retention_ms: Option<i64>,
+        pub window: Vec<Commit>,
+    }
 
     /// A row of which nothing but its place is known.
-    pub fn blank(group: &str, topic: &str, partition: i32) -> Row {
-        Row {
-            group: Arc::from(group),
-            topic_partition: TopicPartition::new(topic, partition),
+    pub fn blank(group: &'static str, topic: &'static str, partition: i32) -> Plain {
+        Plain {
+            group,
+            topic,
+            partition,
             committed: 5,
             log_start_offset: None,
-            end_offset: None,
             records: Err(Reason::EndUnknown),
             time: None,
-            motion: Motion::default(),
             produced_per_second: None,
-            data_loss_ms: None,
+            retention_ms: None,
+            window: vec![],
         }
+    }
+
+    /// A round of these rows; what they say of one partition must agree.
+    pub fn round(rows: &[Plain]) -> Round {
+        let places: BTreeMap<(&str, i32), &Plain> = rows.iter().map(|it| ((it.topic, it.partition), it)).collect();
+        let place_of: HashMap<_, _> = places.keys().copied().zip(0..).collect();
+        let partition = |it: &&Plain| Partition {
+            topic: it.topic.into(),
+            partition: it.partition,
+            end: it.records.map(|records| it.committed + records.cast_signed()),
+            log_start_offset: it.log_start_offset,
+            produced_per_second: it.produced_per_second,
+            retention_ms: it.retention_ms,
+        };
+        let mut cells: BTreeMap<(&str, &str), Vec<Cell>> = BTreeMap::new();
+        for it in rows {
+            let mut cell = Cell::new(it.partition, place_of[&(it.topic, it.partition)], it.committed, it.time);
+            cell.window = window(&it.window);
+            cells.entry((it.group, it.topic)).or_default().push(cell);
+        }
+        let reading = |((group, topic), cells): ((&str, &str), Vec<Cell>)| Reading {
+            group: group.into(),
+            topic: topic.into(),
+            cells: cells.into(),
+            sum: Sum::default(),
+        };
+        let partitions = places.values().map(partition).collect();
+        let mut round = Round {
+            partitions,
+            readings: cells.into_iter().map(reading).collect(),
+            window_max: 10,
+            ..Round::default()
+        };
+        let sums: Vec<Sum> = round.readings.iter().map(|reading| round.sum_of(reading)).collect();
+        round.readings.iter_mut().zip(sums).for_each(|(reading, sum)| reading.sum = sum);
+        round
     }
 
     pub fn group(name: &str, state: &str) -> Group {
@@ -350,91 +287,40 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_row_for_each_commit() {
-        let (known, gone) = (TopicPartition::new("t", 0), TopicPartition::new("gone", 0));
-        let mut history = History::new(9);
-        for (at, end_offset) in [(0, 5), (1_000, 100)] {
-            history.add(&known, Sample { asked_ms: at, answered_ms: at + 10, end_offset }, Lineage::default());
-        }
-        let ends = HashMap::from([(known.clone(), Ok(100)), (gone.clone(), Err(Reason::TopicGone))]);
-        let starts = HashMap::from([(known.clone(), 30)]);
-        let retention = HashMap::from([(Topic::from("t"), 5_000)]);
-        let check = |partition: &TopicPartition, committed, records, lost, method, loss| {
-            let commit = [(Arc::from("g"), partition.clone(), committed)];
-            let read = Read {
-                committed: &commit,
-                groups: &[],
-                ends: &ends,
-                log_starts: &starts,
-                retention_ms: &retention,
-                now_ms: 1_010,
-            };
-            let rows = rows(&read, &history, &mut Tracks::new(5));
-            let row = &rows[0];
-            assert_eq!((row.records, row.records_lost(), row.time.map(|t| t.method.name())), (records, lost, method));
-            assert_eq!(row.data_loss_ms, loss, "{row:?}");
-            assert!(row.records_effective() <= row.records.ok());
-        };
-        check(&known, 100, Ok(0), Some(0), Some("caught_up"), None);
-        check(&known, 60, Ok(40), Some(0), Some("sampled"), Some(3_990));
-        // What is lost has no age any more; the first that is left has one.
-        check(&known, 3, Ok(97), Some(27), Some("sampled"), Some(3_990));
-        check(&known, 101, Err(Reason::AheadOfEnd), Some(0), None, None);
-        check(&gone, 7, Err(Reason::TopicGone), None, None, None);
-        check(&TopicPartition::new("silent", 0), 7, Err(Reason::EndUnknown), None, None, None);
-    }
-
-    #[test]
-    fn what_is_lost_is_no_lag_that_can_be_worked_off() {
-        let check = |committed, start, lag, consumed, produced, effective, catch_up| {
-            let row = Row {
-                committed,
-                log_start_offset: start,
-                records: Ok(lag),
-                motion: Motion { consumed_per_second: consumed, ..Motion::default() },
-                produced_per_second: produced,
-                ..blank("g", "t", 0)
-            };
-            assert_eq!((row.records_effective(), row.catch_up_seconds()), (effective, catch_up), "{row:?}");
-        };
-        check(10, Some(40), 90, Some(15.0), Some(5.0), Some(60), Some(6.0));
-        check(10, Some(0), 90, Some(15.0), Some(5.0), Some(90), Some(9.0));
-        check(10, None, 90, Some(5.0), Some(5.0), Some(90), None);
-        check(10, None, 90, None, Some(5.0), Some(90), None);
-        check(10, None, 0, None, None, Some(0), Some(0.0));
-    }
-
-    #[test]
     fn totals_are_of_what_is_known() {
         let time = |low_ms, value_ms, high_ms, method| Some(TimeLag { method, low_ms, value_ms, high_ms });
         let sampled = time(100, Some(150), Some(200), Method::Sampled);
         let beyond = time(900, None, None, Method::BeyondHistory);
-        let row = |group: &str, partition, records, time| Row { records, time, ..blank(group, "t", partition) };
+        let row = |group, partition, records, time| Plain { records, time, ..blank(group, "t", partition) };
         let rows = vec![
             row("a", 0, Ok(3), sampled),
             row("a", 1, Err(Reason::EndUnknown), None),
             row("b", 0, Ok(3), sampled),
-            row("b", 1, Ok(4), beyond),
-            row("c", 0, Err(Reason::EndUnknown), None),
+            row("b", 2, Ok(4), beyond),
+            row("c", 1, Err(Reason::EndUnknown), None),
         ];
-        let round = Round { rows, ..Round::default() };
-        let totals: Vec<_> =
-            round.totals().map(|it| (&**it.group, it.records, it.low_ms, it.value_ms, it.high_ms)).collect();
-        let a = ("a", Some(3), Some(100), Some(150), Some(200));
-        assert_eq!(totals, [a, ("b", Some(7), Some(900), None, None), ("c", None, None, None, None)]);
+        let round = round(&rows);
+        let total = |it: Total<'_>| {
+            let sum = it.sum;
+            (it.group.to_string(), sum.records, sum.low_ms(), sum.value_ms(), sum.high_ms())
+        };
+        let totals: Vec<_> = round.totals().map(total).collect();
+        let want = |group: &str, records, low, value, high| (group.to_owned(), records, low, value, high);
+        let a = want("a", Some(3), Some(100), Some(150), Some(200));
+        assert_eq!(totals, [a, want("b", Some(7), Some(900), None, None), want("c", None, None, None, None)]);
+        assert_eq!((round.unknown_for(Reason::EndUnknown), round.unknown()), (2, 2));
     }
 
     #[test]
     fn a_group_is_absent_only_when_that_is_known() {
         let listed = Round {
-            rows: vec![blank("read", "t", 0)],
             groups: vec![group("idle", "Empty"), group("read", "Stable"), group("silent", "Stable")],
             unread: BTreeMap::from([(Arc::from("silent"), "timed out".to_owned())]),
-            ..Round::default()
+            ..round(&[blank("read", "t", 0)])
         };
         let partly = Round { unlisted: vec!["broker 2: refused".to_owned()], ..listed.clone() };
         let check = |round: &Round, name: &str, want: Result<usize, Absent>| {
-            assert_eq!(round.total_of(name).map(|total| total.rows.len()), want, "{name}");
+            assert_eq!(round.total_of(name).map(|total| total.rows().count()), want, "{name}");
         };
         let unknown = |why: &str| Err(Absent::Unknown(why.to_owned()));
         for round in [&listed, &partly] {
@@ -449,11 +335,11 @@ pub(super) mod tests {
 
     #[test]
     fn the_worst_row_is_the_one_with_the_most_records() {
-        let row = |group: &str, records| Row { records, ..blank(group, "t", 0) };
-        let round = |rows| Round { rows, ..Round::default() };
-        assert_eq!(round(vec![]).worst(), None);
-        assert_eq!(round(vec![row("a", Err(Reason::EndUnknown))]).worst(), None);
-        let worst = round(vec![row("a", Ok(3)), row("b", Ok(9)), row("c", Err(Reason::AheadOfEnd))]).worst();
+        let row = |group, partition, records| Plain { records, ..blank(group, "t", partition) };
+        assert_eq!(round(&[]).worst(), None);
+        assert_eq!(round(&[row("a", 0, Err(Reason::EndUnknown))]).worst(), None);
+        let rows = [row("a", 0, Ok(3)), row("b", 1, Ok(9)), row("c", 2, Err(Reason::AheadOfEnd))];
+        let worst = round(&rows).worst();
         assert_eq!(worst.map(|worst| (worst.group, worst.records)), Some(("b".to_owned(), 9)));
     }
 }

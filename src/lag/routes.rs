@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::estimate::TimeLag;
-use super::round::{Round, Row};
+use super::round::Round;
+use super::row::{Reason, Row};
 use super::status::Status;
-use super::{Absent, Config, Reason, Rounds, burrow};
+use super::{Absent, Config, Rounds, burrow};
 
 /// The routes over the last round: ours, and Burrow's.
 pub fn router(config: &Config, rounds: Rounds) -> Router {
@@ -117,14 +118,14 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
         unread.map(|group| (group.to_string(), Group { unknown, ..Group::default() })).collect();
     for total in round.totals().filter(|total| is_wanted(total.group)) {
         let mut topics: BTreeMap<String, BTreeMap<i32, Partition>> = BTreeMap::new();
-        for row in total.rows {
-            let topic = topics.entry(row.topic_partition.topic.to_string()).or_default();
-            topic.insert(row.topic_partition.partition, partition(row));
+        for row in total.rows() {
+            let topic = topics.entry(row.topic().to_string()).or_default();
+            topic.insert(row.partition(), partition(&row));
         }
         let group = groups.entry(total.group.to_string()).or_default();
-        group.status = total.status.map(Status::name);
-        group.lag_records = total.records;
-        group.lag_seconds_max = total.value_ms.map(seconds);
+        group.status = total.sum.status.map(Status::name);
+        group.lag_records = total.sum.records;
+        group.lag_seconds_max = total.sum.value_ms().map(seconds);
         group.topics = topics;
     }
     for (name, group) in &mut groups {
@@ -138,18 +139,18 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
     }
 }
 
-fn partition(row: &Row) -> Partition {
+fn partition(row: &Row<'_>) -> Partition {
     Partition {
-        committed_offset: row.committed,
-        end_offset: row.end_offset,
-        log_start_offset: row.log_start_offset,
-        lag_records: row.records.ok(),
-        unknown: row.records.err().map(Reason::name),
+        committed_offset: row.committed(),
+        end_offset: row.end_offset(),
+        log_start_offset: row.log_start_offset(),
+        lag_records: row.records().ok(),
+        unknown: row.records().err().map(Reason::name),
         records_lost: row.records_lost().filter(|lost| *lost > 0),
-        lag_seconds: row.time.map(time),
-        status: row.motion.status.map(Status::name),
+        lag_seconds: row.time().map(time),
+        status: row.status().map(Status::name),
         catch_up_seconds: row.catch_up_seconds().filter(|seconds| *seconds > 0.0),
-        data_loss_seconds: row.data_loss_ms.map(seconds),
+        data_loss_seconds: row.data_loss_ms().map(seconds),
     }
 }
 
@@ -169,26 +170,21 @@ fn seconds(ms: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::estimate::Method;
-    use super::super::round::tests::blank;
+    use super::super::round::tests::{Plain, blank, round as of_rows};
     use super::*;
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let row = |group: &str, partition, end_offset, records, time| Row {
-            end_offset,
-            records,
-            time,
-            ..blank(group, "t", partition)
-        };
+        let row = |group, partition, records, time| Plain { records, time, ..blank(group, "t", partition) };
         let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
-        let rows = vec![
-            row("g", 0, Some(8), Ok(3), Some(sampled)),
-            row("g", 1, None, Err(Reason::EndUnknown), None),
-            row("h", 0, Some(5), Ok(0), None),
-            row("i", 0, None, Err(Reason::EndUnknown), None),
+        let rows = [
+            row("g", 0, Ok(3), Some(sampled)),
+            row("g", 1, Err(Reason::EndUnknown), None),
+            row("h", 2, Ok(0), None),
+            row("i", 1, Err(Reason::EndUnknown), None),
         ];
         let unread = BTreeMap::from(["h", "j"].map(|group| (group.into(), "timed out".to_owned())));
-        let round = Round { finished_ms: 1_000, rows, unread, ..Round::default() };
+        let round = Round { finished_ms: 1_000, unread, ..of_rows(&rows) };
         let json = serde_json::to_value(answer(&round, Some("g"), 1_250)).unwrap();
         let want = serde_json::json!({
             "age_seconds": 0.25, "skew_seconds": 0.0,
@@ -221,9 +217,8 @@ mod tests {
         rounds.publish(Round {
             finished_ms: 1_000,
             good_for_ms: 3_000,
-            rows: vec![blank("g", "t", 0)],
             unread: BTreeMap::from([("silent".into(), "timed out".to_owned())]),
-            ..Round::default()
+            ..of_rows(&[blank("g", "t", 0)])
         });
         check(None, 2_000, None);
         check(Some("g"), 2_000, None);

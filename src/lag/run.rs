@@ -1,6 +1,6 @@
 //! The loop: a round every interval, whatever became of the one before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::collect::{Collector, Sweep};
 use super::history::History;
-use super::round::{Cost, Read, Round, position, rows};
+use super::join::{Read, furthest_behind, join, position};
+use super::round::{Cost, Round};
 use super::store::RedisStore;
 use super::track::Tracks;
 use super::{Config, Metrics};
@@ -132,22 +133,21 @@ impl Monitor {
         self.reach_back(&mut sweep).await;
         let now_ms = sweep.ends_answered_ms;
         let read = Read {
-            committed: &sweep.committed,
+            commits: std::mem::take(&mut sweep.commits),
             groups: &self.collector.groups,
+            partitions: &sweep.partitions,
             ends: &sweep.ends,
             log_starts: &self.collector.log_starts,
             retention_ms: &self.collector.retention_ms,
             now_ms,
         };
-        let rows = rows(&read, &self.history, &mut self.tracks);
+        let round = join(read, &self.history, &mut self.tracks);
         let took_ms = self.clock.now_ms() - began_ms;
         Ok(Round {
-            finished_ms: now_ms,
             took_ms,
             good_for_ms: took_ms.max(self.interval_ms).saturating_mul(ROUNDS_GOOD_FOR),
             skew_ms: now_ms - sweep.commits_asked_ms,
             groups: self.collector.groups.clone(),
-            rows,
             failures: sweep.failures,
             unread: sweep.unread,
             unlisted: self.collector.unlisted.clone(),
@@ -155,6 +155,7 @@ impl Monitor {
             breaks: self.history.breaks,
             cost: self.cost(),
             cluster: self.collector.cluster(),
+            ..round
         })
     }
 
@@ -171,8 +172,7 @@ impl Monitor {
     }
 
     fn remember(&mut self, sweep: &Sweep) {
-        for (partition, sample) in sweep.samples() {
-            let lineage = sweep.lineages.get(partition).copied().unwrap_or_default();
+        for (partition, sample, lineage) in sweep.samples() {
             if let Some(kind) = self.history.add(partition, sample, lineage) {
                 tracing::warn!(%partition, "the partition was {}: its history begins anew", kind.name());
                 self.tracks.broken(partition);
@@ -180,18 +180,17 @@ impl Monitor {
             }
         }
         // A coordinator that does not answer hides its groups: what they read is not forgotten for that.
-        if !sweep.failures.is_empty() {
-            return;
+        if sweep.failures.is_empty() {
+            let is_read = |partition: &TopicPartition| sweep.partitions.binary_search(partition).is_ok();
+            self.history.keep(is_read);
+            self.restored.retain(is_read);
         }
-        let read: HashSet<_> = sweep.committed.iter().map(|(_, partition, _)| partition).collect();
-        self.history.keep(|partition| read.contains(partition));
-        self.restored.retain(|partition| read.contains(partition));
     }
 
     /// Takes from the store what this monitor has not seen itself, and gives it what it has.
     async fn share(&mut self, sweep: &mut Sweep) {
         let Some(store) = &mut self.store else { return };
-        let samples: Vec<_> = sweep.samples().map(|(partition, sample)| (sweep.life(partition), sample)).collect();
+        let samples: Vec<_> = sweep.lives().collect();
         let lives = samples.iter().map(|(life, _)| life);
         let unknown: Vec<_> = lives.filter(|(partition, _)| !self.restored.contains(partition)).cloned().collect();
         let kept = match store.read(&unknown).await {
@@ -216,21 +215,27 @@ impl Monitor {
 
     /// Asks Kafka's time index for what came before the first sample, where a reader is that far behind.
     async fn reach_back(&mut self, sweep: &mut Sweep) {
-        let mut behind: HashMap<&TopicPartition, Offset> = HashMap::new();
-        for (_, partition, committed) in &sweep.committed {
-            let Some(Ok(end)) = sweep.ends.get(partition) else { continue };
-            let position = position(*committed, self.collector.log_starts.get(partition).copied());
-            if self.history.of(partition).is_some_and(|ring| ring.lacks_probes(position)) {
-                behind.insert(partition, *end);
-            }
-        }
+        let behind = self.behind(sweep);
         if behind.is_empty() {
             return;
         }
-        let behind: Vec<_> = behind.into_iter().map(|(partition, end)| (partition.clone(), end)).collect();
         for (partition, probes) in self.collector.climb(sweep.ends_answered_ms, &behind, &mut sweep.failures).await {
             self.history.climbed(&partition, probes);
         }
+    }
+
+    /// Partitions with a reader that is behind all that is remembered, and where they end.
+    fn behind(&self, sweep: &Sweep) -> Vec<(TopicPartition, Offset)> {
+        let furthest = furthest_behind(&sweep.commits, &sweep.partitions);
+        let lacks = |partition: &TopicPartition, committed: Offset| {
+            let position = position(committed, self.collector.log_starts.get(partition).copied());
+            self.history.of(partition).is_some_and(|ring| ring.lacks_probes(position))
+        };
+        let ends = sweep.partitions.iter().zip(&sweep.ends).zip(furthest);
+        let behind = ends.filter_map(|((partition, end), committed)| {
+            lacks(partition, committed?).then_some((partition.clone(), (*end).ok()?))
+        });
+        behind.collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! the window is made in each round in which the commit moved *or the group has members*: members that are alive and
 //! commit the same offset again are what Burrow calls stalled, a group that is gone is what it calls stopped.
 
+use super::window::Window;
 use crate::client::Offset;
 
 /// What is said of a group on a partition.
@@ -37,7 +38,7 @@ impl Status {
 }
 
 /// One entry of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Commit {
     pub at_ms: i64,
     pub offset: Offset,
@@ -48,40 +49,38 @@ pub struct Commit {
 /// Fewer entries than this say nothing about motion.
 pub const ENTRIES_MIN: usize = 3;
 
-/// The verdict over `window`, oldest first, of a group that lags by `lag` now. `None`: not seen for long enough.
-pub fn status(window: &[Commit], lag: u64, now_ms: i64) -> Option<Status> {
+/// The verdict over `window` of a group that lags by `lag` now. `None`: not seen for long enough.
+pub fn status(window: &Window, lag: u64, now_ms: i64) -> Option<Status> {
     if lag == 0 {
         return Some(Status::Ok);
     }
     let (first, last) = (window.first()?, window.last()?);
-    let was_at_end = window.iter().any(|commit| commit.lag == 0);
     if now_ms - last.at_ms > last.at_ms - first.at_ms && last.lag > 0 {
         return Some(Status::Stopped);
     }
-    if was_at_end {
+    if window.was_at_end() {
         return Some(Status::Ok);
     }
-    let pairs = || window.iter().zip(window.iter().skip(1));
-    if pairs().any(|(before, after)| after.offset < before.offset) {
+    if window.went_back() {
         return Some(Status::Rewound);
     }
     if window.len() < ENTRIES_MIN {
         return None;
     }
-    if pairs().all(|(before, after)| after.offset == before.offset) {
+    if !window.has_moved() {
         return Some(Status::Stalled);
     }
-    let shrinks = pairs().any(|(before, after)| after.lag < before.lag);
-    Some(if shrinks { Status::Ok } else { Status::Slow })
+    Some(if window.has_gained() { Status::Ok } else { Status::Slow })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::window::tests::window;
     use super::*;
 
-    fn check(window: &[(i64, Offset, u64)], lag: u64, now_ms: i64, want: Option<Status>) {
-        let window: Vec<_> = window.iter().map(|&(at_ms, offset, lag)| Commit { at_ms, offset, lag }).collect();
-        assert_eq!(status(&window, lag, now_ms), want, "{window:?}, lag {lag} at {now_ms}");
+    fn check(entries: &[(i64, Offset, u64)], lag: u64, now_ms: i64, want: Option<Status>) {
+        let entries: Vec<_> = entries.iter().map(|&(at_ms, offset, lag)| Commit { at_ms, offset, lag }).collect();
+        assert_eq!(status(&window(&entries), lag, now_ms), want, "{entries:?}, lag {lag} at {now_ms}");
     }
 
     /// The cases of Burrow's own description, and the edges between them.

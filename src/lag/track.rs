@@ -1,164 +1,180 @@
-//! What groups have committed over the last rounds: a sliding window for each group and partition. Pure.
+//! What groups have committed over the last rounds: a window for each group and partition. Pure.
+//!
+//! What a round says of a group on a topic is what the next one goes on from: the cells are shared with the round that was
+//! published, and only what lies between the ends of the windows is kept here beside them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::status::{Commit, Status, status};
-use crate::client::{Offset, TopicPartition};
+use super::row::Cell;
+use super::status::{Commit, ENTRIES_MIN};
+use super::window::Window;
+use crate::client::{Topic, TopicPartition};
 
-/// What the window of one group on one partition says.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Motion {
-    pub status: Option<Status>,
-    /// Records a second that the commits moved by, over the window.
-    pub consumed_per_second: Option<f64>,
-    /// Since the commit was last seen to be another one, at least.
-    pub standing_ms: i64,
-    /// The ends of the window.
-    pub first: Option<Commit>,
-    pub last: Option<Commit>,
-    /// How much of the window is filled, from 0 to 1.
-    pub complete: f64,
-}
-
-/// What one round saw of one group on one partition.
+/// When a group was looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub(super) struct Look {
     pub at_ms: i64,
-    pub committed: Offset,
-    /// `None` when the end is not known.
-    pub lag: Option<u64>,
     /// Whether the group may still commit: it has members, or it is not known whether it has.
     pub alive: bool,
 }
 
-#[derive(Debug, Default)]
-struct Track {
-    window: VecDeque<Commit>,
-    since_ms: i64,
-    round: u64,
+/// A group on a topic as the round before saw it.
+#[derive(Debug)]
+struct Past {
+    cells: Arc<[Cell]>,
+    /// What lies between the entries of the windows, window by window.
+    packed: Box<[u8]>,
 }
 
-impl Track {
-    fn see(&mut self, seen: Seen, window_max: usize) -> Motion {
-        let moved = self.window.back().is_none_or(|last| last.offset != seen.committed);
-        if moved {
-            self.since_ms = seen.at_ms;
-        }
-        if let Some(lag) = seen.lag
-            && (moved || seen.alive)
-        {
-            if self.window.len() >= window_max {
-                self.window.pop_front();
-            }
-            self.window.push_back(Commit { at_ms: seen.at_ms, offset: seen.committed, lag });
-        }
-        self.motion(seen, window_max)
-    }
-
-    fn motion(&mut self, seen: Seen, window_max: usize) -> Motion {
-        let window = &*self.window.make_contiguous();
-        let (first, last) = (window.first().copied(), window.last().copied());
-        let rate = |first: Commit, last: Commit| {
-            // A group that is gone consumes nothing from then on.
-            let seconds = (last.at_ms.max(seen.at_ms) - first.at_ms) as f64 / 1000.0;
-            (seconds > 0.0 && last.offset >= first.offset).then(|| (last.offset - first.offset) as f64 / seconds)
-        };
-        Motion {
-            status: seen.lag.and_then(|lag| status(window, lag, seen.at_ms)),
-            consumed_per_second: first.zip(last).and_then(|(first, last)| rate(first, last)),
-            standing_ms: (seen.at_ms - self.since_ms).max(0),
-            first,
-            last,
-            complete: window.len() as f64 / window_max as f64,
-        }
-    }
-}
-
-/// The windows of all groups on all partitions. Memory is bounded by rows × entries × 24 bytes.
+/// The windows of all groups on all partitions. Memory is bounded by rows × (entries × 30 bytes), and is about five bytes
+/// an entry where commits are steady.
 #[derive(Debug)]
 pub struct Tracks {
-    groups: HashMap<Arc<str>, HashMap<TopicPartition, Track>>,
-    window_max: usize,
-    round: u64,
+    past: HashMap<Arc<str>, HashMap<Topic, Past>>,
+    present: HashMap<Arc<str>, HashMap<Topic, Past>>,
+    /// Partitions whose offsets speak of other records by now.
+    broken: HashSet<TopicPartition>,
+    window_max: u16,
+    scratch: Vec<u8>,
 }
 
 impl Tracks {
-    pub fn new(window_max: usize) -> Self {
-        Self { groups: HashMap::new(), window_max: window_max.max(super::status::ENTRIES_MIN), round: 0 }
+    pub fn new(window_max: u16) -> Self {
+        Self {
+            past: HashMap::new(),
+            present: HashMap::new(),
+            broken: HashSet::new(),
+            window_max: window_max.max(ENTRIES_MIN as u16),
+            scratch: Vec::new(),
+        }
     }
 
-    /// Begins a round: what is not seen in it is forgotten at its end.
-    pub fn begin(&mut self) {
-        self.round += 1;
-    }
-
-    pub fn see(&mut self, group: &Arc<str>, partition: &TopicPartition, seen: Seen) -> Motion {
-        if !self.groups.contains_key(group) {
-            self.groups.insert(Arc::clone(group), HashMap::new());
-        }
-        let Some(partitions) = self.groups.get_mut(group) else { return Motion::default() };
-        if !partitions.contains_key(partition) {
-            partitions.insert(partition.clone(), Track::default());
-        }
-        let Some(track) = partitions.get_mut(partition) else { return Motion::default() };
-        track.round = self.round;
-        track.see(seen, self.window_max)
+    pub fn window_max(&self) -> u16 {
+        self.window_max
     }
 
     /// The offsets of a partition speak of other records by now.
     pub fn broken(&mut self, partition: &TopicPartition) {
-        for partitions in self.groups.values_mut() {
-            partitions.remove(partition);
-        }
+        self.broken.insert(partition.clone());
     }
 
+    /// Fills in the windows of a group on a topic; `lag` is the lag of a cell, where it is known.
+    pub(super) fn see(
+        &mut self,
+        group: &Arc<str>,
+        topic: &Topic,
+        mut cells: Vec<Cell>,
+        look: Look,
+        lag: impl Fn(&Cell) -> Option<u64>,
+    ) -> Arc<[Cell]> {
+        let past = self.past.get_mut(group).and_then(|topics| topics.remove(topic));
+        let (known, mut rest) = past.as_ref().map_or((&[][..], &[][..]), |past| (&past.cells[..], &past.packed[..]));
+        let mut known = known.iter().peekable();
+        self.scratch.clear();
+        for cell in &mut cells {
+            let mut before = (None, &[][..]);
+            while let Some(older) = known.next_if(|older| older.partition <= cell.partition) {
+                let (packed, others) = rest.split_at_checked(older.window.packed as usize).unwrap_or_default();
+                rest = others;
+                if older.partition == cell.partition {
+                    before = (Some(older), packed);
+                }
+            }
+            if !self.broken.is_empty() && self.broken.contains(&TopicPartition::new(topic.clone(), cell.partition)) {
+                before = (None, &[]);
+            }
+            let lag = lag(cell);
+            step(cell, before, look, lag, self.window_max, &mut self.scratch);
+        }
+        let cells: Arc<[Cell]> = cells.into();
+        let seen = Past { cells: Arc::clone(&cells), packed: self.scratch.as_slice().into() };
+        match self.present.get_mut(group) {
+            Some(topics) => drop(topics.insert(topic.clone(), seen)),
+            None => drop(self.present.insert(Arc::clone(group), HashMap::from([(topic.clone(), seen)]))),
+        }
+        cells
+    }
+
+    /// Ends a round: what was not seen in it is forgotten.
     pub fn end(&mut self) {
-        let round = self.round;
-        self.groups.retain(|_, partitions| {
-            partitions.retain(|_, track| track.round == round);
-            !partitions.is_empty()
-        });
+        self.past = std::mem::take(&mut self.present);
+        self.broken.clear();
     }
 
     pub fn bytes(&self) -> usize {
-        let track =
-            |track: &Track| track.window.capacity() * size_of::<Commit>() + size_of::<(TopicPartition, Track)>();
-        self.groups.values().flat_map(HashMap::values).map(track).sum()
+        let past = |past: &Past| size_of_val(&*past.cells) + past.packed.len() + size_of::<(Topic, Past)>();
+        self.past.values().flat_map(HashMap::values).map(past).sum()
+    }
+}
+
+/// An entry is made where the commit moved, or somebody is there to move it.
+fn step(
+    cell: &mut Cell,
+    (before, packed): (Option<&Cell>, &[u8]),
+    look: Look,
+    lag: Option<u64>,
+    window_max: u16,
+    out: &mut Vec<u8>,
+) {
+    let known = before.map_or(Window::default(), |before| before.window);
+    let moved = known.last().is_none_or(|last| last.offset != cell.committed);
+    let stands = before.filter(|before| before.committed == cell.committed);
+    cell.since_ms = stands.map_or(look.at_ms, |before| before.since_ms);
+    cell.window = known;
+    match lag {
+        Some(lag) if moved || look.alive => {
+            let entry = Commit { at_ms: look.at_ms, offset: cell.committed, lag };
+            cell.window.push(entry, window_max, packed, out);
+        }
+        _ => out.extend_from_slice(packed),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::{Partition, Reading, Row, Sum};
+    use super::super::status::Status;
     use super::*;
 
-    fn seen(at_ms: i64, committed: Offset, lag: u64, alive: bool) -> Seen {
-        Seen { at_ms, committed, lag: Some(lag), alive }
+    /// One round's look at one row: when, the commit, the lag, whether somebody is there.
+    type Seen = (i64, i64, u64, bool);
+
+    fn see(tracks: &mut Tracks, group: &str, (at_ms, committed, lag, alive): Seen) -> Arc<[Cell]> {
+        let cells = vec![Cell::new(0, 0, committed, None)];
+        tracks.see(&Arc::from(group), &"t".into(), cells, Look { at_ms, alive }, |_| Some(lag))
     }
 
-    fn after(rounds: &[Seen]) -> Motion {
-        let (mut tracks, group, partition) = (Tracks::new(4), Arc::from("g"), TopicPartition::new("t", 0));
-        let mut motion = Motion::default();
+    fn check(rounds: &[Seen], status: Option<Status>, rate: Option<f64>, standing_ms: i64) {
+        let mut tracks = Tracks::new(4);
+        let mut seen = None;
         for round in rounds {
-            tracks.begin();
-            motion = tracks.see(&group, &partition, *round);
+            seen = Some((see(&mut tracks, "g", *round), *round));
             tracks.end();
         }
-        motion
+        let (cells, (now_ms, committed, lag, _)) = seen.expect("a round");
+        let place = Partition {
+            topic: "t".into(),
+            partition: 0,
+            end: Ok(committed + lag.cast_signed()),
+            log_start_offset: None,
+            produced_per_second: None,
+            retention_ms: None,
+        };
+        let cell = cells[0];
+        let reading = Reading { group: Arc::from("g"), topic: "t".into(), cells, sum: Sum::default() };
+        let row = Row { reading: &reading, place: &place, cell: &cell, now_ms, window_max: 4 };
+        assert_eq!((row.status(), row.consumed_per_second(), row.standing_ms()), (status, rate, standing_ms));
     }
 
     #[test]
     fn motions() {
-        let check = |rounds: &[Seen], status, rate, standing_ms| {
-            let motion = after(rounds);
-            assert_eq!((motion.status, motion.consumed_per_second, motion.standing_ms), (status, rate, standing_ms));
-        };
-        let step = |n: i64, offset, lag| seen(n * 1_000, offset, lag, true);
+        let step = |n: i64, offset, lag| (n * 1_000, offset, lag, true);
         check(&[step(1, 10, 5)], None, None, 0);
         check(&[step(1, 10, 5), step(2, 20, 5), step(3, 30, 5)], Some(Status::Slow), Some(10.0), 0);
         check(&[step(1, 10, 5), step(2, 10, 5), step(3, 10, 5)], Some(Status::Stalled), Some(0.0), 2_000);
         check(&[step(1, 10, 5), step(2, 4, 11)], Some(Status::Rewound), None, 0);
-        let left = |n: i64| seen(n * 1_000, 30, 9, false);
+        let left = |n: i64| (n * 1_000, 30, 9, false);
         check(&[step(1, 10, 5), step(2, 30, 5), left(3)], None, Some(10.0), 1_000);
         check(&[step(1, 10, 5), step(2, 30, 5), left(3), left(4)], Some(Status::Stopped), Some(20.0 / 3.0), 2_000);
         let five = [step(1, 10, 5), step(2, 20, 5), step(3, 30, 5), step(4, 40, 5), step(5, 60, 5)];
@@ -167,19 +183,32 @@ mod tests {
 
     #[test]
     fn what_is_not_seen_is_forgotten() {
-        let (mut tracks, partition) = (Tracks::new(4), TopicPartition::new("t", 0));
-        let see =
-            |tracks: &mut Tracks, group: &str, at| tracks.see(&Arc::from(group), &partition, seen(at, 5, 1, true));
-        tracks.begin();
-        see(&mut tracks, "a", 0);
-        see(&mut tracks, "b", 0);
+        let mut tracks = Tracks::new(4);
+        see(&mut tracks, "a", (0, 5, 1, true));
+        see(&mut tracks, "b", (0, 5, 1, true));
         tracks.end();
-        tracks.begin();
-        see(&mut tracks, "a", 1_000);
+        see(&mut tracks, "a", (1_000, 5, 1, true));
         tracks.end();
-        assert_eq!(tracks.groups.keys().map(|it| &**it).collect::<Vec<_>>(), ["a"]);
-        tracks.broken(&partition);
-        tracks.begin();
-        assert_eq!(see(&mut tracks, "a", 2_000).standing_ms, 0, "another life");
+        assert_eq!(tracks.past.keys().map(|it| &**it).collect::<Vec<_>>(), ["a"]);
+        tracks.broken(&TopicPartition::new("t", 0));
+        assert_eq!(see(&mut tracks, "a", (2_000, 5, 1, true))[0].since_ms, 2_000, "another life");
+    }
+
+    /// Partitions come and go, and each keeps its own window.
+    #[test]
+    fn windows_stay_with_their_partitions() {
+        let mut tracks = Tracks::new(4);
+        let check = |tracks: &mut Tracks, at_ms, partitions: &[i32], want: &[(i64, usize)]| {
+            let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
+            let cells = tracks.see(&Arc::from("g"), &"t".into(), cells, Look { at_ms, alive: true }, |_| Some(3));
+            tracks.end();
+            let seen: Vec<_> = cells.iter().map(|cell| (cell.since_ms, cell.window.len())).collect();
+            assert_eq!(seen, want, "at {at_ms}");
+        };
+        check(&mut tracks, 0, &[0, 2], &[(0, 1), (0, 1)]);
+        check(&mut tracks, 10, &[0, 1, 2], &[(0, 2), (10, 1), (0, 2)]);
+        check(&mut tracks, 20, &[1, 2], &[(10, 2), (0, 3)]);
+        check(&mut tracks, 30, &[0, 1, 2], &[(30, 1), (10, 3), (0, 4)]);
+        check(&mut tracks, 40, &[2], &[(0, 4)]);
     }
 }

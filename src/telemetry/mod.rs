@@ -3,7 +3,7 @@
 //! A room is handed an OpenTelemetry [`Meter`] and knows nothing of where its numbers go. They go into one Prometheus
 //! registry, and `/metrics` prints that registry followed by every *text source*: a room with very many series (lag: one
 //! a group and partition) writes its own exposition text, because a hundred thousand series take milliseconds as text and
-//! most of a second through a metrics library.
+//! most of a second through a metrics library. Such text is made page by page while it is sent.
 //!
 //! Health is two questions, kept apart because their answers have different consequences. `/livez`: would a restart help?
 //! `/readyz`: should this instance get work now? Each is a list of named checks that `app` registers; a check that fails
@@ -14,6 +14,7 @@
 
 mod health;
 mod logging;
+mod openmetrics;
 mod routes;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +27,20 @@ use prometheus::{Registry, TextEncoder};
 pub use health::Check;
 pub use logging::{LogFormat, init as init_logging};
 
-/// Appends exposition text (complete families, each with its `# HELP` and `# TYPE`) to what `/metrics` answers.
-pub type TextSource = Arc<dyn Fn(&mut String) + Send + Sync>;
+/// Which text a scraper asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+/// Text in pieces, each of which ends with a line, made as they are sent.
+pub type Pages = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
+/// What `/metrics` answers after the instruments: complete families, each with its `# HELP` and `# TYPE`.
+pub type TextSource = Arc<dyn Fn(Format) -> Pages + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,16 +111,17 @@ impl Telemetry {
         routes::router(self.clone())
     }
 
-    /// Everything `/metrics` answers, in the text format 0.0.4.
-    pub fn exposition(&self) -> Result<String, Error> {
-        let mut text = TextEncoder::new()
-            .encode_to_string(&self.inner.registry.gather())
-            .map_err(|error| Error::Metrics(error.to_string()))?;
+    /// Everything `/metrics` answers, page by page; the instruments are the first page.
+    pub fn exposition(&self, format: Format) -> Result<Pages, Error> {
+        let families = self.inner.registry.gather();
+        let text = TextEncoder::new().encode_to_string(&families).map_err(|error| Error::Metrics(error.to_string()))?;
+        let (text, end) = match format {
+            Format::Prometheus => (text, None),
+            Format::OpenMetrics => (openmetrics::text(&text, &families), Some(openmetrics::END.to_vec())),
+        };
         let sources = locked(&self.inner.sources).clone();
-        for source in sources {
-            source(&mut text);
-        }
-        Ok(text)
+        let pages = sources.into_iter().flat_map(move |source| source(format));
+        Ok(Box::new(std::iter::once(text.into_bytes()).chain(pages).chain(end)))
     }
 
     fn live(&self) -> Vec<Check> {
@@ -132,8 +146,15 @@ mod tests {
     fn exposition_holds_instruments_then_text_sources() {
         let telemetry = Telemetry::new().unwrap();
         telemetry.meter("room").u64_counter("highwater_room_records").build().add(3, &[]);
-        telemetry.add_text(Arc::new(|out| out.push_str("# TYPE lag gauge\nlag 7\n")));
-        let text = telemetry.exposition().unwrap();
+        telemetry.add_text(Arc::new(|_| Box::new(std::iter::once(b"# TYPE lag gauge\nlag 7\n".to_vec()))));
+        let text = |format| -> String {
+            let pages: Vec<u8> = telemetry.exposition(format).unwrap().flatten().collect();
+            String::from_utf8(pages).unwrap()
+        };
+        let open = text(Format::OpenMetrics);
+        assert!(open.contains("# TYPE highwater_room_records counter\nhighwater_room_records_total 3\n"), "{open}");
+        assert!(open.ends_with("lag 7\n# EOF\n"), "{open}");
+        let text = text(Format::Prometheus);
         let counter = text.find("highwater_room_records_total 3").expect("the counter, with its suffix");
         assert!(counter < text.find("lag 7").expect("the text source"), "{text}");
         assert!(!text.contains("otel_scope"), "{text}");

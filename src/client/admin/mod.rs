@@ -32,6 +32,7 @@ pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use group_changes::NewOffset;
 pub use groups::{
     Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember,
+    TopicCommits,
 };
 pub use leaders::Election;
 pub use log_dirs::{LogDir, PartitionSize};

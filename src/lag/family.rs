@@ -1,0 +1,242 @@
+//! Families of samples over a round, and the pages that they are written in.
+//!
+//! A family is a number of things and how one of them is written, so that the text of a round is made while it is sent, a
+//! page at a time: nobody holds it whole, and a slow scraper holds one page.
+
+use std::sync::Arc;
+
+use super::round::Round;
+use super::row::{Partition, Reading, Row, Sum};
+use super::text::{self, Dialect, Kind, Label, Value};
+
+/// About how many bytes are written at once.
+const PAGE: usize = 64 * 1024;
+
+type Write = dyn Fn(&Round, usize, &mut Vec<u8>) + Send;
+
+/// A family of samples.
+pub(super) struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    /// How many things there are, and how the samples of one are written.
+    things: usize,
+    write: Box<Write>,
+}
+
+/// How an exporter names groups, topics and partitions, and what it says before that.
+#[derive(Debug, Clone)]
+pub(super) struct Naming {
+    pub first: Option<(&'static str, Arc<str>)>,
+    pub group: &'static str,
+    pub topic: &'static str,
+    pub partition: &'static str,
+}
+
+impl Naming {
+    /// The name and its first labels, open for more.
+    fn open(&self, out: &mut Vec<u8>, name: &str, labels: &[(&'static str, Label<'_>)]) {
+        out.extend_from_slice(name.as_bytes());
+        let first = self.first.as_ref().map(|(key, value)| (*key, Label::Text(value)));
+        for (at, (key, value)) in first.iter().chain(labels).enumerate() {
+            out.push(if at == 0 { b'{' } else { b',' });
+            text::label(out, key, *value);
+        }
+    }
+}
+
+/// What a page of a family may want to know of a group.
+#[derive(Debug, Clone)]
+pub(super) struct GroupSum {
+    pub group: Arc<str>,
+    pub sum: Sum,
+}
+
+/// Makes families over one round in one exporter's words.
+#[derive(Debug, Clone)]
+pub(super) struct Families<'r> {
+    pub round: &'r Round,
+    pub naming: Naming,
+    pub groups: Arc<[GroupSum]>,
+}
+
+/// Closes the labels of a sample, and writes its value.
+fn close(out: &mut Vec<u8>, value: Value) {
+    out.extend_from_slice(b"} ");
+    text::number(out, value);
+    out.push(b'\n');
+}
+
+impl Families<'_> {
+    /// One sample a row, as far as it has a value.
+    pub fn rows<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Row<'_>) -> Option<V>,
+    ) -> Family {
+        self.rows_with(name, help, value, |_, _| |_: &Row<'_>, _: &mut Vec<u8>| {})
+    }
+
+    /// The same, with further labels.
+    pub fn rows_with<V: Into<Value> + 'static, L: Fn(&Row<'_>, &mut Vec<u8>)>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Row<'_>) -> Option<V>,
+        labels: impl Fn(&Round, &Reading) -> L + Send + 'static,
+    ) -> Family {
+        let naming = self.naming.clone();
+        let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
+            let Some(reading) = round.readings.get(at) else { return };
+            // What is the same for all rows of the reading is written once and copied.
+            let mut start = Vec::with_capacity(128);
+            let names = [(naming.group, (&*reading.group).into()), (naming.topic, reading.topic.as_str().into())];
+            naming.open(&mut start, name, &names);
+            start.push(b',');
+            start.extend_from_slice(naming.partition.as_bytes());
+            start.extend_from_slice(b"=\"");
+            let more = labels(round, reading);
+            for row in round.rows_of(reading) {
+                let Some(value) = value(&row) else { continue };
+                out.extend_from_slice(&start);
+                text::whole(out, row.partition().into());
+                out.push(b'"');
+                more(&row, out);
+                close(out, value.into());
+            }
+        };
+        Family { name, help, kind: Kind::Gauge, things: self.round.readings.len(), write: Box::new(write) }
+    }
+
+    /// One sample for each group on each topic.
+    pub fn readings<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Sum) -> Option<V>,
+    ) -> Family {
+        let naming = self.naming.clone();
+        let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
+            let Some(reading) = round.readings.get(at) else { return };
+            let Some(value) = value(&reading.sum) else { return };
+            let names = [(naming.group, (&*reading.group).into()), (naming.topic, reading.topic.as_str().into())];
+            naming.open(out, name, &names);
+            close(out, value.into());
+        };
+        Family { name, help, kind: Kind::Gauge, things: self.round.readings.len(), write: Box::new(write) }
+    }
+
+    /// One sample for each group that has committed something.
+    pub fn groups<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Sum) -> Option<V>,
+    ) -> Family {
+        let (naming, groups) = (self.naming.clone(), Arc::clone(&self.groups));
+        let write = move |_: &Round, at: usize, out: &mut Vec<u8>| {
+            let Some(GroupSum { group, sum }) = groups.get(at) else { return };
+            let Some(value) = value(sum) else { return };
+            naming.open(out, name, &[(naming.group, (&**group).into())]);
+            close(out, value.into());
+        };
+        Family { name, help, kind: Kind::Gauge, things: self.groups.len(), write: Box::new(write) }
+    }
+
+    /// One sample for each partition that some group has committed for.
+    pub fn partitions<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Partition) -> Option<V>,
+    ) -> Family {
+        let naming = self.naming.clone();
+        let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
+            let Some(place) = round.partitions.get(at) else { return };
+            let Some(value) = value(place) else { return };
+            let names = [(naming.topic, place.topic.as_str().into()), (naming.partition, place.partition.into())];
+            naming.open(out, name, &names);
+            close(out, value.into());
+        };
+        Family { name, help, kind: Kind::Gauge, things: self.round.partitions.len(), write: Box::new(write) }
+    }
+
+    /// One sample, without labels of its own.
+    pub fn one(&self, name: &'static str, help: &'static str, value: impl Into<Value>) -> Family {
+        let (naming, value) = (self.naming.clone(), value.into());
+        self.whole(name, help, move |_, emit| match &naming.first {
+            Some((key, first)) => emit(&[(key, (&**first).into())], value),
+            None => emit(&[], value),
+        })
+    }
+
+    /// Whatever there is to say, at once: for what is not as many as groups or partitions are.
+    pub fn whole(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        write: impl Fn(&Round, &mut Emit<'_>) + Send + 'static,
+    ) -> Family {
+        let write = move |round: &Round, _: usize, out: &mut Vec<u8>| {
+            write(round, &mut |labels, value| text::sample(out, name, labels, value));
+        };
+        Family { name, help, kind: Kind::Gauge, things: 1, write: Box::new(write) }
+    }
+}
+
+/// Writes one sample of a family.
+pub(super) type Emit<'e> = dyn FnMut(&[(&str, Label<'_>)], Value) + 'e;
+
+impl Family {
+    pub fn counter(self) -> Self {
+        Self { kind: Kind::Counter, ..self }
+    }
+}
+
+impl std::fmt::Debug for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Family").field(&self.name).finish()
+    }
+}
+
+/// The text of a round, page by page.
+#[derive(Debug)]
+pub struct Pages {
+    round: Arc<Round>,
+    dialect: Dialect,
+    families: std::vec::IntoIter<Family>,
+    open: Option<(Family, usize)>,
+}
+
+impl Pages {
+    pub(super) fn new(round: Arc<Round>, dialect: Dialect, families: Vec<Family>) -> Self {
+        Self { round, dialect, families: families.into_iter(), open: None }
+    }
+
+    /// The family that is being written and how far it is; of one that begins, its head is written.
+    fn family(&mut self, out: &mut Vec<u8>) -> Option<(Family, usize)> {
+        self.open.take().or_else(|| {
+            let family = self.families.next()?;
+            text::family(out, self.dialect, family.name, family.help, family.kind);
+            Some((family, 0))
+        })
+    }
+}
+
+impl Iterator for Pages {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(PAGE + PAGE / 4);
+        while out.len() < PAGE {
+            let Some((family, mut at)) = self.family(&mut out) else { break };
+            while at < family.things && out.len() < PAGE {
+                (family.write)(&self.round, at, &mut out);
+                at += 1;
+            }
+            self.open = (at < family.things).then_some((family, at));
+        }
+        (!out.is_empty()).then_some(out)
+    }
+}

@@ -1,0 +1,200 @@
+//! What was read, joined into rows: one for each commit. Pure.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::estimate::estimate;
+use super::history::{History, Ring};
+use super::round::{Group, Round};
+use super::row::{Cell, Partition, Reading, Reason, Sum};
+use super::track::{Look, Tracks};
+use crate::client::{Offset, Topic, TopicPartition};
+
+/// Production is measured over about this much time.
+const RATE_WINDOW_MS: i64 = 5 * 60 * 1000;
+
+/// What a group has committed on a topic, in order of the partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Commits {
+    pub group: Arc<str>,
+    pub topic: Topic,
+    pub offsets: Vec<(i32, Offset)>,
+}
+
+/// What is joined into rows.
+#[derive(Debug)]
+pub(super) struct Read<'a> {
+    pub commits: Vec<Commits>,
+    pub groups: &'a [Group],
+    /// In order, and of each what the end is.
+    pub partitions: &'a [TopicPartition],
+    pub ends: &'a [Result<Offset, Reason>],
+    pub log_starts: &'a HashMap<TopicPartition, Offset>,
+    /// How long records are kept, of topics where nothing but time takes them.
+    pub retention_ms: &'a HashMap<Topic, i64>,
+    pub now_ms: i64,
+}
+
+/// A round with nothing but the rows.
+pub(super) fn join(mut read: Read<'_>, history: &History, tracks: &mut Tracks) -> Round {
+    let mut commits = std::mem::take(&mut read.commits);
+    commits.sort_unstable_by(|a, b| (&a.group, &a.topic).cmp(&(&b.group, &b.topic)));
+    let rings: Vec<Option<&Ring>> = read.partitions.iter().map(|partition| history.of(partition)).collect();
+    let places = read.partitions.iter().zip(read.ends).zip(&rings);
+    let partitions: Vec<_> = places.map(|((at, end), ring)| place(&read, at, *end, *ring)).collect();
+    let mut round = Round { finished_ms: read.now_ms, partitions, window_max: tracks.window_max(), ..Round::default() };
+    let topics = by_topic(read.partitions);
+    let alive: HashMap<&str, bool> = read.groups.iter().map(|group| (&*group.name, group.is_alive())).collect();
+    round.readings.reserve_exact(commits.len());
+    for Commits { group, topic, offsets } in commits {
+        let look = Look { at_ms: read.now_ms, alive: alive.get(&*group).copied().unwrap_or(true) };
+        let of_topic = topics.get(&topic).cloned().unwrap_or_default();
+        let cell = |(at, committed): (usize, Offset)| cell(at, committed, &round.partitions, &rings, read.now_ms);
+        let cells = placed(&offsets, read.partitions, of_topic).filter_map(cell).collect();
+        let lag = |cell: &Cell| round.partitions.get(cell.place as usize)?.records(cell.committed).ok();
+        let cells = tracks.see(&group, &topic, cells, look, lag);
+        let mut reading = Reading { group, topic, cells, sum: Sum::default() };
+        reading.sum = round.sum_of(&reading);
+        round.readings.push(reading);
+    }
+    tracks.end();
+    round
+}
+
+fn by_topic(partitions: &[TopicPartition]) -> HashMap<Topic, Range<usize>> {
+    let mut begin = 0;
+    let chunks = partitions.chunk_by(|a, b| a.topic == b.topic);
+    chunks
+        .filter_map(|of_topic| {
+            let range = begin..begin + of_topic.len();
+            begin = range.end;
+            Some((of_topic.first()?.topic.clone(), range))
+        })
+        .collect()
+}
+
+fn place(read: &Read<'_>, at: &TopicPartition, end: Result<Offset, Reason>, ring: Option<&Ring>) -> Partition {
+    Partition {
+        topic: at.topic.clone(),
+        partition: at.partition,
+        end,
+        // A log start from an earlier life would be above the end.
+        log_start_offset: read.log_starts.get(at).copied().filter(|start| end.is_ok_and(|end| *start <= end)),
+        produced_per_second: ring.filter(|_| end.is_ok()).and_then(|ring| ring.produced_per_second(RATE_WINDOW_MS)),
+        retention_ms: read.retention_ms.get(&at.topic).copied(),
+    }
+}
+
+fn cell(at: usize, committed: Offset, places: &[Partition], rings: &[Option<&Ring>], now_ms: i64) -> Option<Cell> {
+    let place = places.get(at)?;
+    let ring = rings.get(at).copied().flatten().filter(|_| place.records(committed).is_ok());
+    let time = ring.and_then(|ring| estimate(ring, position(committed, place.log_start_offset), now_ms));
+    Some(Cell::new(place.partition, u32::try_from(at).ok()?, committed, time))
+}
+
+/// Each commit of a topic with its index in `partitions`. Both are in order of the partitions, so each is found by going on
+/// from the one before.
+fn placed<'a>(
+    offsets: &'a [(i32, Offset)],
+    partitions: &'a [TopicPartition],
+    of_topic: Range<usize>,
+) -> impl Iterator<Item = (usize, Offset)> + 'a {
+    let mut from = of_topic;
+    offsets.iter().filter_map(move |(partition, committed)| {
+        let rest = partitions.get(from.clone()).unwrap_or_default();
+        from.start += rest.iter().position(|it| it.partition >= *partition)?;
+        let found = partitions.get(from.start).is_some_and(|it| it.partition == *partition);
+        found.then_some((from.start, *committed))
+    })
+}
+
+/// Of each partition the commit that is furthest from its end.
+pub(super) fn furthest_behind(commits: &[Commits], partitions: &[TopicPartition]) -> Vec<Option<Offset>> {
+    let (topics, mut furthest) = (by_topic(partitions), vec![None; partitions.len()]);
+    for Commits { topic, offsets, .. } in commits {
+        let of_topic = topics.get(topic).cloned().unwrap_or_default();
+        for (at, committed) in placed(offsets, partitions, of_topic) {
+            let least: &mut Option<Offset> = &mut furthest[at];
+            *least = Some(least.map_or(committed, |least| least.min(committed)));
+        }
+    }
+    furthest
+}
+
+/// What retention took is not read any more: the first unread record is at the log's start.
+pub(super) fn position(committed: Offset, log_start: Option<Offset>) -> Offset {
+    log_start.map_or(committed, |start| committed.max(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::{Lineage, Sample};
+    use super::super::round::tests::{Plain, blank, round};
+    use super::super::status::Commit;
+    use super::*;
+
+    #[test]
+    fn a_row_for_each_commit() {
+        let (known, gone) = (TopicPartition::new("t", 7), TopicPartition::new("gone", 0));
+        let mut history = History::new(9);
+        for (at, end_offset) in [(0, 5), (1_000, 100)] {
+            history.add(&known, Sample { asked_ms: at, answered_ms: at + 10, end_offset }, Lineage::default());
+        }
+        let partitions = [gone.clone(), TopicPartition::new("t", 3), known.clone()];
+        let ends = [Err(Reason::TopicGone), Err(Reason::EndUnknown), Ok(100)];
+        let starts = HashMap::from([(known.clone(), 30)]);
+        let retention = HashMap::from([(Topic::from("t"), 5_000)]);
+        let check = |partition: &TopicPartition, committed, records, lost, method, loss| {
+            let offsets = vec![(partition.partition, committed)];
+            let read = Read {
+                commits: vec![Commits { group: Arc::from("g"), topic: partition.topic.clone(), offsets }],
+                groups: &[],
+                partitions: &partitions,
+                ends: &ends,
+                log_starts: &starts,
+                retention_ms: &retention,
+                now_ms: 1_010,
+            };
+            let round = join(read, &history, &mut Tracks::new(5));
+            let row = round.rows().next().expect("a row");
+            assert_eq!(row.topic_partition(), *partition);
+            let time = row.time().map(|time| time.method.name());
+            assert_eq!((row.records(), row.records_lost(), time), (records, lost, method));
+            assert_eq!(row.data_loss_ms(), loss, "{row:?}");
+            assert!(row.records_effective() <= row.records().ok());
+        };
+        check(&known, 100, Ok(0), Some(0), Some("caught_up"), None);
+        check(&known, 60, Ok(40), Some(0), Some("sampled"), Some(3_990));
+        // What is lost has no age any more; the first that is left has one.
+        check(&known, 3, Ok(97), Some(27), Some("sampled"), Some(3_990));
+        check(&known, 101, Err(Reason::AheadOfEnd), Some(0), None, None);
+        check(&gone, 7, Err(Reason::TopicGone), None, None, None);
+        check(&TopicPartition::new("t", 3), 7, Err(Reason::EndUnknown), None, None, None);
+    }
+
+    #[test]
+    fn what_is_lost_is_no_lag_that_can_be_worked_off() {
+        let check = |committed, start, lag, consumed: Option<i64>, produced, effective, catch_up| {
+            let commit = |at_ms, offset| Commit { at_ms, offset, lag };
+            let window = consumed.map(|rate| vec![commit(-1_000, committed - rate), commit(0, committed)]);
+            let row = Plain {
+                committed,
+                log_start_offset: start,
+                records: Ok(lag),
+                produced_per_second: produced,
+                window: window.unwrap_or_default(),
+                ..blank("g", "t", 0)
+            };
+            let round = round(&[row]);
+            let row = round.rows().next().expect("a row");
+            assert_eq!((row.records_effective(), row.catch_up_seconds()), (effective, catch_up), "{row:?}");
+            assert_eq!(round.readings[0].sum.catch_up_seconds(), catch_up);
+        };
+        check(10, Some(40), 90, Some(15), Some(5.0), Some(60), Some(6.0));
+        check(10, Some(0), 90, Some(15), Some(5.0), Some(90), Some(9.0));
+        check(10, None, 90, Some(5), Some(5.0), Some(90), None);
+        check(10, None, 90, None, Some(5.0), Some(90), None);
+        check(10, None, 0, None, None, Some(0), Some(0.0));
+    }
+}

@@ -1,0 +1,367 @@
+//! One group on one partition: kept in few bytes, read as what it means. Pure.
+//!
+//! There are as many rows as groups have partitions, so what is the same for all readers of a partition is kept with the
+//! partition, names once for many rows, and whatever follows from other numbers is computed when it is asked for.
+
+use std::sync::Arc;
+
+use super::estimate::{Method, TimeLag};
+use super::status::{Commit, Status, status};
+use super::window::Window;
+use crate::client::{Offset, Topic, TopicPartition};
+
+/// Why a lag is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The partition's leader did not answer.
+    EndUnknown,
+    /// The topic, or this partition of it, does not exist any more.
+    TopicGone,
+    /// The commit is above the end: the topic was made anew, or its log truncated.
+    AheadOfEnd,
+    /// The group's commits could not be read, all of them or some: its coordinator did not answer, or refused to.
+    CommitUnknown,
+}
+
+impl Reason {
+    pub const ALL: [Self; 4] = [Self::EndUnknown, Self::TopicGone, Self::AheadOfEnd, Self::CommitUnknown];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EndUnknown => "end_unknown",
+            Self::TopicGone => "topic_gone",
+            Self::AheadOfEnd => "ahead_of_end",
+            Self::CommitUnknown => "commit_unknown",
+        }
+    }
+}
+
+/// A partition that some group has committed for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partition {
+    pub topic: Topic,
+    pub partition: i32,
+    /// The high watermark.
+    pub end: Result<Offset, Reason>,
+    pub log_start_offset: Option<Offset>,
+    pub produced_per_second: Option<f64>,
+    /// How long records are surely kept; `None` where not only time takes them.
+    pub retention_ms: Option<i64>,
+}
+
+impl Partition {
+    pub fn end_offset(&self) -> Option<Offset> {
+        self.end.ok()
+    }
+
+    /// Records from a commit to the end.
+    pub(super) fn records(&self, committed: Offset) -> Result<u64, Reason> {
+        self.end.and_then(|end| u64::try_from(end.saturating_sub(committed)).map_err(|_| Reason::AheadOfEnd))
+    }
+}
+
+/// A time lag, as few bytes as it has to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Age {
+    low_ms: i64,
+    value_after_ms: u32,
+    high_after_ms: u32,
+}
+
+/// What is kept of one group on one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    pub(super) partition: i32,
+    /// Where the round has the partition.
+    pub(super) place: u32,
+    pub(super) committed: Offset,
+    age: Age,
+    /// Since when the commit is this one.
+    pub(super) since_ms: i64,
+    pub(super) window: Window,
+    method: Option<Method>,
+}
+
+impl Cell {
+    pub(super) fn new(partition: i32, place: u32, committed: Offset, time: Option<TimeLag>) -> Self {
+        let blank = Self {
+            partition,
+            place,
+            committed,
+            age: Age::default(),
+            since_ms: 0,
+            window: Window::default(),
+            method: None,
+        };
+        time.map_or(blank, |time| blank.aged(time))
+    }
+
+    /// An interval of more than 49 days is as good as none.
+    fn aged(self, time: TimeLag) -> Self {
+        let after_low = |bound: Option<i64>| u32::try_from(bound? - time.low_ms).ok();
+        match (after_low(time.value_ms), after_low(time.high_ms)) {
+            (Some(value_after_ms), Some(high_after_ms)) => {
+                let age = Age { low_ms: time.low_ms, value_after_ms, high_after_ms };
+                Self { age, method: Some(time.method), ..self }
+            }
+            _ => {
+                let age = Age { low_ms: time.low_ms, ..Age::default() };
+                Self { age, method: Some(Method::BeyondHistory), ..self }
+            }
+        }
+    }
+
+    fn time(&self) -> Option<TimeLag> {
+        let (method, low_ms) = (self.method?, self.age.low_ms);
+        let after_low = |after: u32| Some(low_ms + i64::from(after)).filter(|_| method != Method::BeyondHistory);
+        let (value_ms, high_ms) = (after_low(self.age.value_after_ms), after_low(self.age.high_after_ms));
+        Some(TimeLag { method, low_ms, value_ms, high_ms })
+    }
+}
+
+/// What one group has committed on one topic.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub group: Arc<str>,
+    pub topic: Topic,
+    /// In order of the partitions.
+    pub(super) cells: Arc<[Cell]>,
+    pub sum: Sum,
+}
+
+/// One group on one partition, as a round found it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    pub(super) reading: &'a Reading,
+    pub(super) place: &'a Partition,
+    pub(super) cell: &'a Cell,
+    pub(super) now_ms: i64,
+    pub(super) window_max: u16,
+}
+
+impl<'a> Row<'a> {
+    pub fn group(&self) -> &'a Arc<str> {
+        &self.reading.group
+    }
+
+    pub fn topic(&self) -> &'a Topic {
+        &self.reading.topic
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.cell.partition
+    }
+
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic().clone(), partition: self.partition() }
+    }
+
+    pub fn committed(&self) -> Offset {
+        self.cell.committed
+    }
+
+    pub fn end_offset(&self) -> Option<Offset> {
+        self.place.end_offset()
+    }
+
+    pub fn log_start_offset(&self) -> Option<Offset> {
+        self.place.log_start_offset
+    }
+
+    pub fn produced_per_second(&self) -> Option<f64> {
+        self.place.produced_per_second
+    }
+
+    /// Records from the commit to the end.
+    pub fn records(&self) -> Result<u64, Reason> {
+        self.place.records(self.cell.committed)
+    }
+
+    /// Records that retention took before the group read them.
+    pub fn records_lost(&self) -> Option<u64> {
+        let start = self.log_start_offset()?;
+        Some(u64::try_from(start.saturating_sub(self.committed())).unwrap_or(0))
+    }
+
+    /// Records that are still there to be read.
+    pub fn records_effective(&self) -> Option<u64> {
+        let lag = self.records().ok()?;
+        Some(lag.saturating_sub(self.records_lost().unwrap_or(0)))
+    }
+
+    /// Of the first unread record that is still there.
+    pub fn time(&self) -> Option<TimeLag> {
+        self.cell.time()
+    }
+
+    /// Until retention by time may take the first unread record, at the earliest. It never takes a record that is younger
+    /// than it, so the oldest that the record can be is what counts.
+    pub fn data_loss_ms(&self) -> Option<i64> {
+        let time = self.time().filter(|time| time.method != Method::CaughtUp)?;
+        Some((self.place.retention_ms? - time.high_ms?).max(0))
+    }
+
+    pub fn status(&self) -> Option<Status> {
+        status(&self.cell.window, self.records().ok()?, self.now_ms)
+    }
+
+    /// Records a second that the commits moved by, over the window. A group that is gone consumes nothing from then on.
+    pub fn consumed_per_second(&self) -> Option<f64> {
+        let (first, last) = (self.first()?, self.last()?);
+        let seconds = (last.at_ms.max(self.now_ms) - first.at_ms) as f64 / 1000.0;
+        (seconds > 0.0 && last.offset >= first.offset).then(|| (last.offset - first.offset) as f64 / seconds)
+    }
+
+    /// Since the commit was last seen to be another one, at least.
+    pub fn standing_ms(&self) -> i64 {
+        (self.now_ms - self.cell.since_ms).max(0)
+    }
+
+    /// The ends of the window.
+    pub fn first(&self) -> Option<Commit> {
+        self.cell.window.first()
+    }
+
+    pub fn last(&self) -> Option<Commit> {
+        self.cell.window.last()
+    }
+
+    /// How much of the window is filled, from 0 to 1.
+    pub fn complete(&self) -> f64 {
+        self.cell.window.len() as f64 / f64::from(self.window_max.max(1))
+    }
+
+    /// Until the group is at the end, if both sides go on as they did; `None` when it comes no nearer.
+    pub fn catch_up_seconds(&self) -> Option<f64> {
+        let lag = self.records_effective()?;
+        if lag == 0 {
+            return Some(0.0);
+        }
+        let nearer = self.consumed_per_second()? - self.produced_per_second()?;
+        (nearer > 0.0).then(|| lag as f64 / nearer)
+    }
+}
+
+/// Rows as one: of a group on a topic, or of all that a group reads. What is not known of any row is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sum {
+    pub rows: u32,
+    pub committed: Offset,
+    /// Over the rows where it is known.
+    pub records: Option<u64>,
+    pub records_most: Option<u64>,
+    pub records_effective: Option<u64>,
+    pub records_lost: Option<u64>,
+    /// Of the row that is furthest behind in time, by its lower bound, by its most likely value, and by its upper bound.
+    low_ms: Option<i64>,
+    value_ms: Option<i64>,
+    high_ms: Option<i64>,
+    /// A row is furthest behind by more than is known.
+    is_unbounded: bool,
+    /// Of the row where it is least.
+    pub data_loss_ms: Option<i64>,
+    pub consumed_per_second: Option<f64>,
+    catch_up_seconds: f64,
+    never_catches_up: bool,
+    /// Of the rows that lag, how long the one whose commit stands longest has stood.
+    pub standing_ms: Option<i64>,
+    /// The worst of all rows.
+    pub status: Option<Status>,
+    pub statuses: [u32; Status::ALL.len()],
+    pub methods: [u32; Method::ALL.len()],
+    /// Lags that are not known.
+    pub unknown: [u32; Reason::ALL.len()],
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, row: &Row<'_>) {
+        let records = row.records();
+        self.merge(&Self {
+            rows: 1,
+            committed: row.committed(),
+            records: records.ok(),
+            records_most: records.ok(),
+            records_effective: row.records_effective(),
+            records_lost: row.records_lost(),
+            data_loss_ms: row.data_loss_ms(),
+            consumed_per_second: row.consumed_per_second(),
+            standing_ms: Some(row.standing_ms()).filter(|_| records.is_ok_and(|lag| lag > 0)),
+            ..Self::default()
+        });
+        self.add_time(row.time());
+        match row.catch_up_seconds() {
+            Some(seconds) => self.catch_up_seconds = self.catch_up_seconds.max(seconds),
+            None => self.never_catches_up = true,
+        }
+        if let Some(status) = row.status() {
+            self.status = self.status.max(Some(status));
+            self.statuses[status as usize] += 1;
+        }
+        if let Err(reason) = records {
+            self.unknown[reason as usize] += 1;
+        }
+    }
+
+    fn add_time(&mut self, time: Option<TimeLag>) {
+        let Some(time) = time else { return };
+        self.methods[time.method as usize] += 1;
+        self.low_ms = self.low_ms.max(Some(time.low_ms));
+        self.value_ms = self.value_ms.max(time.value_ms);
+        self.high_ms = self.high_ms.max(time.high_ms);
+        self.is_unbounded |= time.high_ms.is_none();
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        fn plus<T>(a: &mut Option<T>, b: Option<T>, add: fn(T, T) -> T)
+        where
+            T: Copy,
+        {
+            *a = match (*a, b) {
+                (Some(a), Some(b)) => Some(add(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        self.rows += other.rows;
+        self.committed = self.committed.saturating_add(other.committed);
+        plus(&mut self.records, other.records, u64::saturating_add);
+        plus(&mut self.records_most, other.records_most, u64::max);
+        plus(&mut self.records_effective, other.records_effective, u64::saturating_add);
+        plus(&mut self.records_lost, other.records_lost, u64::saturating_add);
+        plus(&mut self.low_ms, other.low_ms, i64::max);
+        plus(&mut self.value_ms, other.value_ms, i64::max);
+        plus(&mut self.high_ms, other.high_ms, i64::max);
+        self.is_unbounded |= other.is_unbounded;
+        plus(&mut self.data_loss_ms, other.data_loss_ms, i64::min);
+        plus(&mut self.consumed_per_second, other.consumed_per_second, |a, b| a + b);
+        self.catch_up_seconds = self.catch_up_seconds.max(other.catch_up_seconds);
+        self.never_catches_up |= other.never_catches_up;
+        plus(&mut self.standing_ms, other.standing_ms, i64::max);
+        self.status = self.status.max(other.status);
+        let counts = [
+            (&mut self.statuses[..], &other.statuses[..]),
+            (&mut self.methods[..], &other.methods[..]),
+            (&mut self.unknown[..], &other.unknown[..]),
+        ];
+        for (counts, others) in counts {
+            counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        }
+    }
+
+    pub fn low_ms(&self) -> Option<i64> {
+        self.low_ms
+    }
+
+    /// `None` as long as a row is furthest behind by more than is known.
+    pub fn value_ms(&self) -> Option<i64> {
+        self.value_ms.filter(|_| !self.is_unbounded)
+    }
+
+    pub fn high_ms(&self) -> Option<i64> {
+        self.high_ms.filter(|_| !self.is_unbounded)
+    }
+
+    /// Until all rows are at their ends; `None` when one of them comes no nearer, or is not known.
+    pub fn catch_up_seconds(&self) -> Option<f64> {
+        (self.rows > 0 && !self.never_catches_up).then_some(self.catch_up_seconds)
+    }
+}
