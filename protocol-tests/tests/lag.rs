@@ -10,7 +10,7 @@ use highwater::client::{
     TopicPartition,
 };
 use highwater::devbroker::{self, DevBroker, Fault, Matching};
-use highwater::lag::{Break, Config, Filter, Method, Monitor, Pattern, Reason, Round, Row, Status};
+use highwater::lag::{Break, Config, Filter, Group, Method, Monitor, Pattern, Reason, Round, Row, Status};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
@@ -87,7 +87,8 @@ async fn a_steady_round_costs_two_requests_a_broker_however_many_groups_there_ar
         let (broker, client) = house(groups, 30).await?;
         produce(&client, "t", 0, &[None, None]).await?;
         let watching = connect(&broker.bootstrap_servers()).await?;
-        let config = Config { list_groups_every: 3, log_starts_every: 1_000, ..Config::default() };
+        let config =
+            Config { list_groups_every: 3, log_starts_every: 1_000, stable_offsets_every: 1_000, ..Config::default() };
         let mut monitor = Monitor::new(&config, &watching);
         asked(&broker);
 
@@ -180,6 +181,68 @@ async fn what_fails_takes_only_its_own_rows_with_it() -> Outcome<()> {
     Ok(())
 }
 
+/// A transaction that nobody ends: what is written after it is there, and no reader of committed records gets at it.
+async fn an_undecided_transaction_has_an_age(bootstrap: &str, run: &str) -> Outcome<()> {
+    let (client, topic) = (connect(bootstrap).await?, format!("lag-{run}-held"));
+    let admin = client.admin();
+    create(&admin, &topic, 2).await?;
+    commit(&admin, &topic, &[(&topic, 0, 0), (&topic, 1, 0)]).await?;
+    let only: Pattern = topic.parse()?;
+    let groups = Filter { allow: vec![only], ..Filter::default() };
+    let config = Config { groups, stable_offsets_every: 4, log_starts_every: 1_000, ..Config::default() };
+    let watching = connect(bootstrap).await?;
+    let mut monitor = Monitor::new(&config, &watching);
+    let stable = |round: &Round| -> Vec<_> { round.partitions.iter().map(|it| it.stable_offset).collect() };
+
+    produce(&client, &topic, 0, &[None; 2]).await?;
+    let transactional_id = Some(topic.clone());
+    let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() });
+    let open = producer.begin().await?;
+    let name = Topic::from(topic.as_str());
+    open.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&name, b"x") }).await?;
+    produce(&client, &topic, 0, &[None; 3]).await?;
+    for _ in 0..2 {
+        assert_eq!(stable(&monitor.round().await?), [None, None], "it is not their turn");
+    }
+    let asked = watching.stats().iter().find(|it| it.api == "ListOffsets").map(|it| it.answered);
+    let round = monitor.round().await?;
+    assert_eq!((stable(&round), round.partitions[0].undecided_records()), (vec![Some(2), None], Some(4)), "{round:?}");
+    assert_eq!(round.rows().map(|row| row.records()).collect::<Vec<_>>(), [Ok(6), Ok(0)], "to the high watermark");
+    let after_turn = watching.stats().iter().find(|it| it.api == "ListOffsets").map(|it| it.answered);
+    assert!(after_turn > asked);
+    // From here on only that partition is asked about, until it is decided; its age grows, whatever is read.
+    let mut age = 0;
+    while age < 3 {
+        let round = monitor.round().await?;
+        assert_eq!(stable(&round), [Some(2), None], "{round:?}");
+        age = round.partitions[0].undecided.map(|time| time.low_ms).ok_or("no age")?;
+    }
+    open.commit().await?;
+    let mut round = monitor.round().await?;
+    while stable(&round) != [None, None] {
+        round = monitor.round().await?;
+    }
+    producer.close(Duration::from_secs(30)).await?;
+    admin.delete_groups(std::slice::from_ref(&topic)).await?;
+    admin.delete_topics(&[name]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_undecided_transaction_has_an_age_on_the_dev_broker() -> Outcome<()> {
+    let (broker, _) = house(0, 1).await?;
+    an_undecided_transaction_has_an_age(&broker.bootstrap_servers(), "dev").await?;
+    broker.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_undecided_transaction_has_an_age_on_kafka_4_3() -> Outcome<()> {
+    let found = servers::or_skip("undecided transactions on Kafka", Kafka::shared(KAFKA_43));
+    let Some(kafka) = found else { return Ok(()) };
+    an_undecided_transaction_has_an_age(kafka.bootstrap(), &std::process::id().to_string()).await
+}
+
 /// A producer and a committer that never rest, as fast as they can: what is read is never below nothing.
 #[tokio::test]
 async fn lag_is_never_negative_while_everything_moves() -> Outcome<()> {
@@ -248,6 +311,44 @@ async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
     admin.delete_groups(&[slow, done]).await?;
     admin.delete_topics(&names).await?;
     Ok(())
+}
+
+/// A share group that was told where to begin, and has not read anything yet.
+#[tokio::test]
+async fn share_groups_lag_as_javas_tool_says_on_kafka_4_3() -> Outcome<()> {
+    let found = servers::or_skip("lag of share groups beside kafka-share-groups", Kafka::shared(KAFKA_43));
+    let Some(kafka) = found else { return Ok(()) };
+    let client = connect(kafka.bootstrap()).await?;
+    let admin = client.admin();
+    let name = format!("lag-share-{}", std::process::id());
+    create(&admin, &name, 3).await?;
+    produce(&client, &name, 1, &[None; 7]).await?;
+    produce(&client, &name, 2, &[None; 4]).await?;
+    let to_earliest = ["--reset-offsets", "--topic", &name, "--to-earliest", "--execute"];
+    kafka.share_groups(&name, &to_earliest);
+
+    let groups = Filter { allow: vec![name.parse()?], ..Filter::default() };
+    let mut monitor = Monitor::new(&Config { groups, ..Config::default() }, &client);
+    let round = monitor.round().await?;
+    assert!(round.failures.is_empty(), "{:?}", round.failures);
+    let ours: Vec<_> = round.rows().map(|row| (row.partition(), row.committed(), row.records().ok())).collect();
+    assert_eq!(ours, [(0, 0, Some(0)), (1, 0, Some(7)), (2, 0, Some(4))], "{round:?}");
+    let mut theirs: Vec<_> =
+        kafka.share_groups(&name, &["--describe", "--offsets"]).lines().filter_map(share).collect();
+    theirs.sort_unstable();
+    assert_eq!(ours, theirs);
+    let behind = row(&round, &name, 1).ok_or("no row")?;
+    assert!(behind.time().is_some_and(|time| time.high_ms.is_some()), "already the first round knows: {behind:?}");
+    assert!(round.group(&name).is_some_and(Group::is_share), "{:?}", round.groups);
+    admin.delete_topics(&[name.as_str().into()]).await?;
+    Ok(())
+}
+
+/// A row of ShareGroupCommand: group, topic, partition, start, lag.
+fn share(line: &str) -> Option<(i32, i64, Option<u64>)> {
+    let columns: Vec<_> = line.split_whitespace().collect();
+    let [_, _, partition, start, lag] = columns[..] else { return None };
+    Some((partition.parse().ok()?, start.parse().ok()?, lag.parse().ok()))
 }
 
 fn described(row: &Row<'_>) -> (Arc<str>, i32, i64, i64, i64) {

@@ -55,7 +55,8 @@ pub use admin::{
     Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
     Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, DeleteBefore, Election,
     GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, LogDir,
-    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism, TopicCommits,
+    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism, ShareOffset,
+    ShareOffsets, TopicCommits,
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};

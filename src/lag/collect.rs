@@ -16,7 +16,7 @@ use super::row::Reason;
 use super::store::Life;
 use crate::client::{
     Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
-    ListedOffset, Metadata, Offset, OffsetSpec, Topic, TopicCommits, TopicPartition, Topics,
+    ListedOffset, Metadata, Offset, OffsetSpec, ShareOffsets, Topic, TopicCommits, TopicPartition, Topics,
 };
 
 /// What cannot be known at once is missing from this round; the next one asks again.
@@ -33,6 +33,8 @@ pub(super) struct Sweep {
     /// Of each partition the end, and whose life it is of.
     pub ends: Vec<Result<Offset, Reason>>,
     pub lineages: Vec<Lineage>,
+    /// Last stable offsets, as far as they are known and below the ends.
+    pub stable: HashMap<TopicPartition, Offset>,
     /// When the ends were asked for, and when the last answer was there.
     pub ends_asked_ms: i64,
     pub ends_answered_ms: i64,
@@ -54,9 +56,10 @@ pub(super) struct Collector {
     pub groups: Vec<Group>,
     /// Brokers that did not list theirs when they were asked last.
     pub unlisted: Vec<String>,
-    pub share_groups: usize,
     pub log_starts: HashMap<TopicPartition, Offset>,
     pub retention_ms: HashMap<Topic, i64>,
+    /// Partitions in which a transaction was undecided when they were asked about last.
+    undecided: HashSet<TopicPartition>,
     /// Topics that do not exist, as far as was heard since groups were listed last.
     gone: HashSet<Topic>,
 }
@@ -71,9 +74,9 @@ impl Collector {
             sweeps: 0,
             groups: Vec::new(),
             unlisted: Vec::new(),
-            share_groups: 0,
             log_starts: HashMap::new(),
             retention_ms: HashMap::new(),
+            undecided: HashSet::new(),
             gone: HashSet::new(),
         }
     }
@@ -89,6 +92,7 @@ impl Collector {
         self.follow(&mut sweep).await;
         let there: Vec<_> = sweep.partitions.iter().filter(|it| !self.gone.contains(&it.topic)).cloned().collect();
         self.read_ends(&there, &mut sweep).await?;
+        self.read_stable_offsets(&mut sweep).await?;
         if self.is_turn(self.config.log_starts_every) {
             self.read_log_starts(&there, &mut sweep).await?;
         }
@@ -110,17 +114,14 @@ impl Collector {
     /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
     async fn list_groups(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_groups().await?;
-        let wanted = listed.groups.into_iter().filter(|listed| self.config.groups.passes(&listed.group_id));
-        let (share, groups): (Vec<_>, Vec<_>) =
-            wanted.partition(|listed| listed.group_type.as_deref() == Some("share"));
+        let groups = listed.groups.into_iter().filter(|listed| self.config.groups.passes(&listed.group_id));
         let mut by_name: HashMap<Arc<str>, Group> = HashMap::new();
         if !listed.failures.is_empty() {
             by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));
         }
-        by_name.extend(groups.into_iter().map(group).map(|group| (Arc::clone(&group.name), group)));
+        by_name.extend(groups.map(group).map(|group| (Arc::clone(&group.name), group)));
         self.unlisted = listed.failures.iter().map(ToString::to_string).collect();
         sweep.failures.extend(self.unlisted.iter().cloned());
-        self.share_groups = share.len();
         self.groups = by_name.into_values().collect();
         self.groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.gone.clear();
@@ -131,7 +132,7 @@ impl Collector {
     }
 
     async fn read_members(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
-        let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
+        let names = self.names(|group| !group.is_share());
         let mut described = self.admin.describe_groups(&names).await?;
         for group in &mut self.groups {
             match described.remove(&*group.name) {
@@ -147,12 +148,18 @@ impl Collector {
         Ok(())
     }
 
+    fn names(&self, which: impl Fn(&Group) -> bool) -> Vec<String> {
+        self.groups.iter().filter(|group| which(group)).map(|group| group.name.to_string()).collect()
+    }
+
     async fn read_commits(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
         sweep.commits_asked_ms = self.clock.now_ms();
-        let names: Vec<String> = self.groups.iter().map(|group| group.name.to_string()).collect();
-        let read = self.admin.commits(&names).await;
+        let (share, names) = (self.names(Group::is_share), self.names(|group| !group.is_share()));
+        let (read, shared) = tokio::join!(self.admin.commits(&names), self.admin.share_offsets(&share));
+        let read = read.into_iter().map(|(name, said)| (name, said.map(taken)));
+        let shared = shared.into_iter().map(|(name, said)| (name, said.map(taken)));
         let (mut answers, mut silence, mut topics) = (0, None, HashSet::new());
-        for (name, commits) in read {
+        for (name, commits) in read.chain(shared) {
             let at = self.groups.binary_search_by(|group| (*group.name).cmp(&name));
             let Some(group) = at.ok().and_then(|at| self.groups.get(at)) else { continue };
             match commits {
@@ -218,10 +225,35 @@ impl Collector {
         Ok(())
     }
 
+    /// Of all partitions when it is their turn, which is not that of the log starts; else of those that were undecided.
+    async fn read_stable_offsets(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
+        let every = self.config.stable_offsets_every;
+        let is_turn = every > 0 && self.sweeps % every == every / 2;
+        let wanted = |partition: &TopicPartition| is_turn || self.undecided.contains(partition);
+        let ends: HashMap<TopicPartition, Offset> = sweep.ends().filter(|(it, _)| wanted(it)).collect();
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<_> = ends.keys().cloned().collect();
+        let listed = self.admin.list_offsets(OffsetSpec::Latest, &asked, IsolationLevel::ReadCommitted).await?;
+        for (partition, answer) in listed {
+            match (answer, ends.get(&partition)) {
+                (Ok(ListedOffset { offset: Some(stable), .. }), Some(end)) if stable < *end => {
+                    self.undecided.insert(partition.clone());
+                    sweep.stable.insert(partition, stable);
+                }
+                (Ok(_), _) => drop(self.undecided.remove(&partition)),
+                (Err(error), _) => sweep.failures.push(format!("{partition}: {error}")),
+            }
+        }
+        Ok(())
+    }
+
     /// One that is not answered keeps its last value: log starts only ever go up.
     async fn read_log_starts(&mut self, partitions: &[TopicPartition], sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_offsets(OffsetSpec::Earliest, partitions, IsolationLevel::ReadUncommitted).await?;
         self.log_starts.retain(|partition, _| sweep.partitions.binary_search(partition).is_ok());
+        self.undecided.retain(|partition| sweep.partitions.binary_search(partition).is_ok());
         for (partition, answer) in listed {
             match answer {
                 Ok(ListedOffset { offset: Some(offset), .. }) => {
@@ -288,14 +320,15 @@ impl Collector {
 
 impl Sweep {
     /// `topics` has each topic's name once, for all groups that read it.
-    fn take(&mut self, group: &Group, commits: TopicCommits, topics: &mut HashSet<Topic>) {
+    fn take(&mut self, group: &Group, commits: Taken, topics: &mut HashSet<Topic>) {
         let topic = topics.get(&commits.topic).cloned().unwrap_or_else(|| commits.topic.clone());
         topics.insert(topic.clone());
-        for (partition, code) in commits.errors {
-            self.unread(group, &format_args!("{topic}-{partition}: {code}"));
+        let Taken { offsets, before_it, errors, .. } = commits;
+        for (partition, why) in errors {
+            self.unread(group, &format_args!("{topic}-{partition}: {why}"));
         }
-        if !commits.offsets.is_empty() {
-            self.commits.push(Commits { group: Arc::clone(&group.name), topic, offsets: commits.offsets });
+        if !offsets.is_empty() {
+            self.commits.push(Commits { group: Arc::clone(&group.name), topic, offsets, before_it });
         }
     }
 
@@ -311,6 +344,12 @@ impl Sweep {
             let (asked_ms, answered_ms) = (self.ends_asked_ms, self.ends_answered_ms);
             Some((partition, Sample { asked_ms, answered_ms, end_offset: (*end_offset).ok()? }, *lineage))
         })
+    }
+
+    /// The ends that are known.
+    fn ends(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        let ends = self.partitions.iter().zip(&self.ends);
+        ends.filter_map(|(partition, end)| Some((partition.clone(), (*end).ok()?)))
     }
 
     /// The same, with the life of its topic in which a partition was read.
@@ -342,6 +381,45 @@ fn partitions(commits: &[Commits]) -> Vec<TopicPartition> {
 fn topics(partitions: &[TopicPartition]) -> Vec<Topic> {
     let first = partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(<[_]>::first);
     first.map(|partition| partition.topic.clone()).collect()
+}
+
+/// What was read of one group on one topic.
+#[derive(Debug)]
+struct Taken {
+    topic: Topic,
+    offsets: Vec<(i32, Offset)>,
+    before_it: Vec<u64>,
+    errors: Vec<(i32, String)>,
+}
+
+fn taken<T: Into<Taken>>(said: Vec<T>) -> Vec<Taken> {
+    said.into_iter().map(Into::into).collect()
+}
+
+impl From<TopicCommits> for Taken {
+    fn from(TopicCommits { topic, offsets, errors }: TopicCommits) -> Self {
+        let errors = errors.into_iter().map(|(partition, code)| (partition, code.to_string())).collect();
+        Self { topic, offsets, before_it: vec![], errors }
+    }
+}
+
+impl From<ShareOffsets> for Taken {
+    fn from(ShareOffsets { topic, offsets: said, errors }: ShareOffsets) -> Self {
+        let mut errors: Vec<_> = errors.into_iter().map(|(partition, code)| (partition, code.to_string())).collect();
+        let (mut offsets, mut before_it) = (Vec::with_capacity(said.len()), Vec::with_capacity(said.len()));
+        for it in said {
+            match it.lag {
+                Some(lag) => {
+                    offsets.push((it.partition, it.start));
+                    before_it.push(lag);
+                }
+                None => {
+                    errors.push((it.partition, "the broker does not say how far behind share groups are".to_owned()))
+                }
+            }
+        }
+        Self { topic, offsets, before_it, errors }
+    }
 }
 
 fn group(listed: GroupListing) -> Group {

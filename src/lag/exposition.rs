@@ -10,7 +10,7 @@ use super::estimate::Method;
 use super::family::{Families, Family, GroupSum, Naming, Pages};
 use super::history::Break;
 use super::round::{Round, Total};
-use super::row::{Reason, Sum};
+use super::row::{Partition, Reason, Sum};
 use super::status::Status;
 use super::text::{Dialect, Value};
 
@@ -59,6 +59,7 @@ fn families(config: &Config, round: &Round, now_ms: i64) -> Vec<Family> {
         all.extend(topics(&of));
     }
     all.extend(groups(&of));
+    all.extend(transactions(&of));
     all.extend(unknown(&of));
     all.extend(monitor(&of));
     all.extend(holdings(&of));
@@ -129,6 +130,26 @@ fn partitions(of: &Families<'_>) -> [Family; 3] {
         }),
         of.partitions("highwater_lag_produced_records_per_second", "Records a second that were written.", |it| {
             it.produced_per_second
+        }),
+    ]
+}
+
+/// Of partitions with a transaction that is undecided, and no others.
+fn transactions(of: &Families<'_>) -> [Family; 4] {
+    [
+        of.partitions("highwater_lag_stable_offset", "Where the first undecided transaction begins.", |it| {
+            it.stable_offset
+        }),
+        of.partitions(
+            "highwater_lag_undecided_records",
+            "Records that readers of committed records cannot have yet.",
+            Partition::undecided_records,
+        ),
+        of.partitions("highwater_lag_undecided_seconds", "Age of the first undecided record, most likely.", |it| {
+            it.undecided?.value_ms.map(millis)
+        }),
+        of.partitions("highwater_lag_undecided_seconds_low", "Age of the first undecided record, at least.", |it| {
+            it.undecided.map(|time| millis(time.low_ms))
         }),
     ]
 }
@@ -259,9 +280,10 @@ fn unknown(of: &Families<'_>) -> [Family; 2] {
 
 fn monitor(of: &Families<'_>) -> [Family; 5] {
     let round = of.round;
+    let share_groups = round.groups.iter().filter(|group| group.is_share()).count();
     [
         of.one("highwater_lag_groups", "Groups in the last round.", round.groups.len()),
-        of.one("highwater_lag_share_groups", "Share groups, whose lag is not read.", round.share_groups),
+        of.one("highwater_lag_share_groups", "Share groups among them (KIP-932).", share_groups),
         of.one("highwater_lag_rows", "Group and partition pairs in the last round.", round.row_count()),
         of.one("highwater_lag_skew_seconds", "Between reading the commits and the ends.", millis(round.skew_ms)),
         of.one(

@@ -20,6 +20,9 @@ pub(super) struct Commits {
     pub group: Arc<str>,
     pub topic: Topic,
     pub offsets: Vec<(i32, Offset)>,
+    /// Of a share group, how many records it has before it in each of these partitions: it may be done with some of those
+    /// after its offset. Empty for others.
+    pub before_it: Vec<u64>,
 }
 
 /// What is joined into rows.
@@ -31,6 +34,8 @@ pub(super) struct Read<'a> {
     pub partitions: &'a [TopicPartition],
     pub ends: &'a [Result<Offset, Reason>],
     pub log_starts: &'a HashMap<TopicPartition, Offset>,
+    /// Where they are below the ends.
+    pub stable: &'a HashMap<TopicPartition, Offset>,
     /// How long records are kept, of topics where nothing but time takes them.
     pub retention_ms: &'a HashMap<Topic, i64>,
     pub now_ms: i64,
@@ -47,12 +52,15 @@ pub(super) fn join(mut read: Read<'_>, history: &History, tracks: &mut Tracks) -
     let topics = by_topic(read.partitions);
     let alive: HashMap<&str, bool> = read.groups.iter().map(|group| (&*group.name, group.is_alive())).collect();
     round.readings.reserve_exact(commits.len());
-    for Commits { group, topic, offsets } in commits {
+    for Commits { group, topic, offsets, before_it } in commits {
         let look = Look { at_ms: read.now_ms, alive: alive.get(&*group).copied().unwrap_or(true) };
         let of_topic = topics.get(&topic).cloned().unwrap_or_default();
-        let cell = |(at, committed): (usize, Offset)| cell(at, committed, &round.partitions, &rings, read.now_ms);
+        let cell = |(index, at, committed): (usize, usize, Offset)| {
+            let before_it = before_it.get(index).copied();
+            cell(at, committed, before_it, &round.partitions, &rings, read.now_ms)
+        };
         let cells = placed(&offsets, read.partitions, of_topic).filter_map(cell).collect();
-        let lag = |cell: &Cell| round.partitions.get(cell.place as usize)?.records(cell.committed).ok();
+        let lag = |cell: &Cell| cell.records(round.partitions.get(cell.place as usize)?).ok();
         let cells = tracks.see(&group, &topic, cells, look, lag);
         let mut reading = Reading { group, topic, cells, sum: Sum::default() };
         reading.sum = round.sum_of(&reading);
@@ -75,10 +83,13 @@ fn by_topic(partitions: &[TopicPartition]) -> HashMap<Topic, Range<usize>> {
 }
 
 fn place(read: &Read<'_>, at: &TopicPartition, end: Result<Offset, Reason>, ring: Option<&Ring>) -> Partition {
+    let stable_offset = read.stable.get(at).copied();
     Partition {
         topic: at.topic.clone(),
         partition: at.partition,
         end,
+        stable_offset,
+        undecided: stable_offset.zip(ring).and_then(|(stable, ring)| estimate(ring, stable, read.now_ms)),
         // A log start from an earlier life would be above the end.
         log_start_offset: read.log_starts.get(at).copied().filter(|start| end.is_ok_and(|end| *start <= end)),
         produced_per_second: ring.filter(|_| end.is_ok()).and_then(|ring| ring.produced_per_second(RATE_WINDOW_MS)),
@@ -86,26 +97,40 @@ fn place(read: &Read<'_>, at: &TopicPartition, end: Result<Offset, Reason>, ring
     }
 }
 
-fn cell(at: usize, committed: Offset, places: &[Partition], rings: &[Option<&Ring>], now_ms: i64) -> Option<Cell> {
+fn cell(
+    at: usize,
+    committed: Offset,
+    before_it: Option<u64>,
+    places: &[Partition],
+    rings: &[Option<&Ring>],
+    now_ms: i64,
+) -> Option<Cell> {
     let place = places.get(at)?;
-    let ring = rings.get(at).copied().flatten().filter(|_| place.records(committed).is_ok());
-    let time = ring.and_then(|ring| estimate(ring, position(committed, place.log_start_offset), now_ms));
-    Some(Cell::new(place.partition, u32::try_from(at).ok()?, committed, time))
+    let records = place.records(committed);
+    let done = before_it.map_or(0, |before_it| records.map_or(0, |records| records.saturating_sub(before_it)));
+    let position = match before_it {
+        // Nothing is left, though the offset has not been moved up to the end yet.
+        Some(0) => place.end_offset().unwrap_or(committed),
+        _ => position(committed, place.log_start_offset),
+    };
+    let ring = rings.get(at).copied().flatten().filter(|_| records.is_ok());
+    let time = ring.and_then(|ring| estimate(ring, position, now_ms));
+    Some(Cell::new(place.partition, u32::try_from(at).ok()?, committed, time).done_with(done))
 }
 
-/// Each commit of a topic with its index in `partitions`. Both are in order of the partitions, so each is found by going on
+/// Each commit of a topic: its index in `offsets`, its index in `partitions`, and its offset. Both are in order of the partitions, so each is found by going on
 /// from the one before.
 fn placed<'a>(
     offsets: &'a [(i32, Offset)],
     partitions: &'a [TopicPartition],
     of_topic: Range<usize>,
-) -> impl Iterator<Item = (usize, Offset)> + 'a {
+) -> impl Iterator<Item = (usize, usize, Offset)> + 'a {
     let mut from = of_topic;
-    offsets.iter().filter_map(move |(partition, committed)| {
+    offsets.iter().enumerate().filter_map(move |(index, (partition, committed))| {
         let rest = partitions.get(from.clone()).unwrap_or_default();
         from.start += rest.iter().position(|it| it.partition >= *partition)?;
         let found = partitions.get(from.start).is_some_and(|it| it.partition == *partition);
-        found.then_some((from.start, *committed))
+        found.then_some((index, from.start, *committed))
     })
 }
 
@@ -114,7 +139,7 @@ pub(super) fn furthest_behind(commits: &[Commits], partitions: &[TopicPartition]
     let (topics, mut furthest) = (by_topic(partitions), vec![None; partitions.len()]);
     for Commits { topic, offsets, .. } in commits {
         let of_topic = topics.get(topic).cloned().unwrap_or_default();
-        for (at, committed) in placed(offsets, partitions, of_topic) {
+        for (_, at, committed) in placed(offsets, partitions, of_topic) {
             let least: &mut Option<Offset> = &mut furthest[at];
             *least = Some(least.map_or(committed, |least| least.min(committed)));
         }
@@ -145,32 +170,41 @@ mod tests {
         let ends = [Err(Reason::TopicGone), Err(Reason::EndUnknown), Ok(100)];
         let starts = HashMap::from([(known.clone(), 30)]);
         let retention = HashMap::from([(Topic::from("t"), 5_000)]);
-        let check = |partition: &TopicPartition, committed, records, lost, method, loss| {
+        let check = |partition: &TopicPartition, committed, before_it: Option<u64>, records, lost, method, loss| {
+            let before_it = Vec::from_iter(before_it);
             let offsets = vec![(partition.partition, committed)];
             let read = Read {
-                commits: vec![Commits { group: Arc::from("g"), topic: partition.topic.clone(), offsets }],
+                commits: vec![Commits { group: Arc::from("g"), topic: partition.topic.clone(), offsets, before_it }],
                 groups: &[],
                 partitions: &partitions,
                 ends: &ends,
                 log_starts: &starts,
+                stable: &HashMap::from([(known.clone(), 80)]),
                 retention_ms: &retention,
                 now_ms: 1_010,
             };
             let round = join(read, &history, &mut Tracks::new(5));
             let row = round.rows().next().expect("a row");
             assert_eq!(row.topic_partition(), *partition);
+            let undecided = round.partitions[2].undecided.expect("an age");
+            assert_eq!((undecided.low_ms, undecided.high_ms), (0, Some(1_010)));
+            assert_eq!(round.partitions[2].undecided_records(), Some(20));
             let time = row.time().map(|time| time.method.name());
             assert_eq!((row.records(), row.records_lost(), time), (records, lost, method));
             assert_eq!(row.data_loss_ms(), loss, "{row:?}");
             assert!(row.records_effective() <= row.records().ok());
         };
-        check(&known, 100, Ok(0), Some(0), Some("caught_up"), None);
-        check(&known, 60, Ok(40), Some(0), Some("sampled"), Some(3_990));
+        check(&known, 100, None, Ok(0), Some(0), Some("caught_up"), None);
+        // A share group may be done with records after its offset.
+        check(&known, 60, Some(25), Ok(25), Some(0), Some("sampled"), Some(3_990));
+        check(&known, 60, Some(0), Ok(0), Some(0), Some("caught_up"), None);
+        check(&known, 60, Some(99), Ok(40), Some(0), Some("sampled"), Some(3_990));
+        check(&known, 60, None, Ok(40), Some(0), Some("sampled"), Some(3_990));
         // What is lost has no age any more; the first that is left has one.
-        check(&known, 3, Ok(97), Some(27), Some("sampled"), Some(3_990));
-        check(&known, 101, Err(Reason::AheadOfEnd), Some(0), None, None);
-        check(&gone, 7, Err(Reason::TopicGone), None, None, None);
-        check(&TopicPartition::new("t", 3), 7, Err(Reason::EndUnknown), None, None, None);
+        check(&known, 3, None, Ok(97), Some(27), Some("sampled"), Some(3_990));
+        check(&known, 101, None, Err(Reason::AheadOfEnd), Some(0), None, None);
+        check(&gone, 7, None, Err(Reason::TopicGone), None, None, None);
+        check(&TopicPartition::new("t", 3), 7, None, Err(Reason::EndUnknown), None, None, None);
     }
 
     #[test]

@@ -11,6 +11,16 @@
 //! there too, so that a restart knows what came before it. Where a reader is further behind than that, Kafka's own time
 //! index is asked, once a partition ([`ladder`]), so that already the first round has a time lag.
 //!
+//! A share group (KIP-932) commits nothing: its coordinator says from where it reads, and how many records it is not done
+//! with (KIP-1226), in one request more to each coordinator that keeps some. It is a group like any other here; its lag in
+//! records is the coordinator's, its lag in time that of the first record that it is not done with.
+//!
+//! The end is the high watermark, so a reader that waits for an undecided transaction lags by it. Where one stands is asked
+//! for now and then, one request a leader, after the ends: a last stable offset that is below an end read *before* it is of
+//! a transaction that was open in between. Such partitions are asked about in every round until it is decided, and the age
+//! of the first undecided record comes from the history, as a reader's does; one that is older than any transaction may
+//! take hangs (KIP-664), and holds up whoever reads committed records only.
+//!
 //! Whether a group gets on ([`status`]) is told by a window ([`window`]) of its commits ([`track`]), by Burrow's rules.
 //!
 //! # What it takes
@@ -34,9 +44,7 @@
 //!
 //! # Absent on purpose
 //!
-//! The lag of share groups (KIP-932): they have no committed offset; they are counted. Transactions: the end is the high
-//! watermark, so a reader that waits for an undecided transaction lags by it. A truncation that was made up for between two
-//! rounds is not seen.
+//! A truncation that was made up for between two rounds is not seen.
 
 mod burrow;
 mod clock;
@@ -93,6 +101,9 @@ pub struct Config {
     pub list_groups_every: u32,
     /// Log starts are asked for in every so many rounds.
     pub log_starts_every: u32,
+    /// Last stable offsets (KIP-98) are asked for in every so many rounds, 0 for never; and in every round of partitions
+    /// where they are below the end.
+    pub stable_offsets_every: u32,
     /// Samples kept a partition, 12 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
     /// Rounds over which a group is judged, about five bytes each for every group and partition.
@@ -119,6 +130,7 @@ impl Default for Config {
             interval_seconds: 10,
             list_groups_every: 3,
             log_starts_every: 6,
+            stable_offsets_every: 6,
             history_samples_max: 120,
             status_window: 10,
             groups: Filter::default(),
@@ -138,6 +150,7 @@ impl Config {
         limits.within("interval_seconds", self.interval_seconds, 1..=86_400);
         limits.within("list_groups_every", self.list_groups_every, 1..=100_000);
         limits.within("log_starts_every", self.log_starts_every, 1..=100_000);
+        limits.within("stable_offsets_every", self.stable_offsets_every, 0..=100_000);
         limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
         limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
         limits.not_empty("cluster_name", &self.cluster_name);

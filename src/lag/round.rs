@@ -23,6 +23,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether it shares partitions among its members (KIP-932), and so has no committed offsets.
+    pub fn is_share(&self) -> bool {
+        self.kind.as_deref() == Some("share")
+    }
+
     /// Whether it has members, or may have: without a state, nobody can tell.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state.as_deref(), Some("Empty" | "Dead"))
@@ -66,8 +71,6 @@ pub struct Round {
     pub unread: BTreeMap<Arc<str>, String>,
     /// Brokers that have not said which groups they keep, in words; there may be groups that are not in `groups`.
     pub unlisted: Vec<String>,
-    /// Share groups (KIP-932) have no committed offsets to read.
-    pub share_groups: usize,
     pub breaks: Breaks,
     pub cost: Cost,
     /// What was known of the cluster.
@@ -247,6 +250,8 @@ pub(super) mod tests {
             partition: it.partition,
             end: it.records.map(|records| it.committed + records.cast_signed()),
             log_start_offset: it.log_start_offset,
+            stable_offset: None,
+            undecided: None,
             produced_per_second: it.produced_per_second,
             retention_ms: it.retention_ms,
         };

@@ -44,6 +44,10 @@ pub struct Partition {
     /// The high watermark.
     pub end: Result<Offset, Reason>,
     pub log_start_offset: Option<Offset>,
+    /// The last stable offset, where it is known to be below the end: there the first undecided transaction begins.
+    pub stable_offset: Option<Offset>,
+    /// Since when the first undecided record is there.
+    pub undecided: Option<TimeLag>,
     pub produced_per_second: Option<f64>,
     /// How long records are surely kept; `None` where not only time takes them.
     pub retention_ms: Option<i64>,
@@ -52,6 +56,11 @@ pub struct Partition {
 impl Partition {
     pub fn end_offset(&self) -> Option<Offset> {
         self.end.ok()
+    }
+
+    /// Records that readers of committed records cannot have yet.
+    pub fn undecided_records(&self) -> Option<u64> {
+        u64::try_from(self.end.ok()? - self.stable_offset?).ok()
     }
 
     /// Records from a commit to the end.
@@ -79,6 +88,8 @@ pub struct Cell {
     /// Since when the commit is this one.
     pub(super) since_ms: i64,
     pub(super) window: Window,
+    /// Records after the commit that the group is done with all the same; only share groups have any.
+    done: u32,
     method: Option<Method>,
 }
 
@@ -91,9 +102,19 @@ impl Cell {
             age: Age::default(),
             since_ms: 0,
             window: Window::default(),
+            done: 0,
             method: None,
         };
         time.map_or(blank, |time| blank.aged(time))
+    }
+
+    pub(super) fn done_with(self, records: u64) -> Self {
+        Self { done: u32::try_from(records).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// Records from the commit to the end that the group is not done with.
+    pub(super) fn records(&self, place: &Partition) -> Result<u64, Reason> {
+        place.records(self.committed).map(|records| records.saturating_sub(self.done.into()))
     }
 
     /// An interval of more than 49 days is as good as none.
@@ -172,9 +193,9 @@ impl<'a> Row<'a> {
         self.place.produced_per_second
     }
 
-    /// Records from the commit to the end.
+    /// Records from the commit to the end; of a share group, those that it is not done with.
     pub fn records(&self) -> Result<u64, Reason> {
-        self.place.records(self.cell.committed)
+        self.cell.records(self.place)
     }
 
     /// Records that retention took before the group read them.

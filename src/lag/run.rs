@@ -138,6 +138,7 @@ impl Monitor {
             partitions: &sweep.partitions,
             ends: &sweep.ends,
             log_starts: &self.collector.log_starts,
+            stable: &sweep.stable,
             retention_ms: &self.collector.retention_ms,
             now_ms,
         };
@@ -151,7 +152,6 @@ impl Monitor {
             failures: sweep.failures,
             unread: sweep.unread,
             unlisted: self.collector.unlisted.clone(),
-            share_groups: self.collector.share_groups,
             breaks: self.history.breaks,
             cost: self.cost(),
             cluster: self.collector.cluster(),

@@ -158,6 +158,8 @@ mod tests {
             partition: 0,
             end: Ok(committed + lag.cast_signed()),
             log_start_offset: None,
+            stable_offset: None,
+            undecided: None,
             produced_per_second: None,
             retention_ms: None,
         };

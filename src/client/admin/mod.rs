@@ -19,6 +19,7 @@ mod log_dirs;
 mod offsets;
 mod records;
 mod scram;
+mod share_groups;
 mod topics;
 
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ pub use log_dirs::{LogDir, PartitionSize};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};
 pub use records::DeleteBefore;
 pub use scram::{ScramChange, ScramCredential, ScramMechanism};
+pub use share_groups::{ShareOffset, ShareOffsets};
 use tokio::time::{Instant, sleep_until};
 pub use topics::NewTopic;
 
