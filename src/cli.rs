@@ -20,7 +20,7 @@ pub use self::asking::{Asking, Output, Printing};
 pub use self::bench::{Bench, BenchConsume, BenchProduce};
 pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, ListGroups, ResetGroup, ResetTo};
 pub use self::lag::Lag;
-pub use self::records::{Codec, Consume, Produce, RecordOutput};
+pub use self::records::{Codec, Consume, Membership, Produce, Protocol, RecordOutput};
 pub use self::topics::{
     AddPartitions, ConfigTopics, CreateTopics, DeleteRecords, DeleteTopics, DescribeTopics, ListTopics, PartitionCount,
     Topics,

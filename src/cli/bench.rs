@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::Asking;
+use super::Membership;
 use super::values::span;
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +52,8 @@ pub struct BenchConsume {
     /// The group to read as [default: a new one]
     #[arg(short = 'g', long, value_name = "GROUP")]
     pub group: Option<String>,
+    #[command(flatten)]
+    pub membership: Membership,
     /// Begin after the last record there is, where the group has committed nothing
     #[arg(long)]
     pub from_latest: bool,

@@ -93,5 +93,23 @@ pub struct Consume {
     #[arg(short = 'g', short_alias = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
     #[command(flatten)]
+    pub membership: Membership,
+    #[command(flatten)]
     pub asking: Asking,
+}
+
+/// How a group is read as.
+#[derive(Debug, Clone, Args)]
+pub struct Membership {
+    /// How the members of the group come to their partitions: by agreement, from the broker (Kafka 4.0 and later), or
+    /// whichever the group does already [default: classic]
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    pub group_protocol: Option<Protocol>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    Classic,
+    Consumer,
+    Auto,
 }

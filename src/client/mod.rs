@@ -61,7 +61,8 @@ pub use admin::{
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
 pub use consumer::{
-    Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, OffsetReset, TopicPattern,
+    Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, GroupProtocol, OffsetReset,
+    TopicPattern,
 };
 pub use error::{Error, ErrorKind};
 pub use lane::Lane;

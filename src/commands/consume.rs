@@ -39,7 +39,7 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let ranges = ranges(&session, &all, from, until).await?;
     let consumer = match &args.group {
         None => read_outside(&session, &ranges)?,
-        Some(group) => join(&session, group, wanted, from)?,
+        Some(group) => join(&session, group, &args.membership, wanted, from)?,
     };
     let limits = Limits { ranges, to_the_end: until.is_some(), left: args.count };
     let mut consuming = Consuming { consumer, printer, limits };
@@ -183,7 +183,13 @@ fn read_outside(session: &Session, ranges: &BTreeMap<TopicPartition, Range>) -> 
     Ok(session.client.reader(config, partitions)?)
 }
 
-fn join(session: &Session, group: &str, wanted: Wanted, from: Place) -> Result<Consumer, Failure> {
+fn join(
+    session: &Session,
+    group: &str,
+    membership: &cli::Membership,
+    wanted: Wanted,
+    from: Place,
+) -> Result<Consumer, Failure> {
     let topics = wanted.named.iter().map(|it| Topic::from(it.topic.as_str())).collect();
     let reset = if from == Place::End { OffsetReset::Latest } else { OffsetReset::Earliest };
     let config = ConsumerConfig {
@@ -191,7 +197,7 @@ fn join(session: &Session, group: &str, wanted: Wanted, from: Place) -> Result<C
         topics,
         patterns: wanted.patterns,
         auto_offset_reset: reset,
-        ..session.settings.consumer.clone()
+        ..session.settings.consumer_as(membership)
     };
     Ok(session.client.consumer(config)?)
 }

@@ -10,8 +10,10 @@ use clap::ValueEnum;
 
 use crate::app::{Failure, Status, Target};
 use crate::cli::values::Setting;
-use crate::cli::{Asking, Cluster, SaslMechanism};
-use crate::client::{Acks, Assignor, ClientConfig, ConsumerConfig, IsolationLevel, OffsetReset, ProducerConfig};
+use crate::cli::{self, Asking, Cluster, SaslMechanism};
+use crate::client::{
+    Acks, Assignor, ClientConfig, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset, ProducerConfig,
+};
 
 /// How to reach a cluster, and how to write to it and read from it.
 pub(super) struct Settings {
@@ -114,6 +116,14 @@ const KNOWN: &[(&[&str], Apply)] = &[
         it.consumer.instance_id = Some(value.to_owned());
         Ok(())
     }),
+    (&["group.protocol"], |it, value| {
+        it.consumer.group_protocol = GroupProtocol::from_name(value).ok_or("classic, consumer or auto")?;
+        Ok(())
+    }),
+    (&["group.remote.assignor"], |it, value| {
+        it.consumer.remote_assignor = Some(value.to_owned());
+        Ok(())
+    }),
     (&["auto.offset.reset"], |it, value| {
         it.consumer.auto_offset_reset = match value {
             "earliest" | "smallest" | "beginning" => OffsetReset::Earliest,
@@ -182,6 +192,17 @@ impl Settings {
         (settings.client.tls, settings.client.sasl) = (target.tls, target.sasl);
         settings.client.bootstrap_servers = target.bootstrap_servers;
         Ok(settings)
+    }
+
+    /// How a member of a group reads: a flag wins over the property of the same meaning.
+    pub fn consumer_as(&self, membership: &cli::Membership) -> ConsumerConfig {
+        let protocol = membership.group_protocol.map(|protocol| match protocol {
+            cli::Protocol::Classic => GroupProtocol::Classic,
+            cli::Protocol::Consumer => GroupProtocol::Consumer,
+            cli::Protocol::Auto => GroupProtocol::Auto,
+        });
+        let group_protocol = protocol.unwrap_or(self.consumer.group_protocol);
+        ConsumerConfig { group_protocol, ..self.consumer.clone() }
     }
 
     fn apply(&mut self, property: &Setting) -> Result<(), String> {
@@ -292,6 +313,15 @@ mod tests {
         assert_eq!(settings.producer.acks, Acks::Leader);
         assert_eq!(settings.consumer.auto_offset_reset, OffsetReset::Earliest);
         assert_eq!(settings.consumer.assignors, [Assignor::Range, Assignor::RoundRobin]);
+    }
+
+    #[test]
+    fn a_protocol_is_chosen_by_javas_names() {
+        let settings = of(&["group.protocol=CONSUMER", "group.remote.assignor=range"]).expect("right");
+        assert_eq!(settings.consumer.group_protocol, GroupProtocol::Consumer);
+        assert_eq!(settings.consumer.remote_assignor.as_deref(), Some("range"));
+        let said = of(&["group.protocol=share"]).err();
+        assert_eq!(said.as_deref(), Some("property group.protocol: \"share\" is not classic, consumer or auto"));
     }
 
     #[test]

@@ -176,7 +176,7 @@ codes! {
      110 FENCED_MEMBER_EPOCH Rejoin "the coordinator has given this member up: it must let go of its partitions and join again";
      111 UNRELEASED_INSTANCE_ID Fatal "a member with this group instance id has not left yet";
      112 UNSUPPORTED_ASSIGNOR Fatal "the broker has no such assignor for groups";
-     113 STALE_MEMBER_EPOCH Rejoin "the member's epoch is behind: the next heartbeat tells it the new one";
+     113 STALE_MEMBER_EPOCH Retry "the member's epoch is behind: the next heartbeat tells it the new one";
      114 MISMATCHED_ENDPOINT_TYPE Fatal "a broker was asked what only controllers answer, or the reverse";
      115 UNSUPPORTED_ENDPOINT_TYPE Fatal "the broker does not know this kind of endpoint";
      116 UNKNOWN_CONTROLLER_ID Fatal "there is no controller of this id";

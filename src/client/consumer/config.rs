@@ -22,6 +22,34 @@ pub enum OffsetReset {
     None,
 }
 
+/// How the members of a group come to their partitions (`group.protocol` in the Java client).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum GroupProtocol {
+    /// They agree among themselves (JoinGroup, SyncGroup). The default, as in the Java client and in librdkafka: which
+    /// protocol a group speaks concerns all its members, and a group does not change it because one of them was updated.
+    #[default]
+    Classic,
+    /// The coordinator assigns, and a rebalance stops nobody who keeps what they have (KIP-848, Kafka 4.0). Classic members
+    /// of the group are carried along, if the broker's `group.consumer.migration.policy` says so. Where the cluster has no
+    /// such protocol, or does not convert the group, the classic one is spoken, and the log says so.
+    Consumer,
+    /// What the group speaks already: classic if it has classic members, else as `Consumer`. So a group goes over when
+    /// it starts anew, and never under the feet of members that run.
+    Auto,
+}
+
+impl GroupProtocol {
+    /// As properties name them.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "classic" => Some(Self::Classic),
+            "consumer" => Some(Self::Consumer),
+            "auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+}
+
 /// See the fields; [`Default`] is a good start, with `group_id` and `topics` filled in.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
@@ -35,14 +63,21 @@ pub struct ConsumerConfig {
     pub exclude_internal_topics: bool,
     pub auto_offset_reset: OffsetReset,
     pub isolation_level: IsolationLevel,
-    /// In order of preference. Members keep their partitions through a rebalance only if every assignor here is
+    pub group_protocol: GroupProtocol,
+    /// Consumer protocol: which of the coordinator's assignors is wanted, `uniform` or `range` or one that was added to it;
+    /// `None` leaves it to the coordinator.
+    pub remote_assignor: Option<String>,
+    /// Classic protocol: in order of preference. Members keep their partitions through a rebalance only if every assignor here is
     /// cooperative; to change from one kind to the other without stopping the group, offer both for a while (KIP-429).
     pub assignors: Vec<Assignor>,
     /// Makes this a static member (KIP-345): it may be away for up to the session timeout without a rebalance, and does
     /// not leave the group when it is closed.
     pub instance_id: Option<String>,
-    /// A member that the coordinator has not heard of for so long is out of the group.
+    /// A member that the coordinator has not heard of for so long is out of the group. In the consumer protocol it is the
+    /// broker's `group.consumer.session.timeout.ms` that says so; this one still bounds `drain_timeout`.
     pub session_timeout: Duration,
+    /// How often the coordinator hears of this member, and this member of changes. In the consumer protocol the coordinator
+    /// says how seldom that may be (5 s, if nobody has changed it); the shorter of the two counts.
     pub heartbeat_interval: Duration,
     /// An application that does not ask for records for so long leaves the group, until it asks again. It is also how
     /// long the group waits for its members in a rebalance.
@@ -81,6 +116,8 @@ impl Default for ConsumerConfig {
             exclude_internal_topics: true,
             auto_offset_reset: OffsetReset::default(),
             isolation_level: IsolationLevel::default(),
+            group_protocol: GroupProtocol::default(),
+            remote_assignor: None,
             assignors: vec![Assignor::CooperativeSticky],
             instance_id: None,
             session_timeout: Duration::from_secs(45),
@@ -129,6 +166,8 @@ impl ConsumerConfig {
             (!self.group_id.is_empty(), "group_id is empty"),
             (!self.topics.is_empty() || !self.patterns.is_empty(), "no topics"),
             (!self.assignors.is_empty(), "no assignors"),
+            (self.remote_assignor.as_deref() != Some(""), "remote_assignor is empty"),
+            (self.instance_id.as_deref() != Some(""), "instance_id is empty"),
             (self.heartbeat_interval < self.session_timeout, "heartbeat_interval is not below session_timeout"),
         ];
         wrong.extend(broken(&rules));

@@ -4,7 +4,8 @@
 //!
 //! - A [`Consumer`] is the handle of one member. [`Consumer::next`] gives a [`Delivery`]: consecutive records of one
 //!   partition, borrowed from the bytes that came from the broker.
-//! - The **group** ([`group`]) is the membership as a state machine; [`membership`] is the task that carries it out.
+//! - The **group** ([`group`]) is the membership as a state machine, in the classic protocol or the consumer protocol;
+//!   [`membership`] is the task that carries it out.
 //! - The **subscription** ([`subscription`]) is the topics that it reads, by name or by pattern.
 //! - A **tenure** ([`tenure`]) is one partition for as long as this member holds it.
 //! - **Progress** ([`progress`]) says what of it is finished, and so what may be committed.
@@ -69,7 +70,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use assignor::Assignor;
-pub use config::{ConsumerConfig, OffsetReset};
+pub use config::{ConsumerConfig, GroupProtocol, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
 pub use subscription::TopicPattern;
 
@@ -252,8 +253,8 @@ impl Consumer {
     /// under it is refused once the group has gone on to another generation (KIP-447). What is revoked in a generation is
     /// known to be ([`Delivery::is_revoked`]) before that generation is told here.
     pub fn group_metadata(&self) -> Result<GroupMetadata, Error> {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let member = identity.ok_or_else(|| Error::broker(ErrorCode::UNKNOWN_MEMBER_ID))?;
+        let who = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let member = who.member.ok_or_else(|| Error::broker(ErrorCode::UNKNOWN_MEMBER_ID))?;
         let instance_id = self.config.instance_id.as_deref().map(Str::from);
         Ok(GroupMetadata { member: Some(member), instance_id, ..GroupMetadata::new(&self.config.group_id) })
     }

@@ -29,6 +29,8 @@ struct Held {
     /// `None` until it is known where to begin.
     progress: Option<Progress>,
     committed: Option<Mark>,
+    /// The group has given the partition to somebody else, whose commits count now.
+    lost: bool,
 }
 
 impl Tenure {
@@ -60,6 +62,11 @@ impl Tenure {
         let _held = self.held();
         self.ended.store(true, Ordering::Release);
         self.drained.notify_waiters();
+    }
+
+    /// Nothing of it is to be committed from now on.
+    pub fn lose(&self) {
+        self.held().lost = true;
     }
 
     pub fn has_ended(&self) -> bool {
@@ -122,7 +129,7 @@ impl Tenure {
     /// What is finished and not committed yet.
     pub fn to_commit(&self) -> Option<Mark> {
         let held = self.held();
-        let mark = held.progress.as_ref()?.mark();
+        let mark = held.progress.as_ref().filter(|_| !held.lost)?.mark();
         (held.committed.map(|committed| committed.offset) != Some(mark.offset)).then_some(mark)
     }
 
@@ -199,6 +206,8 @@ mod tests {
         assert_eq!(tenure.to_commit(), None);
         assert_eq!(tenure.deliver(9, mark(12), 0), None, "no records, no run");
         assert_eq!(tenure.to_commit(), Some(mark(12)));
+        tenure.lose();
+        assert_eq!(tenure.to_commit(), None, "that is for somebody else to say");
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! (KIP-516), for whichever of the two the version in use has a place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::assignor::{Assignment, Assignor, Member};
 use super::config::ConsumerConfig;
-use super::group::{Fault, Joined};
+use super::group::classic::Joined;
+use super::group::consumer::{Beat, Heard, Parts};
+use super::group::{Fault, Refusal};
 use super::progress::Mark;
 use super::session::{Ask, Plan};
 use crate::client::error::Error;
@@ -22,6 +25,14 @@ use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
 
 /// What a member of a consumer group calls its kind of group.
 pub const PROTOCOL_TYPE: Str = Str::from_static("consumer");
+
+/// What stands in place of a member epoch (KIP-848).
+const JOINS: i32 = 0;
+const LEAVES: i32 = -1;
+const LEAVES_FOR_A_WHILE: i32 = -2;
+
+/// However often a coordinator wants to be told.
+const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// Commits, by partition.
 pub type Marks = BTreeMap<TopicPartition, Mark>;
@@ -100,7 +111,7 @@ pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Led), Fault> {
     match ErrorCode(answer.error_code) {
         ErrorCode::NONE => {}
         ErrorCode::MEMBER_ID_REQUIRED => return Err(Fault::MemberIdRequired(answer.member_id)),
-        code => return Err(Fault::Refused(code)),
+        code => return Err(code.into()),
     }
     let name = answer.protocol_name.unwrap_or_default();
     let assignor = Assignor::from_name(&name)
@@ -146,7 +157,7 @@ pub fn sync(
 }
 
 pub fn synced(answer: SyncGroupResponse) -> Result<BTreeSet<TopicPartition>, Fault> {
-    ErrorCode(answer.error_code).ok().map_err(Fault::Refused)?;
+    ErrorCode(answer.error_code).ok()?;
     assigned(answer.assignment).map_err(|error| Fault::Broken(format!("the assignment: {error}")))
 }
 
@@ -170,6 +181,60 @@ pub fn leave(group_id: Str, member_id: Str, reason: &'static str, version: i16) 
     }
     let member = MemberIdentity { member_id, group_instance_id: None, reason: Some(Str::from_static(reason)) };
     LeaveGroupRequest { group_id, members: vec![member], ..Default::default() }
+}
+
+/// What a member of the consumer protocol says. Its instance id goes with everything: it is who a static member is.
+pub fn beat(config: &ConsumerConfig, topics: &BTreeSet<Topic>, beat: &Beat) -> ConsumerGroupHeartbeatRequest {
+    let whole = |text: &Option<String>| text.as_deref().filter(|text| beat.whole && !text.is_empty()).map(Str::from);
+    let timeout = config.max_poll_interval.as_millis() as i32;
+    ConsumerGroupHeartbeatRequest {
+        group_id: config.group_id.as_str().into(),
+        member_id: beat.member_id.clone(),
+        member_epoch: beat.epoch.unwrap_or(JOINS),
+        instance_id: config.instance_id.as_deref().map(Str::from),
+        rack_id: whole(&config.rack),
+        rebalance_timeout_ms: if beat.whole { timeout } else { -1 },
+        subscribed_topic_names: beat.topics.then(|| topics.iter().map(Str::from).collect()),
+        subscribed_topic_regex: None,
+        server_assignor: whole(&config.remote_assignor),
+        topic_partitions: beat.owned.as_ref().map(by_id),
+    }
+}
+
+/// The last word of a member. A static one will return.
+pub fn last_beat(config: &ConsumerConfig, member_id: Str) -> ConsumerGroupHeartbeatRequest {
+    let instance_id = config.instance_id.as_deref().map(Str::from);
+    ConsumerGroupHeartbeatRequest {
+        group_id: config.group_id.as_str().into(),
+        member_id,
+        member_epoch: if instance_id.is_some() { LEAVES_FOR_A_WHILE } else { LEAVES },
+        instance_id,
+        ..Default::default()
+    }
+}
+
+fn by_id(parts: &Parts) -> Vec<ConsumerGroupHeartbeatTopicPartitions> {
+    let mut topics: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in parts {
+        topics.entry(*topic).or_default().push(*partition);
+    }
+    let topics = topics.into_iter();
+    topics.map(|(topic_id, partitions)| ConsumerGroupHeartbeatTopicPartitions { topic_id, partitions }).collect()
+}
+
+pub fn heard(answer: ConsumerGroupHeartbeatResponse) -> Result<Heard, Fault> {
+    let refused = |code| Fault::Refused(Refusal { code, words: answer.error_message.clone() });
+    ErrorCode(answer.error_code).ok().map_err(refused)?;
+    let parts = |of: ConsumerGroupHeartbeatTopicPartitions| {
+        of.partitions.into_iter().map(move |partition| (of.topic_id, partition))
+    };
+    Ok(Heard {
+        member_id: answer.member_id.filter(|id| !id.is_empty()),
+        epoch: answer.member_epoch,
+        heartbeat_interval: Duration::from_millis(u64::try_from(answer.heartbeat_interval_ms).unwrap_or(0))
+            .max(HEARTBEAT_INTERVAL_MIN),
+        target: answer.assignment.map(|it| it.topic_partitions.into_iter().flat_map(parts).collect()),
+    })
 }
 
 pub fn commit(
@@ -233,6 +298,7 @@ pub fn named(name: &Str, by_id: impl FnOnce() -> Option<Topic>) -> Option<Topic>
 
 pub fn offset_fetch(
     group_id: Str,
+    asker: Option<(Str, i32)>,
     partitions: &BTreeSet<TopicPartition>,
     known: &Metadata,
     version: i16,
@@ -253,7 +319,8 @@ pub fn offset_fetch(
         partition_indexes: numbers(all),
     };
     let topics = Some(topics.into_iter().map(topic).collect());
-    let group = OffsetFetchRequestGroup { group_id, topics, ..Default::default() };
+    let (member_id, member_epoch) = asker.unzip();
+    let group = OffsetFetchRequestGroup { group_id, member_id, member_epoch: member_epoch.unwrap_or(-1), topics };
     OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
 }
 

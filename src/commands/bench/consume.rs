@@ -29,7 +29,7 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
         group_id,
         topics: vec![topic],
         auto_offset_reset: if args.from_latest { OffsetReset::Latest } else { OffsetReset::Earliest },
-        ..session.settings.consumer.clone()
+        ..session.settings.consumer_as(&args.membership)
     };
     let (begun, begun_at) = (Instant::now(), Zoned::now());
     let mut consumer = session.client.consumer(config)?;

@@ -90,6 +90,7 @@ fn judge(question: &Question, error: &Error) -> Verdict {
         | ErrorCode::GROUP_AUTHORIZATION_FAILED
         | ErrorCode::OPERATION_NOT_ATTEMPTED
         | ErrorCode::FENCED_INSTANCE_ID
+        | ErrorCode::STALE_MEMBER_EPOCH
         | ErrorCode::OFFSET_METADATA_TOO_LARGE
         | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => Verdict::Abort,
         // What Kafka 4 says of a commit that comes after the transaction's time was over. Java gives up there; the abort that

@@ -1,5 +1,4 @@
-//! Membership in a classic group (KIP-62, -345, -394, -429) as a state machine: what happened in, what to do out. It
-//! knows no socket and no clock; [`membership`](super::membership) carries its actions out and tells it the time.
+//! The classic protocol (KIP-62, -345, -394, -429): members join, one of them assigns, all of them heartbeat.
 //!
 //! ```text
 //! Away ──Start──▶ Joining ──Joined──▶ Syncing ──Synced──▶ Stable ─┐
@@ -7,10 +6,6 @@
 //!  └─ Overdue ──┐    └───────────── Released ── Releasing ◀───────┘
 //!               └─ Leaving ◀─ Released ──┘
 //! ```
-//!
-//! Three different things happen to partitions. *Assigned*: read them from what is committed. *Revoked*: stop, finish what
-//! is out, commit, and only then let go ([`Action::Revoke`], answered by [`Event::Released`]). *Lost*: the group has
-//! already given them to others; nothing can be committed any more.
 //!
 //! An eager member gives up everything before it joins again. A cooperative one keeps reading through the rebalance and
 //! gives up only what the new assignment takes from it, then joins once more so that it can be given to others.
@@ -20,52 +15,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::assignor::Assignor;
-use crate::client::error::Error;
+use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, Rules};
+use crate::client::consumer::assignor::Assignor;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, TopicPartition};
-
-/// What the machine is told once.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Whether partitions are kept through a rebalance; only when all offered assignors can.
-    pub cooperative: bool,
-    /// A static member (KIP-345) does not leave when it stops: its place is kept until its session ends.
-    pub is_static: bool,
-    pub heartbeat_interval: Duration,
-    /// The first pause after a failure; doubles up to `backoff_max`.
-    pub backoff: Duration,
-    pub backoff_max: Duration,
-    /// How long a member that is closed in the midst of a rebalance waits for the end of it.
-    pub close_patience: Duration,
-}
-
-/// Why a request has failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The coordinator has refused it.
-    Refused(ErrorCode),
-    /// The coordinator wants the request again with this member id (KIP-394).
-    MemberIdRequired(Str),
-    /// No answer: no coordinator known, no connection, no time left.
-    Unanswered,
-    /// One side does not believe who the other is, and will not.
-    Distrust(Distrust),
-    /// An answer or an assignment that makes no sense.
-    Broken(String),
-}
-
-/// An error of that kind; two that say the same are one.
-#[derive(Debug, Clone)]
-pub struct Distrust(pub Error);
-
-impl PartialEq for Distrust {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.to_string() == other.0.to_string()
-    }
-}
-
-impl Eq for Distrust {}
 
 /// The part of a JoinGroup response that the machine needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,77 +26,6 @@ pub struct Joined {
     pub member_id: Str,
     pub generation: i32,
     pub assignor: Assignor,
-}
-
-/// What has happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The application wants records: at the start, and when it is back after [`Event::Overdue`].
-    Wanted,
-    Joined(Result<Joined, Fault>),
-    Synced(Result<BTreeSet<TopicPartition>, Fault>),
-    /// The answer to a heartbeat that was sent in `generation`.
-    Beaten {
-        generation: i32,
-        result: Result<(), Fault>,
-    },
-    /// A commit that was sent in `generation` was refused.
-    CommitRefused {
-        generation: i32,
-        code: ErrorCode,
-    },
-    /// What the [`Action::Revoke`] of this number asked is done.
-    Released(u64),
-    /// Something in the subscription or its topics is different; the group has to be assigned anew.
-    Changed(&'static str),
-    /// The application has not asked for records in time.
-    Overdue,
-    /// The time has come that [`Group::wakes_at`] named.
-    Tick,
-    /// The answer to LeaveGroup, or none.
-    Left,
-    Close,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Send JoinGroup; answer with [`Event::Joined`].
-    Join {
-        member_id: Str,
-        generation: Option<i32>,
-        owned: BTreeSet<TopicPartition>,
-        reason: &'static str,
-    },
-    /// Send SyncGroup, with everybody's assignment if this member is the leader; answer with [`Event::Synced`].
-    Sync(Joined),
-    /// Send Heartbeat; answer with [`Event::Beaten`].
-    Beat {
-        member_id: Str,
-        generation: i32,
-    },
-    /// Forget who the coordinator is and find it again.
-    FindCoordinator,
-    Assign(BTreeSet<TopicPartition>),
-    /// Stop, drain (unless in a hurry), commit; answer with [`Event::Released`]. Partitions of a revocation that is not
-    /// answered yet may be among them: this one is for both.
-    Revoke {
-        id: u64,
-        partitions: BTreeSet<TopicPartition>,
-        drain: bool,
-    },
-    /// Stop; nothing can be committed.
-    Lose {
-        partitions: BTreeSet<TopicPartition>,
-        reason: String,
-    },
-    /// Send LeaveGroup; answer with [`Event::Left`].
-    Leave {
-        member_id: Str,
-        reason: &'static str,
-    },
-    /// The end: closed, or for a reason that no retry can change.
-    Stop(Option<Fault>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,11 +53,9 @@ enum Then {
     Leave { closing: bool, reason: &'static str },
 }
 
-const CLOSED: &str = "the consumer is closed";
-
 /// One member.
 #[derive(Debug)]
-pub struct Group {
+pub struct ClassicGroup {
     rules: Rules,
     state: State,
     member_id: Str,
@@ -194,7 +74,7 @@ pub struct Group {
     closing: Option<Instant>,
 }
 
-impl Group {
+impl ClassicGroup {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
@@ -221,7 +101,7 @@ impl Group {
         self.state == State::Away
     }
 
-    /// When to send [`Event::Tick`].
+    /// When it needs [`Event::Tick`].
     pub fn wakes_at(&self) -> Option<Instant> {
         match self.state {
             State::Joining { .. } | State::Syncing if self.closing.is_some() => self.closing,
@@ -244,9 +124,8 @@ impl Group {
             Event::Tick => self.tick(now),
             Event::Left => self.left(),
             Event::Close => self.close(now),
-            Event::Wanted | Event::Joined(_) | Event::Synced(_) | Event::CommitRefused { .. } | Event::Released(_) => {
-                Vec::new()
-            }
+            // Too late, or nothing that this protocol asks for.
+            _ => Vec::new(),
         }
     }
 
@@ -254,7 +133,8 @@ impl Group {
         self.state = State::Joining { at: None };
         self.beat_at = None;
         let owned = self.owned.clone();
-        vec![Action::Join { member_id: self.member_id.clone(), generation: self.generation, owned, reason }]
+        let member_id = self.member_id.clone();
+        vec![Action::Ask(Question::Join { member_id, generation: self.generation, owned, reason })]
     }
 
     /// Joins anew after giving up what must not be held through a rebalance.
@@ -292,7 +172,7 @@ impl Group {
                 self.member_id = joined.member_id.clone();
                 self.generation = Some(joined.generation);
                 self.state = State::Syncing;
-                vec![Action::Sync(joined)]
+                vec![Action::Ask(Question::Sync(joined))]
             }
             Err(Fault::MemberIdRequired(member_id)) => {
                 self.member_id = member_id;
@@ -340,7 +220,7 @@ impl Group {
                 self.failures = 0;
                 Vec::new()
             }
-            Err(Fault::Refused(code)) => self.refused(*code, now),
+            Err(Fault::Refused(refusal)) => self.refused(refusal.code, now),
             Err(fault @ Fault::Distrust(_)) => self.stop(fault.clone()),
             Err(_) => self.look_for_coordinator(now),
         }
@@ -362,7 +242,7 @@ impl Group {
             Class::Rejoin => self.expelled(code),
             Class::FindCoordinator | Class::RefreshMetadata => self.look_for_coordinator(now),
             Class::Retry | Class::Ok => Vec::new(),
-            Class::Fatal => self.stop(Fault::Refused(code)),
+            Class::Fatal => self.stop(code.into()),
         }
     }
 
@@ -399,9 +279,9 @@ impl Group {
         }
         let again = State::Joining { at: Some(now + self.pause()) };
         match &fault {
-            Fault::Refused(code) => match code.class() {
-                _ if *code == ErrorCode::REBALANCE_IN_PROGRESS => self.join("the group rebalances"),
-                Class::Rejoin => self.expelled(*code),
+            Fault::Refused(refusal) => match refusal.code.class() {
+                _ if refusal.code == ErrorCode::REBALANCE_IN_PROGRESS => self.join("the group rebalances"),
+                Class::Rejoin => self.expelled(refusal.code),
                 Class::FindCoordinator | Class::RefreshMetadata => {
                     self.state = again;
                     vec![Action::FindCoordinator]
@@ -416,14 +296,12 @@ impl Group {
                 self.state = again;
                 vec![Action::FindCoordinator]
             }
-            Fault::MemberIdRequired(_) | Fault::Distrust(_) | Fault::Broken(_) => self.stop(fault),
+            Fault::MemberIdRequired(_) | Fault::Unsupported | Fault::Distrust(_) | Fault::Broken(_) => self.stop(fault),
         }
     }
 
     fn pause(&mut self) -> Duration {
-        let pause = self.rules.backoff.saturating_mul(1 << self.failures.min(16));
-        self.failures += 1;
-        pause.min(self.rules.backoff_max)
+        self.rules.pause(&mut self.failures)
     }
 
     fn changed(&mut self, reason: &'static str) -> Vec<Action> {
@@ -439,7 +317,7 @@ impl Group {
     }
 
     fn overdue(&mut self) -> Vec<Action> {
-        let then = Then::Leave { closing: false, reason: "the application has not asked for records in time" };
+        let then = Then::Leave { closing: false, reason: OVERDUE };
         match self.state {
             // The slow application would not finish what it holds either, so nothing is waited for.
             State::Stable | State::Releasing(Then::Join(_)) => self.release(self.owned.clone(), false, then),
@@ -456,7 +334,7 @@ impl Group {
             (State::Joining { .. }, _) => self.join("another try"),
             (_, Some(generation)) => {
                 self.beating = true;
-                vec![Action::Beat { member_id: self.member_id.clone(), generation }]
+                vec![Action::Ask(Question::Heartbeat { member_id: self.member_id.clone(), generation })]
             }
             _ => Vec::new(),
         }
@@ -492,7 +370,7 @@ impl Group {
         if self.rules.is_static || member_id.is_empty() {
             return self.left();
         }
-        vec![Action::Leave { member_id, reason }]
+        vec![Action::Ask(Question::Leave { member_id, reason })]
     }
 
     fn left(&mut self) -> Vec<Action> {

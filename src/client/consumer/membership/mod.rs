@@ -1,0 +1,387 @@
+//! Carries out what the [`group`](super::group) machine decides: one task that speaks to the coordinator ([`asking`]),
+//! tells it that this member lives however slow the application is, commits what is finished ([`offsets`]), follows the
+//! topics ([`topics`]), and tells the fetcher what to read. Which of the protocols is spoken is none of its business.
+//!
+//! Everything that waits, waits in [`Membership::pending`]; the task itself never does, so heartbeats go on while
+//! partitions drain, offsets are fetched or commits are out.
+
+mod asking;
+mod offsets;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use self::offsets::{Located, New};
+use super::assignor::Counts;
+use super::config::ConsumerConfig;
+use super::fetcher;
+use super::group::classic::Joined;
+use super::group::{Action, Distrust, Event, Fault, Group, Refusal, Rules};
+use super::memory::Memory;
+use super::poll::PollClock;
+use super::reader::Item;
+use super::subscription::Subscription;
+use super::tenure::Tenure;
+use super::wire::Led;
+use crate::client::cluster::Cluster;
+use crate::client::error::Error;
+use crate::client::metadata::Metadata;
+use crate::protocol::types::{Str, Topic, TopicPartition};
+
+/// How often topics that do not exist are asked about.
+const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
+/// An application that is late in the midst of a rebalance is looked at again after this.
+const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
+/// A member that is closed in the midst of a rebalance waits for the end of it for so long.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+/// After a refusal that somebody has to put right, such as a missing permission, it is asked again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// The least that is left for the commit and the leaving when the time to close is nearly over.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the handle wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    Commit(oneshot::Sender<Result<(), Error>>),
+    Close,
+}
+
+/// What the handle may see of it: the partitions that are held.
+pub(super) type Held = Arc<Mutex<BTreeMap<TopicPartition, Arc<Tenure>>>>;
+
+/// What the handle may see of it, and commits go by: who the member is in the present generation.
+pub(super) type Identity = Arc<Mutex<Who>>;
+
+/// See [`Group::identity`] and [`Group::asker`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Who {
+    pub member: Option<(Str, i32)>,
+    asker: Option<(Str, i32)>,
+}
+
+/// What has come of something that was waited for.
+enum Done {
+    Joined(Result<(Joined, Led), Fault>),
+    Synced(Result<BTreeSet<TopicPartition>, Fault>, Option<Counts>),
+    Event(Event),
+    /// A revocation, and what it waited for.
+    Released(u64, Vec<Arc<Tenure>>),
+    /// A periodic commit.
+    Committed(Option<Event>),
+    Located(Located),
+    /// Topics that really are not there.
+    Missing(Vec<Topic>),
+    /// All topics there are, to be matched with patterns.
+    Looked(Result<Arc<Metadata>, Error>),
+    Nothing,
+}
+
+pub(super) struct Membership {
+    cluster: Cluster,
+    config: Arc<ConsumerConfig>,
+    group: Group,
+    held: Held,
+    /// Revoked, and not released yet.
+    draining: Vec<Arc<Tenure>>,
+    identity: Identity,
+    memory: Arc<Memory>,
+    clock: Arc<PollClock>,
+    commands: mpsc::Receiver<Command>,
+    fetcher: mpsc::Sender<fetcher::Request>,
+    items: mpsc::Sender<Item>,
+    pending: FuturesUnordered<BoxFuture<'static, Done>>,
+    metadata: watch::Receiver<Arc<Metadata>>,
+    subscription: Subscription,
+    /// What the leader of the group was told, until it assigns.
+    led: Led,
+    /// When all topics are looked at for those that match; `None` without patterns.
+    look_at: Option<Instant>,
+    /// As leader: the partition counts that the assignment was made for.
+    assigned_for: Option<Counts>,
+    /// Topics that are subscribed to and not there, and those of them that were spoken of.
+    missing: BTreeSet<Topic>,
+    said_missing: BTreeSet<Topic>,
+    look_for_missing_at: Instant,
+    commit_at: Instant,
+    committing: bool,
+    /// The handle is gone: nobody reads any more.
+    orphaned: bool,
+    stopped: bool,
+}
+
+/// What a membership is made of.
+pub(super) struct Parts {
+    pub cluster: Cluster,
+    pub config: Arc<ConsumerConfig>,
+    pub held: Held,
+    pub identity: Identity,
+    pub memory: Arc<Memory>,
+    pub clock: Arc<PollClock>,
+    pub commands: mpsc::Receiver<Command>,
+    pub fetcher: mpsc::Sender<fetcher::Request>,
+    pub items: mpsc::Sender<Item>,
+}
+
+impl Membership {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { cluster, config, held, identity, memory, clock, commands, fetcher, items } = parts;
+        let rules = Rules {
+            protocol: config.group_protocol,
+            member_id: Uuid::new_v4().to_string().into(),
+            cooperative: config.is_cooperative(),
+            is_static: config.instance_id.is_some(),
+            heartbeat_interval: config.heartbeat_interval,
+            backoff: cluster.config().retry_backoff,
+            backoff_max: cluster.config().retry_backoff_max,
+            close_patience: CLOSE_PATIENCE,
+        };
+        let now = Instant::now();
+        Self {
+            group: Group::new(rules),
+            metadata: cluster.metadata_changes(),
+            subscription: Subscription::of(&config),
+            led: Led::default(),
+            look_at: None,
+            pending: FuturesUnordered::new(),
+            draining: Vec::new(),
+            assigned_for: None,
+            missing: BTreeSet::new(),
+            said_missing: BTreeSet::new(),
+            look_for_missing_at: now,
+            commit_at: now + config.commit_interval,
+            committing: false,
+            orphaned: false,
+            stopped: false,
+            cluster,
+            config,
+            held,
+            identity,
+            memory,
+            clock,
+            commands,
+            fetcher,
+            items,
+        }
+    }
+
+    /// Until it is closed, or the group refuses it for good.
+    pub async fn run(mut self) {
+        match self.subscription.is_known() {
+            true => self.tell(Event::Wanted),
+            false => self.look_for_matching(),
+        }
+        while !self.stopped {
+            let (wake, clock) = (self.wakes_at(), Arc::clone(&self.clock));
+            tokio::select! {
+                command = self.commands.recv(), if !self.orphaned => self.obey(command),
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => self.done(done),
+                changed = self.metadata.changed() => if changed.is_ok() { self.metadata_changed() } else { self.stopped = true },
+                () = clock.back(), if self.group.is_away() && self.subscription.is_known() => self.tell(Event::Wanted),
+                () = sleep_until(wake) => self.tick(),
+            }
+            self.clock.set_away(self.group.is_away());
+            // After the revocations that the new generation brought, so that they are seen first.
+            let who = Who { member: self.group.identity(), asker: self.group.asker() };
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = who;
+        }
+    }
+
+    fn wakes_at(&self) -> Instant {
+        let now = Instant::now();
+        let overdue = match self.clock.overdue_at(self.config.max_poll_interval) {
+            Some(at) if at > now => at,
+            Some(_) => now + OVERDUE_AGAIN,
+            // It waits for records; it can be late a whole interval from now at the earliest.
+            None => now + self.config.max_poll_interval,
+        };
+        let commit = (self.config.auto_commit && !self.committing).then_some(self.commit_at);
+        let missing = (!self.missing.is_empty()).then_some(self.look_for_missing_at);
+        [self.group.wakes_at(), commit, missing, self.look_at].into_iter().flatten().fold(overdue, Instant::min)
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if self.clock.overdue_at(self.config.max_poll_interval).is_some_and(|at| at <= now) && !self.group.is_away() {
+            self.tell(Event::Overdue);
+        }
+        self.tell(Event::Tick);
+        if self.config.auto_commit && self.commit_at <= now && !self.committing {
+            self.commit_at = now + self.config.commit_interval;
+            self.commit_periodically();
+        }
+        if !self.missing.is_empty() && self.look_for_missing_at <= now {
+            self.look_for_missing_at = now + MISSING_TOPICS_INTERVAL;
+            self.look_for_topics();
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_for_matching();
+        }
+    }
+
+    fn obey(&mut self, command: Option<Command>) {
+        match command {
+            Some(Command::Commit(reply)) => self.commit_now(reply),
+            Some(Command::Close) => self.tell(Event::Close),
+            None => {
+                self.orphaned = true;
+                self.tell(Event::Close);
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Joined(answer) => {
+                let joined = answer.map(|(joined, led)| {
+                    self.led = led;
+                    joined
+                });
+                self.tell(Event::Joined(joined));
+            }
+            Done::Synced(answer, counts) => {
+                self.assigned_for = counts.filter(|_| answer.is_ok());
+                let absent = self.assigned_for.iter().flatten().filter(|(_, count)| **count == 0);
+                self.missing.extend(absent.map(|(topic, _)| topic.clone()));
+                self.tell(Event::Synced(answer));
+                self.metadata_changed();
+            }
+            Done::Event(event) => self.tell(event),
+            Done::Released(id, tenures) => {
+                self.draining.retain(|kept| !tenures.iter().any(|done| Arc::ptr_eq(kept, done)));
+                self.tell(Event::Released(id));
+            }
+            Done::Committed(event) => {
+                self.committing = false;
+                event.into_iter().for_each(|event| self.tell(event));
+            }
+            Done::Located(Located { found, later }) => {
+                if !found.is_empty() {
+                    self.order(fetcher::Request::Take(found));
+                }
+                later.into_iter().filter(|new| !new.tenures.is_empty()).for_each(|new| self.locate(new));
+            }
+            Done::Missing(topics) => {
+                for topic in topics {
+                    if self.said_missing.insert(topic.clone()) {
+                        tracing::warn!(group = %self.config.group_id, %topic, "the topic does not exist; waiting for it");
+                    }
+                }
+            }
+            Done::Looked(answer) => self.looked(answer),
+            Done::Nothing => {}
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        for action in self.group.on(event, Instant::now()) {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Ask(question) => self.ask(question),
+            Action::FindCoordinator => self.cluster.forget_coordinator(&self.config.group_id),
+            Action::FallBack(why) => {
+                tracing::warn!(group = %self.config.group_id, why, "the classic protocol is spoken instead of the consumer protocol");
+            }
+            Action::Resolve(ids) => self.resolve(ids),
+            Action::Assign(partitions) => self.assign(partitions),
+            Action::Revoke { id, partitions, drain } => self.revoke(id, &partitions, drain),
+            Action::Lose { partitions, reason } => self.lose(&partitions, &reason),
+            Action::Stop(fault) => self.stop(fault),
+        }
+    }
+
+    fn wait_for(&mut self, what: impl Future<Output = Done> + Send + 'static) {
+        self.pending.push(what.boxed());
+    }
+
+    fn assign(&mut self, partitions: BTreeSet<TopicPartition>) {
+        tracing::info!(group = %self.config.group_id, partitions = %list(&partitions), "assigned");
+        let tenures: Vec<Arc<Tenure>> =
+            partitions.into_iter().map(|of| Tenure::new(of, Arc::clone(&self.memory))).collect();
+        self.held().extend(tenures.iter().map(|tenure| (tenure.topic_partition.clone(), Arc::clone(tenure))));
+        self.locate(New { tenures, ..New::default() });
+    }
+
+    fn revoke(&mut self, id: u64, partitions: &BTreeSet<TopicPartition>, drain: bool) {
+        tracing::info!(group = %self.config.group_id, partitions = %list(partitions), "revoked");
+        let ended = self.end(partitions);
+        self.draining.extend(ended);
+        // Those of a revocation that is still under way as well: it is this one now that is waited for.
+        let mine = |tenure: &&Arc<Tenure>| partitions.contains(&tenure.topic_partition);
+        let tenures: Vec<Arc<Tenure>> = self.draining.iter().filter(mine).cloned().collect();
+        let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
+        let committer = self.committer().filter(|_| self.config.auto_commit);
+        self.wait_for(async move {
+            if timeout(limit, join_all(tenures.iter().map(|tenure| tenure.drained()))).await.is_err() && drain {
+                let open = tenures.iter().filter(|tenure| tenure.outstanding() > 0);
+                let open = list(open.map(|tenure| &tenure.topic_partition));
+                tracing::warn!(partitions = %open, ?limit, "given up with records unfinished; they will be read again");
+            }
+            if let Some(committer) = committer {
+                committer.last(&tenures).await;
+            }
+            Done::Released(id, tenures)
+        });
+    }
+
+    fn lose(&mut self, partitions: &BTreeSet<TopicPartition>, reason: &str) {
+        tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
+        let draining = self.draining.extract_if(.., |tenure| partitions.contains(&tenure.topic_partition));
+        draining.for_each(|tenure| tenure.lose());
+        self.end(partitions).iter().for_each(|tenure| tenure.lose());
+    }
+
+    /// From now on nothing of them is handed out.
+    fn end(&mut self, partitions: &BTreeSet<TopicPartition>) -> Vec<Arc<Tenure>> {
+        let mut held = self.held();
+        let ended: Vec<Arc<Tenure>> = partitions.iter().filter_map(|of| held.remove(of)).collect();
+        drop(held);
+        ended.iter().for_each(|tenure| tenure.end());
+        ended
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, Arc<Tenure>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&mut self, fault: Option<Fault>) {
+        self.stopped = true;
+        let Some(fault) = fault else { return };
+        let error = match fault {
+            Fault::Refused(Refusal { code, words }) => {
+                Error::broker_says(code, Some(words.as_deref().unwrap_or("this member cannot stay in its group")))
+            }
+            Fault::Distrust(Distrust(error)) => error,
+            fault => Error::config(format!("the membership of group {} cannot go on: {fault:?}", self.config.group_id)),
+        };
+        tracing::error!(group = %self.config.group_id, %error, "out of the group for good");
+        let items = self.items.clone();
+        // The application may be slow to take it, and this task is at its end.
+        tokio::spawn(async move { items.send(Item::Failed(error)).await });
+    }
+
+    fn order(&self, request: fetcher::Request) {
+        // Few and far between: the queue has room for several rebalances. If it is gone, so is the consumer.
+        if let Err(error) = self.fetcher.try_send(request) {
+            tracing::error!(%error, "the fetcher takes no more partitions");
+        }
+    }
+}
+
+/// `t-0 t-1 u-3`
+fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> String {
+    let all: Vec<String> = partitions.into_iter().map(ToString::to_string).collect();
+    all.join(" ")
+}
