@@ -46,6 +46,7 @@ mod tests {
             client_id: "c".to_owned(),
             client_host: "/127.0.0.1".to_owned(),
             assignment: vec![],
+            standing: None,
         };
         let group = |name: &str, members: Option<usize>| Group {
             name: name.into(),

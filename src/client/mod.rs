@@ -54,9 +54,9 @@ use std::time::Duration;
 pub use admin::{
     Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
     Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, DeleteBefore, Election,
-    GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset, LogDir,
-    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism, ShareOffset,
-    ShareOffsets, TopicCommits,
+    GroupDescription, GroupEpochs, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset,
+    LogDir, MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential,
+    ScramMechanism, ShareOffset, ShareOffsets, TopicCommits,
 };
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};

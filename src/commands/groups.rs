@@ -69,6 +69,9 @@ struct Described {
     r#type: &'static str,
     protocol: Option<String>,
     assignor: Option<String>,
+    /// Of the consumer protocol alone, as are those of the members.
+    epoch: Option<i32>,
+    assignment_epoch: Option<i32>,
     coordinator: BrokerId,
     /// Over all partitions of which it is known; `None` when it is known of none.
     lag: Option<i64>,
@@ -84,7 +87,9 @@ struct DescribedMember {
     instance: Option<String>,
     client: String,
     host: String,
+    epoch: Option<i32>,
     partitions: Vec<String>,
+    target: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,7 +105,8 @@ struct DescribedPartition {
 }
 
 impl Row for DescribedMember {
-    const HEAD: &'static [&'static str] = &["MEMBER", "INSTANCE", "CLIENT", "HOST", "COUNT", "PARTITIONS"];
+    const HEAD: &'static [&'static str] =
+        &["MEMBER", "INSTANCE", "CLIENT", "HOST", "EPOCH", "COUNT", "PARTITIONS", "TARGET"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -108,8 +114,10 @@ impl Row for DescribedMember {
             or_none(self.instance.as_ref()),
             self.client.clone(),
             self.host.clone(),
+            or_none(self.epoch),
             self.partitions.len().to_string(),
             output::list(&self.partitions),
+            self.target.as_ref().map_or_else(|| or_none(None::<&str>), |target| output::list(target)),
         ]
     }
 }
@@ -138,10 +146,15 @@ impl Described {
             (Some(lag), unknown @ 1.., all) => format!("{lag} (of {unknown} of {all} partitions it is not known)"),
             (lag, ..) => or_none(lag),
         };
+        let epoch = match (self.epoch, self.assignment_epoch) {
+            (Some(epoch), Some(assigned)) if assigned != epoch => format!("{epoch} (assigned for {assigned})"),
+            (epoch, _) => or_none(epoch),
+        };
         let facts = [
             ("state", self.state.clone()),
             ("type", self.r#type.to_owned()),
             ("assignor", or_none(self.assignor.as_ref())),
+            ("epoch", epoch),
             ("coordinator", self.coordinator.to_string()),
             ("members", self.members.len().to_string()),
             ("lag", lag),
@@ -216,12 +229,15 @@ fn described(
         }
     };
     let partitions: Vec<DescribedPartition> = all_of(&group, committed).into_iter().map(partition).collect();
+    let texts = |all: &[TopicPartition]| all.iter().map(ToString::to_string).collect();
     let member = |it: &crate::client::GroupMember| DescribedMember {
         member: it.member_id.clone(),
         instance: it.instance_id.clone(),
         client: it.client_id.clone(),
         host: it.client_host.clone(),
-        partitions: it.assignment.iter().map(ToString::to_string).collect(),
+        epoch: it.standing.as_ref().map(|standing| standing.epoch),
+        partitions: texts(&it.assignment),
+        target: it.standing.as_ref().map(|standing| texts(&standing.target)),
     };
     Described {
         members: group.members.iter().map(member).collect(),
@@ -233,6 +249,8 @@ fn described(
         r#type: if group.is_consumer_protocol { "consumer" } else { "classic" },
         protocol: group.protocol_type,
         assignor: group.assignor,
+        epoch: group.epochs.map(|epochs| epochs.group),
+        assignment_epoch: group.epochs.map(|epochs| epochs.assignment),
         coordinator: group.coordinator,
     }
 }
@@ -290,7 +308,7 @@ pub(super) async fn partitions(session: &Session, named: &[Partitions]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Committed, GroupMember};
+    use crate::client::{Committed, GroupEpochs, GroupMember, MemberStanding};
 
     #[test]
     fn lag_is_told_where_it_is_known() {
@@ -303,11 +321,13 @@ mod tests {
             client_id: "c".to_owned(),
             client_host: "/127.0.0.1".to_owned(),
             assignment: vec![of(0), of(1)],
+            standing: None,
         };
         let group = GroupDescription {
             group_id: "g".to_owned(),
             state: "Stable".to_owned(),
             is_consumer_protocol: false,
+            epochs: None,
             protocol_type: Some("consumer".to_owned()),
             assignor: Some("range".to_owned()),
             coordinator: 1,
@@ -322,5 +342,31 @@ mod tests {
         assert!(text.contains("  lag          3 (of 2 of 3 partitions it is not known)\n"), "{text}");
         assert!(text.contains("t              1          -    5    -  m-1"), "{text}");
         assert!(group.text(true).unwrap().contains("t-0,t-1"));
+    }
+
+    #[test]
+    fn a_group_that_is_assigned_anew_shows_where_it_goes() {
+        let standing = MemberStanding { epoch: 4, target: vec![TopicPartition::new("t", 1)], is_classic: Some(false) };
+        let member = GroupMember {
+            member_id: "m-1".to_owned(),
+            instance_id: None,
+            client_id: "c".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            assignment: vec![TopicPartition::new("t", 0)],
+            standing: Some(standing),
+        };
+        let group = GroupDescription {
+            group_id: "g".to_owned(),
+            state: "Reconciling".to_owned(),
+            is_consumer_protocol: true,
+            epochs: Some(GroupEpochs { group: 5, assignment: 4 }),
+            protocol_type: Some("consumer".to_owned()),
+            assignor: Some("uniform".to_owned()),
+            coordinator: 1,
+            members: vec![member],
+        };
+        let text = described(group, &HashMap::new(), &HashMap::new()).text(true).unwrap();
+        assert!(text.contains("  epoch        5 (assigned for 4)\n"), "{text}");
+        assert!(text.contains("4      1      t-0         t-1"), "{text}");
     }
 }

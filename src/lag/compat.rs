@@ -385,6 +385,7 @@ mod tests {
             client_id: "c".to_owned(),
             client_host: "/10.0.0.1".to_owned(),
             assignment: vec![TopicPartition::new("t", 0), TopicPartition::new("t", 1)],
+            standing: None,
         };
         let idle = GroupMember { assignment: vec![], ..member.clone() };
         let groups = vec![Group { members: Some([member, idle].into()), ..group("g", "Stable") }];

@@ -15,9 +15,10 @@ use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::group::{self, ConsumerProtocolAssignment};
 use crate::protocol::message::DecodeError;
 use crate::protocol::messages::{
-    ConsumerGroupDescribeMember, ConsumerGroupDescribeRequest, DescribeGroupsRequest, DescribedConsumerGroup,
-    DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListedGroup, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    ConsumerGroupDescribeAssignment, ConsumerGroupDescribeMember, ConsumerGroupDescribeRequest, DescribeGroupsRequest,
+    DescribedConsumerGroup, DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListedGroup, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicPartition};
 
@@ -75,6 +76,8 @@ pub struct GroupDescription {
     pub state: String,
     /// Whether it speaks the new consumer protocol (KIP-848).
     pub is_consumer_protocol: bool,
+    /// Consumer protocol: how far the group is, and what the coordinator has assigned for.
+    pub epochs: Option<GroupEpochs>,
     pub protocol_type: Option<String>,
     pub assignor: Option<String>,
     pub coordinator: BrokerId,
@@ -90,6 +93,26 @@ pub struct GroupMember {
     pub client_id: String,
     pub client_host: String,
     pub assignment: Vec<TopicPartition>,
+    /// Consumer protocol: what it is on its way to.
+    pub standing: Option<MemberStanding>,
+}
+
+/// Of a group of the consumer protocol. Members come and go and topics grow by one group epoch each; while the assignment
+/// is behind, it is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupEpochs {
+    pub group: i32,
+    pub assignment: i32,
+}
+
+/// Of a member of a group of the consumer protocol. It has come through a rebalance when its epoch is the assignment's and
+/// it reads what is its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStanding {
+    pub epoch: i32,
+    pub target: Vec<TopicPartition>,
+    /// Whether it speaks the classic protocol and is carried along; `None` from brokers before Kafka 4.0.
+    pub is_classic: Option<bool>,
 }
 
 /// What a group has committed for a partition.
@@ -422,6 +445,7 @@ fn classic(it: DescribedGroup, coordinator: BrokerId) -> Result<GroupDescription
         group_id: it.group_id.to_string(),
         state: it.group_state.to_string(),
         is_consumer_protocol: false,
+        epochs: None,
         protocol_type: said_text(&it.protocol_type),
         assignor: said_text(&it.protocol_data),
         coordinator,
@@ -436,6 +460,7 @@ fn of_the_new_protocol(it: DescribedConsumerGroup, coordinator: BrokerId) -> Res
         group_id: it.group_id.to_string(),
         state: it.group_state.to_string(),
         is_consumer_protocol: true,
+        epochs: Some(GroupEpochs { group: it.group_epoch, assignment: it.assignment_epoch }),
         protocol_type: Some("consumer".to_owned()),
         assignor: said_text(&it.assignor_name),
         coordinator,
@@ -451,21 +476,36 @@ fn classic_member(it: DescribedGroupMember) -> GroupMember {
         client_host: it.client_host.to_string(),
         // Members of other kinds of group, such as Connect's workers, keep something else here.
         assignment: assigned(it.member_assignment).unwrap_or_default(),
+        standing: None,
     }
 }
 
 fn member_of_the_new_protocol(it: ConsumerGroupDescribeMember) -> GroupMember {
-    let assigned = it.assignment.topic_partitions.into_iter().flat_map(|topic| {
-        let name = Topic::from(&topic.topic_name);
-        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
-    });
+    let standing = MemberStanding {
+        epoch: it.member_epoch,
+        target: named(it.target_assignment),
+        is_classic: match it.member_type {
+            0 => Some(true),
+            1 => Some(false),
+            _ => None,
+        },
+    };
     GroupMember {
         member_id: it.member_id.to_string(),
         instance_id: it.instance_id.map(|id| id.to_string()),
         client_id: it.client_id.to_string(),
         client_host: it.client_host.to_string(),
-        assignment: assigned.collect(),
+        assignment: named(it.assignment),
+        standing: Some(standing),
     }
+}
+
+fn named(of: ConsumerGroupDescribeAssignment) -> Vec<TopicPartition> {
+    let partitions = of.topic_partitions.into_iter().flat_map(|topic| {
+        let name = Topic::from(&topic.topic_name);
+        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+    });
+    partitions.collect()
 }
 
 fn assigned(bytes: Bytes) -> Result<Vec<TopicPartition>, DecodeError> {

@@ -32,8 +32,8 @@ pub use cluster::ClusterDescription;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use group_changes::NewOffset;
 pub use groups::{
-    Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupMember,
-    TopicCommits,
+    Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupEpochs, GroupFilter, GroupListing, GroupListings,
+    GroupMember, MemberStanding, TopicCommits,
 };
 pub use leaders::Election;
 pub use log_dirs::{LogDir, PartitionSize};

@@ -1,0 +1,652 @@
+//! Groups of the consumer protocol (KIP-848), the same scenarios on the dev broker and on Kafka 4.3, and the fall-back to
+//! the classic one on Kafka 3.9. A broker that does not speak the protocol is skipped, which is found out by trying.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::future::Future;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use highwater::client::{
+    Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol, NewTopic,
+    OffsetReset, ProducerRecord, Topic,
+};
+use highwater::devbroker::{Config, DevBroker, GroupConfig};
+use protocol_tests::program;
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A name that no other run has.
+fn unique(what: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("consumer-groups-{what}-{}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn connect(servers: &str) -> Outcome<Client> {
+    let bootstrap_servers = servers.split(',').map(str::to_owned).collect();
+    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
+}
+
+/// How often each number was read, by whomever.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<BTreeMap<u32, u32>>>);
+
+impl Seen {
+    fn take(&self, number: u32) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default() += 1;
+    }
+
+    /// How many different ones, and how many more than once.
+    fn counts(&self) -> (usize, u32) {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (seen.len(), seen.values().map(|times| times - 1).sum())
+    }
+
+    /// Numbers that somebody else's program has printed.
+    fn take_printed(&self, file: &Path) -> Outcome<()> {
+        let printed = std::fs::read_to_string(file)?;
+        printed.lines().filter_map(|line| line.trim().parse().ok()).for_each(|number| self.take(number));
+        Ok(())
+    }
+}
+
+/// A cluster, and a topic and a group of our own on it.
+struct Site {
+    servers: String,
+    client: Client,
+    topic: Topic,
+    group: String,
+    partitions: i32,
+}
+
+impl Site {
+    async fn new(servers: &str, partitions: i32) -> Outcome<Self> {
+        let client = connect(servers).await?;
+        let topic = Topic::from(unique("topic").as_str());
+        for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(partitions)]).await? {
+            made?;
+        }
+        Ok(Self { servers: servers.to_owned(), client, topic, group: unique("group"), partitions })
+    }
+
+    fn config(&self) -> ConsumerConfig {
+        ConsumerConfig {
+            group_id: self.group.clone(),
+            topics: vec![self.topic.clone()],
+            group_protocol: GroupProtocol::Consumer,
+            auto_offset_reset: OffsetReset::Earliest,
+            fetch_max_wait: Duration::from_millis(50),
+            ..Default::default()
+        }
+    }
+
+    fn member(&self, seen: &Seen) -> Outcome<Member> {
+        Member::start(&self.servers, self.config(), seen)
+    }
+
+    async fn produce(&self, numbers: std::ops::Range<u32>) -> Outcome<()> {
+        let producer = self.client.producer(Default::default());
+        for number in numbers {
+            let (value, partition) = (number.to_string(), Some(number as i32 % self.partitions));
+            let record = ProducerRecord { partition, ..ProducerRecord::new(&self.topic, value.as_bytes()) };
+            drop(producer.enqueue(record).await?);
+        }
+        producer.flush().await;
+        Ok(producer.close(PATIENCE).await?)
+    }
+
+    async fn described(&self) -> Outcome<GroupDescription> {
+        let mut all = self.client.admin().describe_groups(std::slice::from_ref(&self.group)).await?;
+        Ok(all.remove(&self.group).ok_or("the group is not described")??)
+    }
+
+    /// Waits until the group has so many members, each with something to read, and all is read by somebody.
+    async fn until_shared_by(&self, members: usize) -> Outcome<GroupDescription> {
+        until(&format!("{members} members share {} partitions", self.partitions), async || {
+            let group = self.described().await.ok()?;
+            let parts: Vec<usize> = group.members.iter().map(|it| it.assignment.len()).collect();
+            let all = parts.len() == members && !parts.contains(&0);
+            (all && parts.iter().sum::<usize>() == self.partitions as usize).then_some(group)
+        })
+        .await
+    }
+
+    async fn committed(&self) -> Outcome<i64> {
+        let groups = self.client.admin().committed_offsets(std::slice::from_ref(&self.group)).await?;
+        let offsets = groups.get(&self.group).ok_or("no such group")?.as_ref().map_err(Error::clone)?;
+        Ok(offsets.values().filter_map(|it| it.offset).sum())
+    }
+}
+
+async fn until<T>(what: &str, mut answer: impl AsyncFnMut() -> Option<T>) -> Outcome<T> {
+    let answered = timeout(PATIENCE, async {
+        loop {
+            if let Some(answer) = answer().await {
+                return answer;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    Ok(answered.await.map_err(|_| format!("not within {PATIENCE:?}: {what}"))?)
+}
+
+async fn until_read(seen: &Seen, count: usize) -> Outcome<()> {
+    until(&format!("{count} records are read"), async || (seen.counts().0 >= count).then_some(())).await
+}
+
+/// A consumer that reads all the time, in a runtime of its own: it can be stopped dead, as if its process were.
+struct Member {
+    runtime: Option<Runtime>,
+    close: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<Outcome<()>>>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Member {
+    fn start(servers: &str, config: ConsumerConfig, seen: &Seen) -> Outcome<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let ((close, closed), (end, ended)) = (oneshot::channel(), oneshot::channel());
+        let held = Arc::new(AtomicUsize::new(0));
+        let reading = read(servers.to_owned(), config, seen.clone(), Arc::clone(&held), closed);
+        runtime.spawn(async move { end.send(reading.await) });
+        Ok(Self { runtime: Some(runtime), close: Some(close), ended: Some(ended), held })
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// What has come of it.
+    async fn ended(&mut self) -> Outcome<()> {
+        let ended = self.ended.take().ok_or("it has ended before")?;
+        timeout(PATIENCE, ended).await??
+    }
+
+    /// Leaves the group.
+    async fn close(mut self) -> Outcome<()> {
+        // It may have ended by itself, which shows in the next line.
+        let _ = self.close.take().map(|close| close.send(()));
+        self.ended().await
+    }
+}
+
+impl Drop for Member {
+    /// Dead: no word to anybody.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn read(
+    servers: String,
+    config: ConsumerConfig,
+    seen: Seen,
+    held: Arc<AtomicUsize>,
+    mut close: oneshot::Receiver<()>,
+) -> Outcome<()> {
+    let client = connect(&servers).await?;
+    let mut consumer = client.consumer(config)?;
+    loop {
+        held.store(consumer.assignment().len(), Ordering::Relaxed);
+        let next = tokio::select! {
+            _ = &mut close => break,
+            next = timeout(Duration::from_millis(20), consumer.next()) => next,
+        };
+        match next {
+            Ok(Some(Ok(delivery))) => {
+                let values =
+                    delivery.records().filter_map(|record| std::str::from_utf8(record.value?).ok()?.parse().ok());
+                values.for_each(|number| seen.take(number));
+                delivery.finish();
+            }
+            // Of one partition, while a broker is away: it goes on.
+            Ok(Some(Err(error))) if error.is_retriable() => {}
+            Ok(Some(Err(error))) => return Err(error.into()),
+            Ok(None) => return Err("the consumer has ended".into()),
+            Err(_) => {}
+        }
+    }
+    consumer.close(PATIENCE).await?;
+    client.close().await;
+    Ok(())
+}
+
+/// Whether this broker speaks the protocol: a member is asked to, and the group looked at.
+async fn speaks(servers: &str) -> Outcome<bool> {
+    let site = Site::new(servers, 1).await?;
+    let member = site.member(&Seen::default())?;
+    let group = site.until_shared_by(1).await?;
+    member.close().await?;
+    Ok(group.is_consumer_protocol)
+}
+
+/// Plays a scenario to everybody who speaks the protocol.
+async fn on_all<F: Future<Output = Outcome<()>>>(name: &str, scenario: impl Fn(String) -> F) -> Outcome<()> {
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    let broker = DevBroker::start(Config { groups, ..Config::with_brokers(3) }).await?;
+    let servers = broker.bootstrap_servers();
+    if speaks(&servers).await? {
+        scenario(servers).await.map_err(|error| format!("{name} on the dev broker: {error}"))?;
+    } else {
+        servers::tell(&format!("SKIPPED {name} on the dev broker: it does not speak the consumer protocol"));
+    }
+    broker.stop().await?;
+    on_kafka(name, KAFKA_43, scenario).await
+}
+
+async fn on_kafka<F: Future<Output = Outcome<()>>>(
+    name: &str,
+    version: Version,
+    scenario: impl Fn(String) -> F,
+) -> Outcome<()> {
+    let test = format!("{name} on Kafka {}", version.number);
+    let Some(kafka) = servers::or_skip(&test, Kafka::shared(version)) else { return Ok(()) };
+    scenario(kafka.bootstrap().to_owned()).await.map_err(|error| format!("{test}: {error}").into())
+}
+
+#[tokio::test]
+async fn what_is_read_is_committed_and_gone_on_from() -> Outcome<()> {
+    on_all("read, commit, resume", |servers| async move {
+        for assignor in [None, Some("uniform"), Some("range")] {
+            let site = Site::new(&servers, 6).await?;
+            let config = || ConsumerConfig { remote_assignor: assignor.map(str::to_owned), ..site.config() };
+            for (round, numbers) in [0..600, 600..900].into_iter().enumerate() {
+                site.produce(numbers.clone()).await?;
+                let seen = Seen::default();
+                let member = Member::start(&servers, config(), &seen)?;
+                until_read(&seen, numbers.len()).await?;
+                let group = site.described().await?;
+                assert!(group.is_consumer_protocol, "{group:?}");
+                assert!(assignor.is_none() || group.assignor.as_deref() == assignor, "{group:?}");
+                member.close().await?;
+                assert_eq!(seen.counts(), (numbers.len(), 0), "round {round}");
+                assert_eq!(site.committed().await?, i64::from(numbers.end));
+                assert_eq!(site.described().await?.members, []);
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Members come, and one of them leaves, under a stream of records.
+async fn come_and_go(servers: &str, count: usize) -> Outcome<()> {
+    let (site, seen) = (Site::new(servers, 2 * count as i32 + 2).await?, Seen::default());
+    let mut members = Vec::new();
+    let mut written = 0;
+    for _ in 0..count {
+        members.push(site.member(&seen)?);
+        site.produce(written..written + 500).await?;
+        written += 500;
+    }
+    site.until_shared_by(count).await?;
+    site.produce(written..written + 500).await?;
+    written += 500;
+    let leaves = members.pop().ok_or("nobody")?;
+    let held = leaves.held();
+    leaves.close().await?;
+    let left = Instant::now();
+    let others = || members.iter().map(Member::held).sum::<usize>();
+    until("the others have taken over", async || (others() == site.partitions as usize).then_some(())).await?;
+    let taken = left.elapsed();
+    site.produce(written..written + 500).await?;
+    written += 500;
+    until_read(&seen, written as usize).await?;
+    for member in members {
+        member.close().await?;
+    }
+    assert_eq!(site.committed().await?, i64::from(written));
+    let (read, twice) = seen.counts();
+    servers::tell(&format!(
+        "{count} members: {read} of {written} records read, {twice} of them twice; {held} partitions taken over {taken:.2?} after their member had left"
+    ));
+    assert_eq!(twice, 0, "nobody was killed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_five_and_twenty_members_come_and_go() -> Outcome<()> {
+    on_all("come and go", |servers| async move {
+        for count in [2, 5, 20] {
+            come_and_go(&servers, count).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// `highwater consume` as a process of its own; what it prints goes to a file.
+fn process(site: &Site, file: &Path) -> Outcome<Child> {
+    let asked = ["consume", &site.topic, "--group", &site.group, "--group-protocol", "consumer"];
+    let mut command = Command::new(program::binary());
+    command.args(asked).args(["--bootstrap-server", &site.servers]).stdin(Stdio::null());
+    Ok(command.stdout(File::create(file)?).stderr(Stdio::null()).spawn()?)
+}
+
+/// Some are killed: one as a process, one whose connections break off, and the coordinator.
+async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()> {
+    let (site, seen) = (Site::new(kafka.bootstrap(), 2 * count as i32 + 2).await?, Seen::default());
+    let printed = servers::scratch("consumer-groups").join(format!("printed-{count}"));
+    let mut members: Vec<Member> = (1..count).map(|_| site.member(&seen)).collect::<Outcome<_>>()?;
+    let mut child = process(&site, &printed)?;
+    site.until_shared_by(count).await?;
+    site.produce(0..2000).await?;
+    until("the process prints", async || std::fs::metadata(&printed).is_ok_and(|it| it.len() > 0).then_some(()))
+        .await?;
+    child.kill()?;
+    child.wait()?;
+    if count > 2 {
+        drop(members.pop());
+    }
+    site.produce(2000..4000).await?;
+    if with_coordinator {
+        let coordinator = usize::try_from(site.described().await?.coordinator)?;
+        kafka.kill(coordinator);
+        site.produce(4000..6000).await?;
+        let mut said = String::new();
+        let moved = until("another broker keeps the group", async || {
+            let described = site.described().await;
+            said = format!("{described:?}");
+            described.ok().filter(|group| group.coordinator != coordinator as i32)
+        });
+        moved.await.map_err(|error| format!("{error}; at last it was {said}"))?;
+        kafka.restart(coordinator);
+    } else {
+        site.produce(4000..6000).await?;
+    }
+    seen.take_printed(&printed)?;
+    until_read(&seen, 6000).await?;
+    let held = || members.iter().map(Member::held).sum::<usize>();
+    until("who is left has everything", async || (held() == site.partitions as usize).then_some(())).await?;
+    for member in members {
+        member.close().await?;
+    }
+    assert_eq!(site.committed().await?, 6000);
+    let ((read, twice), coordinator) = (seen.counts(), if with_coordinator { " and the coordinator" } else { "" });
+    servers::tell(&format!(
+        "{count} members, some{coordinator} killed: {read} of 6000 records read, {twice} of them twice"
+    ));
+    Ok(())
+}
+
+#[tokio::test]
+async fn members_and_coordinators_are_killed() -> Outcome<()> {
+    let sessions = ["group.consumer.min.session.timeout.ms=6000", "group.consumer.session.timeout.ms=6000"];
+    let own = tokio::task::spawn_blocking(move || Kafka::own_with(KAFKA_43, 3, &sessions)).await?;
+    let Some(kafka) = servers::or_skip("killed members of consumer groups", own) else { return Ok(()) };
+    for (count, with_coordinator) in [(2, false), (5, true), (20, false)] {
+        kill(&kafka, count, with_coordinator).await?;
+    }
+    Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
+}
+
+#[tokio::test]
+async fn a_static_member_comes_back_in_its_place() -> Outcome<()> {
+    on_all("a static member", |servers| async move {
+        let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
+        let seat = || ConsumerConfig { instance_id: Some("seat".to_owned()), ..site.config() };
+        let other = site.member(&seen)?;
+        let member = Member::start(&servers, seat(), &seen)?;
+        let place = |group: &GroupDescription| -> Option<BTreeSet<_>> {
+            let member = group.members.iter().find(|it| it.instance_id.as_deref() == Some("seat"))?;
+            Some(member.assignment.iter().cloned().collect())
+        };
+        let before = place(&site.until_shared_by(2).await?);
+        let usurper = Member::start(&servers, seat(), &seen)?.ended().await;
+        let refused = usurper.err().and_then(|error| error.downcast::<Error>().ok()).and_then(|error| error.code());
+        assert_eq!(refused, Some(ErrorCode::UNRELEASED_INSTANCE_ID));
+        member.close().await?;
+        assert_eq!(other.held(), 3, "its place is kept");
+        let again = Member::start(&servers, seat(), &seen)?;
+        until("it is back", async || (again.held() == 3).then_some(())).await?;
+        assert_eq!(place(&site.described().await?), before);
+        site.produce(0..600).await?;
+        until_read(&seen, 600).await?;
+        assert_eq!(seen.counts(), (600, 0));
+        again.close().await?;
+        other.close().await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_the_coordinator_refuses_is_said() -> Outcome<()> {
+    on_all("refusals", |servers| async move {
+        let site = Site::new(&servers, 1).await?;
+        let config = ConsumerConfig { remote_assignor: Some("nobody's".to_owned()), ..site.config() };
+        let said = Member::start(&servers, config, &Seen::default())?.ended().await;
+        let error = said.err().ok_or("it is let in")?.downcast::<Error>()?;
+        assert_eq!(error.code(), Some(ErrorCode::UNSUPPORTED_ASSIGNOR));
+        assert!(error.to_string().contains("nobody's"), "{error}");
+        Ok(())
+    })
+    .await
+}
+
+/// An application that does not ask for records leaves, and comes back when it does.
+#[tokio::test]
+async fn a_slow_application_leaves_and_comes_back() -> Outcome<()> {
+    on_all("a slow application", |servers| async move {
+        let site = Site::new(&servers, 2).await?;
+        let config = ConsumerConfig { max_poll_interval: Duration::from_millis(500), ..site.config() };
+        let mut consumer = site.client.consumer(config)?;
+        site.produce(0..20).await?;
+        let delivery = timeout(PATIENCE, consumer.next()).await?.ok_or("it has ended")??;
+        until("it is out", async || consumer.assignment().is_empty().then_some(())).await?;
+        assert!(delivery.is_revoked());
+        drop(delivery);
+        until("the group is empty", async || site.described().await.ok()?.members.is_empty().then_some(())).await?;
+        let mut read = 0;
+        while read < 20 {
+            let delivery = timeout(PATIENCE, consumer.next()).await?.ok_or("it has ended")??;
+            read += delivery.len();
+            delivery.finish();
+        }
+        consumer.close(PATIENCE).await?;
+        assert_eq!((read, site.committed().await?), (20, 20));
+        Ok(())
+    })
+    .await
+}
+
+/// A topic that is made, or gets partitions, while its group waits for it.
+#[tokio::test]
+async fn topics_come_and_grow() -> Outcome<()> {
+    on_all("topics", |servers| async move {
+        let site = Site::new(&servers, 2).await?;
+        let later = Topic::from(unique("later").as_str());
+        let config = ConsumerConfig { topics: vec![site.topic.clone(), later.clone()], ..site.config() };
+        let mut consumer = site.client.consumer(config)?;
+        hold(&mut consumer, 2).await?;
+        for (_, made) in site.client.admin().create_topics(&[NewTopic::new(later.clone()).partitions(3)]).await? {
+            made?;
+        }
+        hold(&mut consumer, 5).await?;
+        site.client.admin().create_partitions(&[(later, 4)]).await?;
+        hold(&mut consumer, 6).await?;
+        Ok(consumer.close(PATIENCE).await?)
+    })
+    .await
+}
+
+async fn hold(consumer: &mut Consumer, partitions: usize) -> Outcome<()> {
+    until(&format!("{partitions} partitions are held"), async || {
+        if let Ok(Some(Ok(delivery))) = timeout(Duration::from_millis(20), consumer.next()).await {
+            delivery.finish();
+        }
+        (consumer.assignment().len() == partitions).then_some(())
+    })
+    .await
+}
+
+/// Members of both protocols, in the ways that groups go over from one to the other.
+#[tokio::test]
+async fn groups_go_over_from_the_classic_protocol() -> Outcome<()> {
+    on_all("from classic to consumer", |servers| async move {
+        let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
+        let as_a =
+            |protocol| Member::start(&servers, ConsumerConfig { group_protocol: protocol, ..site.config() }, &seen);
+        // Nobody goes over under the feet of members that run.
+        let classic = as_a(GroupProtocol::Classic)?;
+        assert!(!site.until_shared_by(1).await?.is_consumer_protocol);
+        let auto = as_a(GroupProtocol::Auto)?;
+        assert!(!site.until_shared_by(2).await?.is_consumer_protocol);
+        site.produce(0..300).await?;
+        until_read(&seen, 300).await?;
+        auto.close().await?;
+        classic.close().await?;
+        // Emptied, it goes over with what it has committed.
+        let auto = as_a(GroupProtocol::Auto)?;
+        assert!(site.until_shared_by(1).await?.is_consumer_protocol);
+        // And carries classic members along.
+        let classic = as_a(GroupProtocol::Classic)?;
+        assert!(site.until_shared_by(2).await?.is_consumer_protocol);
+        site.produce(300..600).await?;
+        until_read(&seen, 600).await?;
+        classic.close().await?;
+        auto.close().await?;
+        assert_eq!((seen.counts(), site.committed().await?), ((600, 0), 600));
+        Ok(())
+    })
+    .await
+}
+
+/// A group with classic members is converted as it runs (`group.consumer.migration.policy`, in Kafka 4 bidirectional).
+#[tokio::test]
+async fn a_running_classic_group_is_converted() -> Outcome<()> {
+    on_kafka("conversion", KAFKA_43, |servers| async move {
+        let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
+        let classic = ConsumerConfig { group_protocol: GroupProtocol::Classic, ..site.config() };
+        let classic = Member::start(&servers, classic, &seen)?;
+        site.until_shared_by(1).await?;
+        site.produce(0..300).await?;
+        let consumer = site.member(&seen)?;
+        assert!(site.until_shared_by(2).await?.is_consumer_protocol);
+        site.produce(300..600).await?;
+        until_read(&seen, 600).await?;
+        classic.close().await?;
+        site.until_shared_by(1).await?;
+        consumer.close().await?;
+        assert_eq!(site.committed().await?, 600);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn where_the_protocol_is_not_spoken_the_classic_one_is() -> Outcome<()> {
+    on_kafka("fall-back", KAFKA_39, |servers| async move {
+        for protocol in [GroupProtocol::Consumer, GroupProtocol::Auto] {
+            let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
+            let config = || ConsumerConfig { group_protocol: protocol, ..site.config() };
+            let members = [Member::start(&servers, config(), &seen)?, Member::start(&servers, config(), &seen)?];
+            assert!(!site.until_shared_by(2).await?.is_consumer_protocol);
+            site.produce(0..600).await?;
+            until_read(&seen, 600).await?;
+            for member in members {
+                member.close().await?;
+            }
+            assert_eq!((seen.counts(), site.committed().await?), ((600, 0), 600));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Reads as a member until it is terminated, and prints what it reads: librdkafka's part.
+const LIBRDKAFKA: &str = "
+import signal, sys
+from confluent_kafka import Consumer
+servers, group, topic = sys.argv[1:]
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+consumer = Consumer({'bootstrap.servers': servers, 'group.id': group, 'group.protocol': 'consumer',
+                     'auto.offset.reset': 'earliest'})
+consumer.subscribe([topic])
+while not stopped:
+    message = consumer.poll(0.1)
+    if message and not message.error():
+        print(message.value().decode(), flush=True)
+consumer.close()
+";
+
+/// A program of somebody else's; killed when dropped.
+struct Foreign(Child);
+
+impl Foreign {
+    fn start(command: &mut Command, file: &Path) -> Outcome<Self> {
+        Ok(Self(command.stdin(Stdio::null()).stdout(File::create(file)?).stderr(Stdio::null()).spawn()?))
+    }
+
+    fn terminate(&mut self) -> Outcome<()> {
+        Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two members of ours, Java's console consumer and librdkafka share a group.
+async fn with_others(servers: String) -> Outcome<()> {
+    let python = tokio::task::spawn_blocking(servers::python).await?;
+    let Some(mut python) = servers::or_skip("librdkafka in a consumer group", python) else { return Ok(()) };
+    let (site, seen) = (Site::new(&servers, 12).await?, Seen::default());
+    let directory = servers::scratch("consumer-groups-foreign");
+    let (java_printed, rdkafka_printed) = (directory.join("java"), directory.join("librdkafka"));
+    let members = [site.member(&seen)?, site.member(&seen)?];
+    python.args(["-c", LIBRDKAFKA, &servers, &site.group, &site.topic]);
+    let mut rdkafka = Foreign::start(&mut python, &rdkafka_printed)?;
+    let mut java = servers::script("servers/kafka.sh");
+    java.args(["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.ConsoleConsumer"]);
+    java.args(["--bootstrap-server", &servers, "--topic", &site.topic, "--group", &site.group]);
+    java.args(["--command-property", "group.protocol=consumer", "--command-property", "auto.offset.reset=earliest"]);
+    let mut java = Foreign::start(&mut java, &java_printed)?;
+    let group = site.until_shared_by(4).await?;
+    assert!(group.is_consumer_protocol && group.members.iter().all(|it| it.assignment.len() == 3), "{group:?}");
+    site.produce(0..1200).await?;
+    let printed = |file: &Path| std::fs::read_to_string(file).map_or(0, |text| text.lines().count());
+    let all = async || (seen.counts().0 + printed(&java_printed) + printed(&rdkafka_printed) >= 1200).then_some(());
+    until("all four have read what is theirs", all).await?;
+    let counts = (seen.counts().0, printed(&java_printed), printed(&rdkafka_printed));
+    servers::tell(&format!("one group: ours read {}, Java {}, librdkafka {}", counts.0, counts.1, counts.2));
+    assert_eq!(counts, (600, 300, 300));
+    java.terminate()?;
+    rdkafka.terminate()?;
+    site.until_shared_by(2).await?;
+    site.produce(1200..1800).await?;
+    until_read(&seen, 1200).await?;
+    for member in members {
+        member.close().await?;
+    }
+    seen.take_printed(&java_printed)?;
+    seen.take_printed(&rdkafka_printed)?;
+    assert_eq!((seen.counts(), site.committed().await?), ((1800, 0), 1800));
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_peoples_clients_are_members_of_the_same_group() -> Outcome<()> {
+    if servers::or_skip("consumer groups with other people's clients", servers::wanted()).is_none() {
+        return Ok(());
+    }
+    on_all("other people's clients", with_others).await
+}
