@@ -198,7 +198,7 @@ impl ConsumerGroup {
             Event::Resolved(names) if self.naming == Naming::Asked => self.resolved(names, now),
             Event::CommitRefused { generation, code } if self.epoch == Some(generation) => self.commit_refused(code),
             Event::Released(id) if self.release.as_ref().is_some_and(|it| it.id == id) => self.released(),
-            Event::Changed(_) if self.state == State::Member => {
+            Event::Changed(_) if matches!(self.state, State::Joining | State::Member) => {
                 self.unsaid.topics = true;
                 self.speak()
             }
@@ -274,7 +274,7 @@ impl ConsumerGroup {
         else {
             return Vec::new();
         };
-        let moved: Parts = self.owned.difference(target).cloned().collect();
+        let moved: Parts = self.owned.difference(target).copied().collect();
         if !moved.is_empty() {
             return self.release(moved, true, Then::Reconcile);
         }
@@ -283,7 +283,7 @@ impl ConsumerGroup {
             return Vec::new();
         }
         self.unsaid.owned |= std::mem::take(&mut self.unconfirmed);
-        let new = target.difference(&self.owned).cloned();
+        let new = target.difference(&self.owned).copied();
         let (known, unknown): (Parts, Parts) = new.partition(|(topic, _)| self.names.contains_key(topic));
         let mut actions = Vec::new();
         if !known.is_empty() {

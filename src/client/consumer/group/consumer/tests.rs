@@ -192,6 +192,7 @@ fn what_is_said_while_a_heartbeat_is_out_follows_it() {
         ("heard 6", "beat 6 [a0]"),
     ]);
     check_member(&[("changed", "beat 5 topics"), ("heard 5", "")]);
+    check(rules(), &[("wanted", "join all []"), ("changed", ""), ("heard 5:", "beat 5 topics"), ("heard 5", "")]);
 }
 
 #[test]
@@ -483,7 +484,7 @@ impl Coordinator {
             .iter()
             .filter(|(other, _)| *other != id)
             .flat_map(|(_, it)| it.assigned.union(&it.revoked))
-            .cloned()
+            .copied()
             .collect();
         let Some(member) = self.members.get_mut(id) else { return };
         if !member.revoked.is_empty() {
@@ -492,13 +493,13 @@ impl Coordinator {
             }
             member.revoked.clear();
         }
-        let revoked: Parts = member.assigned.difference(&target).cloned().collect();
+        let revoked: Parts = member.assigned.difference(&target).copied().collect();
         member.assigned.retain(|part| target.contains(part));
         if !revoked.is_empty() && owned.is_none_or(|owned| !owned.is_disjoint(&revoked)) {
             member.revoked = revoked;
             return;
         }
-        member.assigned.extend(target.difference(&others).cloned());
+        member.assigned.extend(target.difference(&others).copied());
         if member.epoch != epoch {
             (member.former, member.epoch) = (member.epoch, epoch);
         }
