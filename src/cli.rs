@@ -265,6 +265,25 @@ pub struct Broker {
     /// Partitions of a topic that is made without saying how many
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100_000))]
     pub default_partitions: i32,
+    /// Whose versions of the protocol to speak: to try what a client does with an older or another cluster
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
+}
+
+/// As typed; `app` turns it into the broker's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    #[default]
+    #[value(name = "kafka-4.3")]
+    Kafka43,
+    #[value(name = "kafka-3.9")]
+    Kafka39,
+    #[value(name = "kafka-2.8")]
+    Kafka28,
+    #[value(name = "redpanda-24")]
+    Redpanda24,
+    #[value(name = "redpanda-25")]
+    Redpanda25,
 }
 
 /// What clients of the dev broker are asked for.

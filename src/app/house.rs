@@ -378,7 +378,7 @@ async fn cluster(args: &cli::Up) -> Result<(Option<DevBroker>, Target), Failure>
         return Ok((None, Target::of(&args.cluster)?));
     }
     let data_dir = Some(data_dir(args).join("broker"));
-    let embedded = broker(args.listen, data_dir, args.fsync.fsync, PARTITIONS, None).await?;
+    let embedded = broker(args.listen, data_dir, args.fsync.fsync, PARTITIONS, cli::Profile::default(), None).await?;
     let bootstrap_servers = vec![embedded.bootstrap_servers()];
     Ok((Some(embedded), Target { bootstrap_servers, tls: None, sasl: None }))
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Status, credentials};
 use crate::cli;
 use crate::client::{Client, ClientConfig, Sasl, Tls};
-use crate::devbroker::{self, BrokerConfig, DevBroker, Fsync, GroupConfig};
+use crate::devbroker::{self, BrokerConfig, DevBroker, Fsync, GroupConfig, Profile};
 
 /// Binds a port for `what`, or says which flag moves it elsewhere.
 pub(super) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
@@ -44,6 +44,7 @@ pub async fn broker(
     data_dir: Option<PathBuf>,
     fsync: cli::Fsync,
     default_partitions: i32,
+    profile: cli::Profile,
     door: Option<&cli::Door>,
 ) -> Result<DevBroker, Failure> {
     let fsync = match fsync {
@@ -64,6 +65,13 @@ pub async fn broker(
         fsync,
         default_partitions,
         groups,
+        profile: match profile {
+            cli::Profile::Kafka43 => Profile::Kafka43,
+            cli::Profile::Kafka39 => Profile::Kafka39,
+            cli::Profile::Kafka28 => Profile::Kafka28,
+            cli::Profile::Redpanda24 => Profile::Redpanda24,
+            cli::Profile::Redpanda25 => Profile::Redpanda25,
+        },
         tls,
         sasl,
         ..devbroker::Config::default()

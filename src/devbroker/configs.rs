@@ -173,7 +173,7 @@ pub const BROKER_DEFAULTS: &[(&str, Kind, Option<&str>)] = &[
     ("compression.type", Kind::OneOf(CODECS), Some("producer")),
     ("default.replication.factor", Kind::Int(1), Some("1")),
     ("delete.topic.enable", Kind::Bool, Some("true")),
-    ("group.coordinator.rebalance.protocols", Kind::List(&[]), Some("classic")),
+    ("group.coordinator.rebalance.protocols", Kind::List(&[]), Some("classic,consumer")),
     ("group.initial.rebalance.delay.ms", Kind::Int(0), Some("3000")),
     ("group.max.session.timeout.ms", Kind::Int(0), Some("1800000")),
     ("group.max.size", Kind::Int(1), Some("2147483647")),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::clock::{Now, TimerId};
+use super::group::consumer::Catalogue;
 use super::group::{self, Commit, Committer, Coordinator, Effects, Ticket};
 use super::handlers::{Call, join_group, sync_group};
 use super::journal::Entry;
@@ -68,11 +69,28 @@ impl Groups {
 /// The deadline has come.
 pub fn on_timer(state: &mut State, now: Now, GroupTimer::Deadline: GroupTimer) {
     state.groups.timer = None;
-    event(state, |coordinator, out| coordinator.expire(now.instant, out));
+    event(state, |coordinator, topics, out| coordinator.expire(now.instant, topics, out));
+}
+
+/// Goes on after a restart.
+pub fn resume(state: &mut State, now: Now) {
+    state.groups.coordinator.resume(now.instant);
+    arm(state);
+}
+
+/// A topic is there that was not.
+pub fn topic_created(state: &mut State, name: &str) {
+    state.groups.coordinator.topic_created(name);
+}
+
+/// A topic has more partitions than before.
+pub fn topic_grown(state: &mut State, name: &str) {
+    state.groups.coordinator.topic_changed(name);
 }
 
 /// A topic is gone; its committed offsets go with it.
 pub fn topic_removed(state: &mut State, _topic: TopicId, name: &str) {
+    state.groups.coordinator.topic_changed(name);
     let entries = state.groups.coordinator.remove_topic(&Topic::from(name));
     if state.record(&entries).is_err() {
         tracing::warn!(topic = name, "offsets of a deleted topic will be there again after a restart");
@@ -91,9 +109,12 @@ pub(super) fn is_coordinator(state: &State, call: &Call, group_id: &str) -> bool
 }
 
 /// Lets something happen to the groups and does what follows from it.
-pub(super) fn event<T>(state: &mut State, event: impl FnOnce(&mut Coordinator, &mut Effects) -> T) -> T {
+pub(super) fn event<T>(
+    state: &mut State,
+    event: impl FnOnce(&mut Coordinator, &dyn Catalogue, &mut Effects) -> T,
+) -> T {
     let mut out = Effects::default();
-    let result = event(&mut state.groups.coordinator, &mut out);
+    let result = event(&mut state.groups.coordinator, &state.topics, &mut out);
     if state.record(&out.entries).is_err() {
         tracing::warn!(
             "a group's generation could not be journalled; after a restart it counts on from an earlier one"
@@ -114,7 +135,7 @@ pub(super) fn park(
     let ticket = Ticket(state.groups.next_ticket);
     state.groups.next_ticket += 1;
     state.groups.parked.insert(ticket, Parked { reply, version: call.version });
-    event(state, |coordinator, out| event_with(coordinator, ticket, out));
+    event(state, |coordinator, _, out| event_with(coordinator, ticket, out));
     answer
 }
 
@@ -126,7 +147,8 @@ pub(super) fn commit(
     committer: &Committer,
     commits: &[Commit],
 ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
-    let admitted = event(state, |coordinator, _| coordinator.commit(now.instant, group_id, committer, commits))?;
+    let admitted =
+        event(state, |coordinator, topics, _| coordinator.commit(now.instant, group_id, committer, commits, topics))?;
     let entries: Vec<Entry> = admitted.iter().flatten().cloned().collect();
     change(state, &entries)?;
     Ok(admitted.into_iter().map(|outcome| outcome.map(drop)).collect())
@@ -139,7 +161,7 @@ pub(super) fn admit_transaction(
     committer: &Committer,
     commits: &[Commit],
 ) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
-    state.groups.coordinator.admit_transaction(group_id, committer, commits)
+    state.groups.coordinator.admit_transaction(group_id, committer, commits, &state.topics)
 }
 
 /// Journals decisions of the coordinator, and only then lets them be so.

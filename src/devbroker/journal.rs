@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::group::consumer::{ConsumerGroupEntry, ConsumerMemberEntry, ConsumerMemberRemovedEntry, ConsumerRegexEntry};
 use super::group::{GroupEntry, GroupRemovedEntry, OffsetEntry, OffsetRemovedEntry};
 use super::transactions::{TransactionEntry, TransactionOffsetEntry};
 use crate::message;
@@ -44,6 +45,7 @@ pub struct ProducerIdEntry { next: i64, 0..; } }
 macro_rules! entries {
     ($($(#[$meta:meta])* $kind:literal $name:ident($t:ty);)*) => {
         /// Everything that is kept; closed, so that replay cannot forget a kind.
+        #[allow(clippy::large_enum_variant, reason = "entries are written and dropped; nothing keeps many of them")]
         #[derive(Debug, Clone, PartialEq)]
         pub enum Entry { $($(#[$meta])* $name($t),)* }
 
@@ -79,6 +81,10 @@ entries! {
     8 OffsetRemoved(OffsetRemovedEntry);
     9 Transaction(TransactionEntry);
     10 TransactionOffset(TransactionOffsetEntry);
+    11 ConsumerGroup(ConsumerGroupEntry);
+    12 ConsumerMember(ConsumerMemberEntry);
+    13 ConsumerMemberRemoved(ConsumerMemberRemovedEntry);
+    14 ConsumerRegex(ConsumerRegexEntry);
 }
 
 fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {

@@ -28,7 +28,7 @@
 //!
 //! # Deliberately absent
 //!
-//! The consumer protocol of KIP-848, share groups, ACLs, quotas, compaction of logs, real replication.
+//! The online migration of groups to the consumer protocol (KIP-848), share groups, ACLs, quotas, compaction of logs, real replication.
 
 mod clock;
 mod configs;
@@ -65,6 +65,7 @@ pub use server::DevBroker;
 pub use versions::Profile;
 
 pub use group::Config as GroupConfig;
+pub use group::consumer::Config as ConsumerGroupConfig;
 
 pub use crate::protocol::sasl::{Mechanism, Secret};
 use crate::protocol::types::BrokerId;

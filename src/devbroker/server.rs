@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::clock::{Clock, Now};
 use super::door::{Door, Guard, Pass, Stream};
 use super::faults::{Fault, Faults};
+use super::groups;
 use super::handlers::{self, Call};
 use super::reply::{Answer, Ready};
 use super::state::{Broker, State};
@@ -80,6 +81,7 @@ impl DevBroker {
         let state = State::new(config.clone(), brokers, seed, clock.now());
         let mut state = blocking(state, |mut state| state.restore().map(|()| state)).await?;
         transactions::resume(&mut state, clock.now());
+        groups::resume(&mut state, clock.now());
         let shared = Arc::new(Shared::new(config, state, clock, door));
         Ok(DevBroker { tasks: serve(&shared, listeners), shared, addresses })
     }

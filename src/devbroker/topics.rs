@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::configs::TopicConfig;
 use super::fetching::FetchId;
+use super::group::consumer::{Catalogue, Shape};
 use super::journal::{ConfigEntry, PartitionEntry, TopicEntry};
 use super::log::Log;
 use super::producers::Producers;
@@ -116,5 +117,16 @@ impl Topics {
 
     pub fn partition_count(&self) -> usize {
         self.by_id.values().map(|topic| topic.partitions.len()).sum()
+    }
+}
+
+impl Catalogue for Topics {
+    fn by_name(&self, name: &str) -> Option<Shape> {
+        let topic = self.get(name)?;
+        Some(Shape { id: topic.id, partitions: i32::try_from(topic.partitions.len()).ok()? })
+    }
+
+    fn names(&self) -> Vec<Topic> {
+        self.by_name.keys().cloned().collect()
     }
 }

@@ -8,11 +8,17 @@ use std::ops::RangeInclusive;
 
 use super::handlers::SERVED;
 
+/// The feature whose level is a setting.
+pub(super) const TRANSACTION_VERSION: &str = "transaction.version";
+
 /// A cluster whose versions are advertised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
     #[default]
     Kafka43,
+    /// The last one before groups of the consumer protocol: it speaks of them, and has none. Transactions are those before
+    /// Kafka 4.
+    Kafka39,
     /// The last one that had brokers without KRaft only. It knows topic ids in Metadata, and uses them nowhere else.
     Kafka28,
     /// One group in each OffsetFetch, one key in each FindCoordinator, and hardly anything flexible (KIP-482).
@@ -23,6 +29,48 @@ pub enum Profile {
 
 /// The highest version of an API; what is not in a list is not served.
 type Limits = &'static [(i16, i16)];
+
+const KAFKA_39: Limits = &[
+    (0, 11),
+    (1, 17),
+    (2, 9),
+    (3, 12),
+    (8, 9),
+    (9, 9),
+    (10, 6),
+    (11, 9),
+    (12, 4),
+    (13, 5),
+    (14, 5),
+    (15, 5),
+    (16, 5),
+    (17, 1),
+    (18, 4),
+    (19, 7),
+    (20, 6),
+    (21, 2),
+    (22, 5),
+    (23, 4),
+    (24, 5),
+    (25, 4),
+    (26, 4),
+    (28, 4),
+    (32, 4),
+    (33, 2),
+    (35, 4),
+    (36, 2),
+    (37, 3),
+    (42, 2),
+    (44, 1),
+    (47, 0),
+    (60, 1),
+    (61, 0),
+    (65, 0),
+    (66, 1),
+    (68, 0),
+    (69, 0),
+    (75, 0),
+];
 
 const KAFKA_28: Limits = &[
     (0, 9),
@@ -140,20 +188,31 @@ const REDPANDA_25: Limits = &[
 
 impl Profile {
     /// The others than the default one.
-    pub const OLDER: [Self; 3] = [Self::Kafka28, Self::Redpanda24, Self::Redpanda25];
+    pub const OLDER: [Self; 4] = [Self::Kafka39, Self::Kafka28, Self::Redpanda24, Self::Redpanda25];
 
     /// `None`: everything that there is.
     fn limits(self) -> Option<Limits> {
         match self {
             Self::Kafka43 => None,
+            Self::Kafka39 => Some(KAFKA_39),
             Self::Kafka28 => Some(KAFKA_28),
             Self::Redpanda24 => Some(REDPANDA_24),
             Self::Redpanda25 => Some(REDPANDA_25),
         }
     }
 
-    /// Whether the cluster knows features (KIP-584), and with them the transactions of Kafka 4 (KIP-890).
-    pub(super) fn has_features(self) -> bool {
+    /// The features that the cluster knows, and their levels (KIP-584); the highest is the one it has settled on.
+    pub(super) fn features(self) -> &'static [(&'static str, RangeInclusive<i16>)] {
+        match self {
+            // 3.3-IV3 to 4.3-IV0; the transactions of KIP-890; the groups of KIP-848.
+            Self::Kafka43 => &[("metadata.version", 7..=30), (TRANSACTION_VERSION, 0..=2), ("group.version", 0..=1)],
+            Self::Kafka39 => &[("metadata.version", 1..=21)],
+            Self::Kafka28 | Self::Redpanda24 | Self::Redpanda25 => &[],
+        }
+    }
+
+    /// Whether the cluster has groups of the consumer protocol (KIP-848).
+    pub(super) fn has_consumer_groups(self) -> bool {
         self == Self::Kafka43
     }
 
@@ -194,7 +253,7 @@ mod tests {
                 assert!(row.is_some_and(|(_, versions)| versions.contains(highest)), "{profile:?} {key}");
                 assert!(profile.serves(*key, *highest) && !profile.serves(*key, highest + 1), "{profile:?} {key}");
             }
-            assert!(!profile.serves(75, 0), "{profile:?}");
+            assert!(!profile.has_consumer_groups() && !profile.serves(68, 1), "{profile:?}");
         }
     }
 }

@@ -119,10 +119,6 @@ impl Group {
         }
     }
 
-    pub fn id(&self) -> &GroupId {
-        &self.id
-    }
-
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Empty => State::Empty,
@@ -621,8 +617,7 @@ impl Group {
         if generation.is_none() && self.is_empty() {
             return Ok(());
         }
-        let anonymous = generation.is_none() && who.member_id.is_empty() && who.instance_id.is_none();
-        if anonymous {
+        if committer.is_anonymous() {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
         self.check(&who.member_id, who.instance_id.as_deref())?;
@@ -638,7 +633,7 @@ impl Group {
 
     pub(super) fn admit_transaction(&self, committer: &Committer) -> Result<(), ErrorCode> {
         let Committer { generation, who, .. } = committer;
-        if generation.is_none() && who.member_id.is_empty() && who.instance_id.is_none() {
+        if committer.is_anonymous() {
             return Ok(());
         }
         self.check(&who.member_id, who.instance_id.as_deref())?;

@@ -1,5 +1,6 @@
-//! The group coordinator: who is in a group, who leads it, and how far it has read. The classic protocol, as
-//! `GroupMetadataManager` and `OffsetMetadataManager` of Kafka 4.x keep it.
+//! The group coordinator: who is in a group, who leads it, and how far it has read, as `GroupMetadataManager` and
+//! `OffsetMetadataManager` of Kafka 4.x keep it. This page is about the classic protocol; groups of the consumer protocol
+//! (KIP-848) are in [`consumer`], their offsets here.
 //!
 //! Everything here is pure: a request and the time go in; answers, [`Effects`] and a [`deadline`](Coordinator::deadline)
 //! come out. The shell (`handlers/`) keeps the connections, the journal and the clock.
@@ -30,14 +31,16 @@
 //! - Whoever holds a ticket is answered: by the end of the phase, by being removed, or by a later request of the same member.
 //! - Each member either has a session deadline or a ticket; a phase in which somebody waits has a deadline.
 //! - Offsets and the existence of groups change only by [`apply`](Coordinator::apply), which takes what the journal took:
-//!   commits and deletions are first decided, then journalled, then applied. Members are not journalled: after a restart
-//!   a group is Empty with its generation and its offsets, and members join again.
+//!   commits and deletions are first decided, then journalled, then applied. Members of the classic protocol are not
+//!   journalled: after a restart such a group is Empty with its generation and its offsets, and members join again.
+//! - A group is of one protocol at a time; while it is empty, a member of the other one makes it its own.
 //!
 //! # Deliberately absent
 //!
 //! The expiry of old offsets (`offsets.retention.minutes`): a development cluster that forgets positions is of no use to
-//! anybody. The consumer protocol of KIP-848.
+//! anybody.
 
+pub mod consumer;
 mod entries;
 mod member;
 mod membership;
@@ -60,10 +63,11 @@ pub use membership::{Group, State};
 pub use offsets::{Committed, Offsets};
 pub use placement::coordinator_of;
 
+use self::consumer::{Beat, Catalogue, Refusal, View};
 use super::journal::Entry;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::Str;
-use crate::protocol::types::Topic;
+use crate::protocol::types::{Topic, TopicId};
 use bytes::Bytes;
 
 pub type GroupId = Arc<str>;
@@ -84,6 +88,8 @@ pub struct Config {
     pub new_member_timeout: Duration,
     /// `offset.metadata.max.bytes`; counted, as Kafka does, in UTF-16 units.
     pub offset_metadata_max: usize,
+    /// Of groups of the consumer protocol.
+    pub consumer: consumer::Config,
 }
 
 impl Default for Config {
@@ -95,6 +101,7 @@ impl Default for Config {
             max_size: usize::MAX,
             new_member_timeout: Duration::from_secs(5 * 60),
             offset_metadata_max: 4096,
+            consumer: consumer::Config::default(),
         }
     }
 }
@@ -205,6 +212,15 @@ pub struct Committer {
     pub who: Identity,
     /// v9+: a group that does not exist may be called by its name.
     pub knows_group_id_not_found: bool,
+    /// Before v9, what is committed outside of a transaction has no room for a member's epoch.
+    pub is_too_old_for_epochs: bool,
+}
+
+impl Committer {
+    /// Whether it says nothing of itself.
+    fn is_anonymous(&self) -> bool {
+        self.generation.is_none() && self.who.member_id.is_empty() && self.who.instance_id.is_none()
+    }
 }
 
 /// One offset to commit, and where.
@@ -215,17 +231,63 @@ pub struct Commit {
     pub committed: Committed,
 }
 
+/// When something happens to a group of the consumer protocol, and which topics there are then.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    pub now: Instant,
+    pub topics: &'a dyn Catalogue,
+}
+
 /// A group as ListGroups names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     pub group_id: GroupId,
     pub protocol_type: Option<Arc<str>>,
-    pub state: State,
+    pub state: &'static str,
+    /// `classic` or `consumer`
+    pub kind: &'static str,
+}
+
+/// A group, by its protocol.
+#[derive(Debug)]
+enum Kind {
+    Classic(Group),
+    Consumer(consumer::Group),
+}
+
+impl Kind {
+    fn is_empty(&self) -> bool {
+        match self {
+            Kind::Classic(group) => group.is_empty(),
+            Kind::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Kind::Classic(group) => group.deadline(),
+            Kind::Consumer(group) => group.deadline(),
+        }
+    }
+
+    fn is_subscribed(&self, topic: &str) -> bool {
+        match self {
+            Kind::Classic(group) => group.is_subscribed(topic),
+            Kind::Consumer(group) => group.is_subscribed(topic),
+        }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        match self {
+            Kind::Classic(group) => vec![group.entry()],
+            Kind::Consumer(group) => group.entries(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Kept {
-    group: Group,
+    group: Kind,
     offsets: Offsets,
     /// The deadline under which the group stands in [`Coordinator::due`].
     armed: Option<Instant>,
@@ -237,6 +299,8 @@ pub struct Coordinator {
     config: Config,
     groups: BTreeMap<GroupId, Kept>,
     due: BTreeSet<(Instant, GroupId)>,
+    /// How many topics have been created: a pattern may match the latest.
+    topics_created: u64,
 }
 
 /// What one event may use: the time, the settings, and where its effects go.
@@ -258,8 +322,8 @@ impl Coordinator {
         if let Some(error) = refusal {
             return out.replies.push(Reply::Join { ticket, member_id: join.member_id, outcome: Err(error) });
         }
-        if !self.groups.contains_key(id) {
-            out.entries.push(self.keep(id).group.entry());
+        if !matches!(self.groups.get(id), Some(Kept { group: Kind::Classic(_), .. })) {
+            self.with_classic(id, |group| out.entries.push(group.entry()));
         }
         self.turn(now, id, out, |group, turn| group.join(join, ticket, turn));
     }
@@ -269,16 +333,20 @@ impl Coordinator {
         match () {
             () if id.is_empty() => Some(ErrorCode::INVALID_GROUP_ID),
             () if !sessions.contains(&join.session_timeout) => Some(ErrorCode::INVALID_SESSION_TIMEOUT),
-            () if join.member_id.is_some() && !self.groups.contains_key(id) => Some(ErrorCode::UNKNOWN_MEMBER_ID),
-            () => None,
+            () => match self.groups.get(id) {
+                Some(Kept { group: Kind::Classic(_), .. }) => None,
+                Some(kept) if !kept.group.is_empty() => Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+                _ if join.member_id.is_some() => Some(ErrorCode::UNKNOWN_MEMBER_ID),
+                _ => None,
+            },
         }
     }
 
     /// SyncGroup (14). The answer comes as a [`Reply::Sync`], now or later.
     pub fn sync(&mut self, now: Instant, id: &str, sync: Sync, ticket: Ticket, out: &mut Effects) {
-        match self.known(id, ErrorCode::UNKNOWN_MEMBER_ID) {
+        match self.known_classic(id) {
             Err(error) => out.replies.push(Reply::Sync { ticket, outcome: Err(error) }),
-            Ok(_) => {
+            Ok(()) => {
                 self.turn(now, id, out, |group, turn| group.sync(sync, ticket, turn));
             }
         }
@@ -286,7 +354,7 @@ impl Coordinator {
 
     /// Heartbeat (12).
     pub fn heartbeat(&mut self, now: Instant, id: &str, who: &Identity, generation: i32) -> Result<(), ErrorCode> {
-        self.known(id, ErrorCode::UNKNOWN_MEMBER_ID)?;
+        self.known_classic(id)?;
         let mut out = Effects::default();
         self.turn(now, id, &mut out, |group, turn| group.heartbeat(who, generation, turn))
             .unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
@@ -298,10 +366,16 @@ impl Coordinator {
         now: Instant,
         id: &str,
         leaving: &[Identity],
+        topics: &dyn Catalogue,
         out: &mut Effects,
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
         if id.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        if let Some(outcomes) =
+            self.consumer_turn(Scene { now, topics }, id, out, |group, view, turn| group.expel(leaving, view, turn))
+        {
+            return Ok(outcomes);
         }
         let left = self.turn(now, id, out, |group, turn| group.leave(leaving, turn));
         Ok(left.unwrap_or_else(|| vec![Err(ErrorCode::UNKNOWN_MEMBER_ID); leaving.len()]))
@@ -315,9 +389,12 @@ impl Coordinator {
         id: &str,
         committer: &Committer,
         commits: &[Commit],
+        topics: &dyn Catalogue,
     ) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
         let mut out = Effects::default();
-        match self.turn(now, id, &mut out, |group, turn| group.admit_commit(committer, turn)) {
+        let of_consumers = self.consumer(id).map(|group| group.admit_commit(committer, places(commits, topics)));
+        let admit = |group: &mut Group, turn: &mut Turn<'_>| group.admit_commit(committer, turn);
+        match of_consumers.or_else(|| self.turn(now, id, &mut out, admit)) {
             Some(admitted) => admitted?,
             // Such a commit makes the group: a simple one, for a consumer that assigns partitions to itself.
             None if committer.generation.is_none() => {}
@@ -334,9 +411,15 @@ impl Coordinator {
         id: &str,
         committer: &Committer,
         commits: &[Commit],
+        topics: &dyn Catalogue,
     ) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
-        match self.groups.get(id) {
-            Some(kept) => kept.group.admit_transaction(committer)?,
+        match self.groups.get(id).map(|kept| &kept.group) {
+            Some(Kind::Classic(group)) => group.admit_transaction(committer)?,
+            Some(Kind::Consumer(_)) if committer.is_anonymous() => {}
+            Some(Kind::Consumer(group)) => match group.admit_commit(committer, places(commits, topics)) {
+                Err(ErrorCode::STALE_MEMBER_EPOCH) => return Err(ErrorCode::ILLEGAL_GENERATION),
+                admitted => admitted?,
+            },
             None if id.is_empty() => return Err(ErrorCode::INVALID_GROUP_ID),
             None if committer.generation.is_none() => {}
             None => return Err(ErrorCode::ILLEGAL_GENERATION),
@@ -349,6 +432,11 @@ impl Coordinator {
         self.groups.get(id).map(|kept| &kept.offsets)
     }
 
+    /// Whether a member may read what the group has committed; who does not say who it is may (OffsetFetch v9+).
+    pub fn admit_fetch(&self, id: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        self.consumer(id).map_or(Ok(()), |group| group.admit_fetch(member, epoch))
+    }
+
     /// OffsetDelete (47): whether it may be done at all; then for each partition, in order, what to journal and
     /// [`apply`](Self::apply) (nothing, if nothing was committed there), or why not.
     pub fn delete_offsets(
@@ -357,7 +445,10 @@ impl Coordinator {
         partitions: &[(Topic, i32)],
     ) -> Result<Vec<Result<Option<Entry>, ErrorCode>>, ErrorCode> {
         let kept = self.groups.get(id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-        if !kept.group.is_empty() && !kept.group.speaks_consumer_protocol() {
+        if let Kind::Classic(group) = &kept.group
+            && !group.is_empty()
+            && !group.speaks_consumer_protocol()
+        {
             return Err(ErrorCode::NON_EMPTY_GROUP);
         }
         let delete = |(topic, partition): &(Topic, i32)| match kept.group.is_subscribed(topic) {
@@ -384,16 +475,125 @@ impl Coordinator {
 
     /// ListGroups (16), in the order of their names.
     pub fn list(&self) -> impl Iterator<Item = Listing> {
-        self.groups.iter().map(|(id, kept)| Listing {
-            group_id: id.clone(),
-            protocol_type: kept.group.protocol_type().cloned(),
-            state: kept.group.state(),
+        self.groups.iter().map(|(id, kept)| {
+            let (protocol_type, state, kind) = match &kept.group {
+                Kind::Classic(group) => (group.protocol_type().cloned(), group.state().name(), "classic"),
+                Kind::Consumer(group) => (Some(Arc::from("consumer")), group.state().name(), "consumer"),
+            };
+            Listing { group_id: id.clone(), protocol_type, state, kind }
         })
     }
 
-    /// A group, to be described (15).
+    /// Whether there is a group of this name, of whatever protocol.
+    pub fn exists(&self, id: &str) -> bool {
+        self.groups.contains_key(id)
+    }
+
+    /// A group of the classic protocol, to be described (15).
     pub fn group(&self, id: &str) -> Option<&Group> {
-        self.groups.get(id).map(|kept| &kept.group)
+        match &self.groups.get(id)?.group {
+            Kind::Classic(group) => Some(group),
+            Kind::Consumer(_) => None,
+        }
+    }
+
+    /// A group of the consumer protocol, to be described (69).
+    pub fn consumer(&self, id: &str) -> Option<&consumer::Group> {
+        match &self.groups.get(id)?.group {
+            Kind::Consumer(group) => Some(group),
+            Kind::Classic(_) => None,
+        }
+    }
+
+    /// ConsumerGroupHeartbeat (68) of a member that joins or is there.
+    pub fn consumer_heartbeat(
+        &mut self,
+        scene: Scene<'_>,
+        id: &str,
+        beat: consumer::Heartbeat,
+        out: &mut Effects,
+    ) -> Result<Beat, Refusal> {
+        if let Some(group) = self.fresh_for(id, beat.joins())? {
+            return self.found(scene, id, group, beat, out);
+        }
+        let beaten = self.consumer_turn(scene, id, out, |group, view, turn| group.heartbeat(beat, view, turn));
+        beaten.unwrap_or_else(|| Err(refuse(&format!("Group {id} not found."))))
+    }
+
+    /// A new group, where the one that is there is none of the consumer protocol and may become one.
+    fn fresh_for(&self, id: &str, joins: bool) -> Result<Option<consumer::Group>, Refusal> {
+        match self.groups.get(id).map(|kept| &kept.group) {
+            Some(Kind::Consumer(_)) => Ok(None),
+            None if !joins => Err(refuse(&format!("Consumer group {id} not found."))),
+            Some(Kind::Classic(_)) if !joins => Err(refuse(&not_consumer(id))),
+            Some(Kind::Classic(group)) if !group.is_empty() => {
+                let why = "because online upgrade is disabled";
+                Err(refuse(&format!("Cannot upgrade classic group {id} to consumer group {why}.")))
+            }
+            None | Some(Kind::Classic(_)) => Ok(Some(consumer::Group::new(GroupId::from(id)))),
+        }
+    }
+
+    /// Whether a new group is to be is known when its first member is in.
+    fn found(
+        &mut self,
+        scene: Scene<'_>,
+        id: &str,
+        mut group: consumer::Group,
+        beat: consumer::Heartbeat,
+        out: &mut Effects,
+    ) -> Result<Beat, Refusal> {
+        let view = View { topics: scene.topics, created: self.topics_created };
+        let mut said = Effects::default();
+        let answer = group.heartbeat(beat, view, &mut Turn { now: scene.now, config: &self.config, out: &mut said })?;
+        out.entries.push(group.entry());
+        out.entries.append(&mut said.entries);
+        self.keep(id).group = Kind::Consumer(group);
+        self.rearm(id);
+        Ok(answer)
+    }
+
+    /// ConsumerGroupHeartbeat (68) of a member that leaves, for good or to return.
+    pub fn consumer_leave(
+        &mut self,
+        scene: Scene<'_>,
+        id: &str,
+        who: &Identity,
+        returns: bool,
+        out: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let missing = if self.exists(id) { not_consumer(id) } else { format!("Group {id} not found.") };
+        let left = self.consumer_turn(scene, id, out, |group, view, turn| {
+            group.leave(&who.member_id, who.instance_id.as_deref(), returns, view, turn)
+        });
+        left.unwrap_or_else(|| Err(refuse(&missing)))
+    }
+
+    /// A topic was created.
+    pub fn topic_created(&mut self, topic: &str) {
+        self.topics_created += 1;
+        self.topic_changed(topic);
+    }
+
+    /// A topic has come, gone, or grown: groups that read it look again at their next heartbeat.
+    pub fn topic_changed(&mut self, topic: &str) {
+        for kept in self.groups.values_mut() {
+            if let Kind::Consumer(group) = &mut kept.group {
+                group.topic_changed(topic);
+            }
+        }
+    }
+
+    /// After a restart: members that were journalled have a session's time to come back.
+    pub fn resume(&mut self, now: Instant) {
+        let session_ends = now + self.config.consumer.session_timeout;
+        let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
+        for id in ids {
+            if let Some(Kept { group: Kind::Consumer(group), .. }) = self.groups.get_mut(&id) {
+                group.resume(session_ends, now);
+            }
+            self.rearm(&id);
+        }
     }
 
     /// When [`expire`](Self::expire) is due; `None` while nobody waits for anything.
@@ -402,16 +602,17 @@ impl Coordinator {
     }
 
     /// Does what time does: ends sessions, joins and syncs that took too long.
-    pub fn expire(&mut self, now: Instant, out: &mut Effects) {
+    pub fn expire(&mut self, now: Instant, topics: &dyn Catalogue, out: &mut Effects) {
         while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
             self.turn(now, &id, out, Group::expire);
+            self.consumer_turn(Scene { now, topics }, &id, out, consumer::Group::expire);
         }
     }
 
     /// Takes in what was journalled, just now or before a restart.
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
-            Entry::Group(entry) => self.keep(&entry.group_id).group.restore(entry),
+            Entry::Group(entry) => self.with_classic(&entry.group_id, |group| group.restore(entry)),
             Entry::GroupRemoved(entry) => self.forget(&entry.group_id),
             Entry::Offset(entry) => self.keep(&entry.group_id).offsets.insert(entry),
             Entry::OffsetRemoved(entry) => {
@@ -419,6 +620,12 @@ impl Coordinator {
                     kept.offsets.remove(entry);
                 }
             }
+            Entry::ConsumerGroup(entry) => self.with_consumers(&entry.group_id, |group| group.restore(entry)),
+            Entry::ConsumerMember(entry) => self.with_consumers(&entry.group_id, |group| group.restore_member(entry)),
+            Entry::ConsumerMemberRemoved(entry) => {
+                self.with_consumers(&entry.group_id, |group| group.forget_member(&entry.member_id))
+            }
+            Entry::ConsumerRegex(entry) => self.with_consumers(&entry.group_id, |group| group.restore_pattern(entry)),
             _ => {}
         }
     }
@@ -426,24 +633,50 @@ impl Coordinator {
     /// Everything that [`apply`](Self::apply) would need to hear, for a compacted journal.
     pub fn snapshot(&self) -> Vec<Entry> {
         let entries = |(id, kept): (&GroupId, &Kept)| {
-            let mut entries = vec![kept.group.entry()];
+            let mut entries = kept.group.entries();
             entries.extend(kept.offsets.entries(id));
             entries
         };
         self.groups.iter().flat_map(entries).collect()
     }
 
-    fn known(&self, id: &str, otherwise: ErrorCode) -> Result<&Kept, ErrorCode> {
-        if id.is_empty() {
-            return Err(ErrorCode::INVALID_GROUP_ID);
+    /// Whether a request of the classic protocol can be about a group at all.
+    fn known_classic(&self, id: &str) -> Result<(), ErrorCode> {
+        match self.group(id) {
+            _ if id.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
+            Some(_) => Ok(()),
+            None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         }
-        self.groups.get(id).ok_or(otherwise)
     }
 
     fn keep(&mut self, id: &str) -> &mut Kept {
         let id = GroupId::from(id);
-        let fresh = || Kept { group: Group::new(id.clone()), offsets: Offsets::default(), armed: None };
+        let fresh = || Kept { group: Kind::Classic(Group::new(id.clone())), offsets: Offsets::default(), armed: None };
         self.groups.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    /// Does something to a group of the classic protocol; to a new one, if there is none, or one of the other.
+    fn with_classic(&mut self, id: &str, act: impl FnOnce(&mut Group)) {
+        match &mut self.keep(id).group {
+            Kind::Classic(group) => act(group),
+            other => {
+                let mut group = Group::new(GroupId::from(id));
+                act(&mut group);
+                *other = Kind::Classic(group);
+            }
+        }
+    }
+
+    /// The same for the consumer protocol.
+    fn with_consumers(&mut self, id: &str, act: impl FnOnce(&mut consumer::Group)) {
+        match &mut self.keep(id).group {
+            Kind::Consumer(group) => act(group),
+            other => {
+                let mut group = consumer::Group::new(GroupId::from(id));
+                act(&mut group);
+                *other = Kind::Consumer(group);
+            }
+        }
     }
 
     fn forget(&mut self, id: &str) {
@@ -452,7 +685,7 @@ impl Coordinator {
         }
     }
 
-    /// Lets an event happen to a group, and arms the group's next deadline.
+    /// Lets an event happen to a group of the classic protocol, and arms the group's next deadline.
     fn turn<T>(
         &mut self,
         now: Instant,
@@ -460,17 +693,52 @@ impl Coordinator {
         out: &mut Effects,
         event: impl FnOnce(&mut Group, &mut Turn<'_>) -> T,
     ) -> Option<T> {
-        let kept = self.groups.get_mut(id)?;
-        let result = event(&mut kept.group, &mut Turn { now, config: &self.config, out });
+        let Kind::Classic(group) = &mut self.groups.get_mut(id)?.group else { return None };
+        let result = event(group, &mut Turn { now, config: &self.config, out });
+        self.rearm(id);
+        Some(result)
+    }
+
+    /// The same for a group of the consumer protocol.
+    fn consumer_turn<T>(
+        &mut self,
+        scene: Scene<'_>,
+        id: &str,
+        out: &mut Effects,
+        event: impl FnOnce(&mut consumer::Group, View<'_>, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let Kind::Consumer(group) = &mut self.groups.get_mut(id)?.group else { return None };
+        let view = View { topics: scene.topics, created: self.topics_created };
+        let result = event(group, view, &mut Turn { now: scene.now, config: &self.config, out });
+        self.rearm(id);
+        Some(result)
+    }
+
+    fn rearm(&mut self, id: &str) {
+        let Some((id, kept)) = self.groups.get_key_value(id).map(|(id, _)| id.clone()).zip(self.groups.get_mut(id))
+        else {
+            return;
+        };
         let next = kept.group.deadline();
         if next != kept.armed {
-            let id = kept.group.id().clone();
             if let Some(at) = kept.armed {
                 self.due.remove(&(at, id.clone()));
             }
             kept.armed = next;
             self.due.extend(next.map(|at| (at, id)));
         }
-        Some(result)
     }
+}
+
+fn refuse(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, why)
+}
+
+fn not_consumer(id: &str) -> String {
+    format!("Group {id} is not a consumer group.")
+}
+
+/// Where offsets are to be committed, by the ids of topics.
+fn places(commits: &[Commit], topics: &dyn Catalogue) -> impl Iterator<Item = (Option<TopicId>, i32)> {
+    commits.iter().map(|it| (topics.by_name(&it.topic).map(|shape| shape.id), it.partition))
 }

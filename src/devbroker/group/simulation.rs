@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use super::consumer::Shelf;
 use super::*;
 
 const GROUP: &str = "g";
@@ -77,7 +78,7 @@ impl World {
                 );
             }
             13 => {
-                let _ = self.coordinator.leave(self.now, GROUP, &[self.identity(client)], &mut out);
+                let _ = self.coordinator.leave(self.now, GROUP, &[self.identity(client)], &Shelf::default(), &mut out);
                 self.clients[client].id = None;
             }
             14..=15 => self.commit(client),
@@ -87,7 +88,7 @@ impl World {
             }
             _ => {
                 self.now += Duration::from_millis(self.random.random_range(1..9000));
-                self.coordinator.expire(self.now, &mut out);
+                self.coordinator.expire(self.now, &Shelf::default(), &mut out);
             }
         }
         self.take(out);
@@ -130,10 +131,16 @@ impl World {
 
     fn commit(&mut self, client: usize) {
         let generation = self.random.random_bool(0.8).then_some(self.clients[client].generation);
-        let committer = Committer { generation, who: self.identity(client), knows_group_id_not_found: true };
+        let committer = Committer {
+            generation,
+            who: self.identity(client),
+            knows_group_id_not_found: true,
+            is_too_old_for_epochs: false,
+        };
         let committed = Committed { offset: self.random.random_range(0..100), leader_epoch: None, metadata: "".into() };
         let commit = Commit { topic: "t".into(), partition: self.random.random_range(0..3), committed };
-        let outcomes = self.coordinator.commit(self.now, GROUP, &committer, &[commit]).unwrap_or_default();
+        let outcomes =
+            self.coordinator.commit(self.now, GROUP, &committer, &[commit], &Shelf::default()).unwrap_or_default();
         for entry in outcomes.into_iter().flatten() {
             self.coordinator.apply(&entry);
             self.journal.push(entry);
@@ -200,7 +207,7 @@ impl World {
             let Some(at) = self.coordinator.deadline() else { break };
             self.now = at.max(self.now);
             let mut out = Effects::default();
-            self.coordinator.expire(self.now, &mut out);
+            self.coordinator.expire(self.now, &Shelf::default(), &mut out);
             self.take(out);
             self.check();
         }

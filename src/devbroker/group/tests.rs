@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use super::consumer::Shelf;
 use super::*;
 
 const GROUP: &str = "g";
@@ -66,7 +67,7 @@ impl World {
             "delete" => self.delete(),
             "at" => {
                 self.now = self.start + Duration::from_millis(words[0].parse().unwrap());
-                self.coordinator.expire(self.now, &mut out);
+                self.coordinator.expire(self.now, &Shelf::default(), &mut out);
                 vec![]
             }
             "show" => vec![self.show()],
@@ -90,7 +91,7 @@ impl World {
                 None => Identity { member_id: (*word).into(), instance_id: None },
             })
             .collect();
-        let outcomes = self.coordinator.leave(self.now, GROUP, &who, out).unwrap();
+        let outcomes = self.coordinator.leave(self.now, GROUP, &who, &Shelf::default(), out).unwrap();
         words.iter().zip(outcomes).map(|(word, outcome)| format!("{word}: {}", outcome_name(outcome))).collect()
     }
 
@@ -99,8 +100,12 @@ impl World {
         if &*who.member_id == "-" {
             who.member_id = "".into();
         }
-        let committer =
-            Committer { generation: generation(words), who, knows_group_id_not_found: !words.contains(&"v8") };
+        let committer = Committer {
+            generation: generation(words),
+            who,
+            knows_group_id_not_found: !words.contains(&"v8"),
+            is_too_old_for_epochs: false,
+        };
         let commit = |word: &&str| {
             let (topic, offset) = word.split_once('=')?;
             let (offset, metadata) = offset.split_once('#').unwrap_or((offset, ""));
@@ -108,7 +113,7 @@ impl World {
             Some(Commit { topic: topic.into(), partition: 0, committed })
         };
         let commits: Vec<Commit> = words.iter().filter_map(commit).collect();
-        match self.coordinator.commit(self.now, GROUP, &committer, &commits) {
+        match self.coordinator.commit(self.now, GROUP, &committer, &commits, &Shelf::default()) {
             Err(error) => vec![format!("{}: {error}", words[0])],
             Ok(outcomes) => outcomes
                 .into_iter()

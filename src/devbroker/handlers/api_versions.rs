@@ -9,6 +9,7 @@ use super::Call;
 use crate::devbroker::Profile;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
+use crate::devbroker::versions::TRANSACTION_VERSION;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -16,8 +17,6 @@ use crate::protocol::messages::{
 
 const KEY: i16 = 18;
 const PRODUCE: i16 = 0;
-/// `metadata.version` 4.3-IV0; the lowest is 3.3-IV3.
-const METADATA_VERSION: RangeInclusive<i16> = 7..=30;
 
 pub fn serve(state: &mut State, call: &Call, request: &ApiVersionsRequest) -> Answer {
     let named = |text: &str| {
@@ -31,38 +30,28 @@ pub fn serve(state: &mut State, call: &Call, request: &ApiVersionsRequest) -> An
             .into();
     }
     let api_keys = state.config.profile.served().map(row).collect();
-    if !state.config.profile.has_features() {
-        return ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }.into();
-    }
+    let features = state.config.profile.features();
     ApiVersionsResponse {
         api_keys,
-        supported_features: vec![
-            supported("metadata.version", METADATA_VERSION),
-            // From version 4 on a range may begin at 0; older clients take that for an error (KAFKA-17011).
-            supported("transaction.version", if call.version >= 4 { 0 } else { 1 }..=2),
-        ],
-        finalized_features_epoch: 1,
-        // group.version and share.version are absent: level 0, so clients keep to the classic protocol.
-        finalized_features: finalized(state),
+        supported_features: features.iter().map(|it| supported(call.version, it)).collect(),
+        finalized_features_epoch: if features.is_empty() { -1 } else { 1 },
+        finalized_features: features.iter().filter_map(|it| finalized(state, it)).collect(),
         ..ApiVersionsResponse::default()
     }
     .into()
 }
 
-fn supported(name: &'static str, versions: RangeInclusive<i16>) -> SupportedFeatureKey {
-    SupportedFeatureKey { name: name.into(), min_version: *versions.start(), max_version: *versions.end() }
+/// From version 4 on a range may begin at 0; older clients take that for an error (KAFKA-17011).
+fn supported(version: i16, (name, levels): &(&'static str, RangeInclusive<i16>)) -> SupportedFeatureKey {
+    let least = if version >= 4 { *levels.start() } else { (*levels.start()).max(1) };
+    SupportedFeatureKey { name: (*name).into(), min_version: least, max_version: *levels.end() }
 }
 
 /// What the cluster has settled on; level 0 is said by silence.
-fn finalized(state: &State) -> Vec<FinalizedFeatureKey> {
-    let levels =
-        [("metadata.version", *METADATA_VERSION.end()), ("transaction.version", state.config.transaction_version)];
-    let level = |(name, level): (&'static str, i16)| FinalizedFeatureKey {
-        name: name.into(),
-        max_version_level: level,
-        min_version_level: level,
-    };
-    levels.into_iter().filter(|(_, level)| *level > 0).map(level).collect()
+fn finalized(state: &State, (name, levels): &(&'static str, RangeInclusive<i16>)) -> Option<FinalizedFeatureKey> {
+    let level = if *name == TRANSACTION_VERSION { state.config.transaction_version } else { *levels.end() };
+    let row = FinalizedFeatureKey { name: (*name).into(), max_version_level: level, min_version_level: level };
+    (level > 0).then_some(row)
 }
 
 fn row((key, versions): (i16, RangeInclusive<i16>)) -> ApiVersion {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::create_topics::{add_partitions, replicas_exist, spread};
 use super::{Call, Refused};
+use crate::devbroker::groups;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
 use crate::devbroker::topics::TopicState;
@@ -47,6 +48,7 @@ fn one(state: &mut State, asked: &CreatePartitionsTopic, validate_only: bool) ->
         topic.partitions.truncate(before);
     }
     state.topics.insert(topic);
+    groups::topic_grown(state, &asked.name);
     stored
 }
 

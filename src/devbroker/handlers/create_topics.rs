@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Call, Refused};
 use crate::devbroker::configs::{self, TOPIC_SETTINGS, TopicConfig};
+use crate::devbroker::groups;
 use crate::devbroker::producers::Producers;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::restore::new_log;
@@ -167,6 +168,7 @@ pub fn create(state: &mut State, name: &Str, plan: Plan) -> Result<TopicId, Refu
     add_partitions(state, &mut topic, plan.replicas)?;
     state.record(&[topic.entry().into()])?;
     state.topics.insert(topic);
+    groups::topic_created(state, name);
     Ok(id)
 }
 

@@ -1,4 +1,5 @@
-//! DescribeGroups (15). A group that does not exist is "Dead", and from v6 on an error (KIP-1043).
+//! DescribeGroups (15). A group that does not exist, or is not of the classic protocol, is
+//! "Dead", and from v6 on an error (KIP-1043).
 
 use super::{Call, group_operations};
 use crate::devbroker::group::{Group, Member, MemberId, State as GroupState};
@@ -21,7 +22,10 @@ fn describe(state: &State, call: &Call, group_id: Str, authorized_operations: i3
         return DescribedGroup { group_id, error_code, ..DescribedGroup::default() };
     }
     let Some(group) = state.groups.coordinator.group(&group_id) else {
-        return dead(call.version, group_id, authorized_operations);
+        let exists = state.groups.coordinator.exists(&group_id);
+        let why = if exists { "is not a classic group" } else { "not found" };
+        let why = format!("Group {group_id} {why}.");
+        return dead(call.version, group_id, authorized_operations, why);
     };
     // What members say is only shown while they agree on how to read it.
     let protocol = group.protocol().filter(|_| group.state() == GroupState::Stable);
@@ -36,14 +40,14 @@ fn describe(state: &State, call: &Call, group_id: Str, authorized_operations: i3
     }
 }
 
-fn dead(version: i16, group_id: Str, authorized_operations: i32) -> DescribedGroup {
+fn dead(version: i16, group_id: Str, authorized_operations: i32, why: String) -> DescribedGroup {
     let dead = DescribedGroup { group_state: Str::from_static("Dead"), ..DescribedGroup::default() };
     if version < 6 {
         return DescribedGroup { group_id, authorized_operations, ..dead };
     }
     DescribedGroup {
         error_code: ErrorCode::GROUP_ID_NOT_FOUND.into(),
-        error_message: Some(Str::from(format!("Group {group_id} not found."))),
+        error_message: Some(Str::from(why)),
         group_id,
         ..dead
     }

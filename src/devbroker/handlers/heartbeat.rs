@@ -18,7 +18,7 @@ fn beat(state: &mut State, call: &Call, request: &HeartbeatRequest) -> Result<()
         return Err(ErrorCode::NOT_COORDINATOR);
     }
     let who = Identity::new(&request.member_id, request.group_instance_id.as_ref());
-    groups::event(state, |coordinator, _| {
+    groups::event(state, |coordinator, _, _| {
         coordinator.heartbeat(call.now.instant, &request.group_id, &who, request.generation_id)
     })
 }

@@ -38,7 +38,9 @@ fn leave(state: &mut State, call: &Call, request: &LeaveGroupRequest) -> Result<
         let reason = member.reason.as_deref().unwrap_or("not given");
         tracing::debug!(group = %request.group_id, member = %member.member_id, reason, "leaves");
     }
-    groups::event(state, |coordinator, out| coordinator.leave(call.now.instant, &request.group_id, &leaving, out))
+    groups::event(state, |coordinator, topics, out| {
+        coordinator.leave(call.now.instant, &request.group_id, &leaving, topics, out)
+    })
 }
 
 fn failed(error: ErrorCode) -> LeaveGroupResponse {

@@ -1,5 +1,5 @@
 //! ListGroups (16): the groups that the broker coordinates which is asked; by state from v4 on (KIP-518), by type from v5
-//! on (KIP-848). All groups are of the classic type here.
+//! on (KIP-848).
 
 use super::Call;
 use crate::devbroker::group::Listing;
@@ -9,13 +9,11 @@ use crate::devbroker::state::State;
 use crate::protocol::messages::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use crate::protocol::types::Str;
 
-const CLASSIC: &str = "classic";
-
 pub fn serve(state: &State, call: &Call, request: &ListGroupsRequest) -> Answer {
     let wanted = |group: &Listing| {
         groups::is_coordinator(state, call, &group.group_id)
-            && passes(&request.states_filter, group.state.name())
-            && passes(&request.types_filter, CLASSIC)
+            && passes(&request.states_filter, group.state)
+            && passes(&request.types_filter, group.kind)
     };
     let groups = state.groups.coordinator.list().filter(wanted).map(|group| listed(&group)).collect();
     ListGroupsResponse { groups, ..ListGroupsResponse::default() }.into()
@@ -30,7 +28,7 @@ fn listed(group: &Listing) -> ListedGroup {
     ListedGroup {
         group_id: Str::from(&*group.group_id),
         protocol_type: group.protocol_type.as_deref().map(Str::from).unwrap_or_default(),
-        group_state: Str::from_static(group.state.name()),
-        group_type: Str::from_static(CLASSIC),
+        group_state: Str::from_static(group.state),
+        group_type: Str::from_static(group.kind),
     }
 }

@@ -37,6 +37,8 @@ mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
 mod checked;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -152,6 +154,8 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (61, 0..=0),
     (65, 0..=0),
     (66, 0..=1),
+    (68, 0..=1),
+    (69, 0..=1),
     (75, 0..=0),
 ];
 
@@ -203,6 +207,8 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::OffsetDelete(it) => offset_delete::serve(state, call, it),
         Request::DescribeCluster(it) => describe_cluster::serve(state, call, &it),
         Request::DescribeProducers(it) => describe_producers::serve(state, call, &it),
+        Request::ConsumerGroupHeartbeat(it) => consumer_group_heartbeat::serve(state, call, it),
+        Request::ConsumerGroupDescribe(it) => consumer_group_describe::serve(state, call, it),
         Request::DescribeTopicPartitions(it) => describe_topic_partitions::serve(state, call, &it),
         // `SERVED` and this table are held together by a test.
         _ => Answer::Close,

@@ -68,6 +68,7 @@ fn commit(
         generation: Some(request.generation_id_or_member_epoch).filter(|generation| *generation >= 0),
         who: Identity::new(&request.member_id, request.group_instance_id.as_ref()),
         knows_group_id_not_found: call.version >= 9,
+        is_too_old_for_epochs: call.version < 9,
     };
     groups::commit(state, call.now, &request.group_id, &committer, commits)
 }

@@ -60,6 +60,10 @@ fn fetch(state: &State, call: &Call, request: OffsetFetchRequestGroup, stable: b
         let topics = topics.into_iter().map(nothing).collect();
         return OffsetFetchResponseGroup { group_id, topics, error_code: ErrorCode::NOT_COORDINATOR.into() };
     }
+    let member = request.member_id.as_deref();
+    if let Err(error) = state.groups.coordinator.admit_fetch(&group_id, member, request.member_epoch) {
+        return OffsetFetchResponseGroup { group_id, error_code: error.into(), ..OffsetFetchResponseGroup::default() };
+    }
     let topics = match request.topics {
         None => all(state, call.version, &group_id),
         Some(topics) => topics.into_iter().map(|topic| some(state, call.version, &group_id, topic)).collect(),

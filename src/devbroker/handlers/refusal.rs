@@ -176,6 +176,15 @@ fn groups(request: &Request, version: i16, code: i16) -> Option<Response> {
             let row = |id: &Str| DeletableGroupResult { group_id: id.clone(), error_code: code, ..Default::default() };
             DeleteGroupsResponse { results: it.groups_names.iter().map(row).collect(), ..Default::default() }.into()
         }
+        Request::ConsumerGroupHeartbeat(_) => {
+            ConsumerGroupHeartbeatResponse { error_code: code, ..Default::default() }.into()
+        }
+        Request::ConsumerGroupDescribe(it) => {
+            let row =
+                |id: &Str| DescribedConsumerGroup { error_code: code, group_id: id.clone(), ..Default::default() };
+            ConsumerGroupDescribeResponse { groups: it.group_ids.iter().map(row).collect(), ..Default::default() }
+                .into()
+        }
         Request::OffsetDelete(_) => OffsetDeleteResponse { error_code: code, ..Default::default() }.into(),
         _ => return None,
     })

@@ -71,6 +71,7 @@ fn keep(
         generation: Some(request.generation_id_or_member_epoch).filter(|generation| *generation >= 0),
         who: Member::new(&request.member_id, request.group_instance_id.as_ref()),
         knows_group_id_not_found: false,
+        is_too_old_for_epochs: false,
     };
     let admitted = groups::admit_transaction(state, &request.group_id, &committer, wanted)?;
     let id = Str::from(request.transactional_id.as_str());
