@@ -2,6 +2,7 @@
 
 pub mod measure;
 pub mod program;
+pub mod script;
 pub mod servers;
 
 use std::fmt::Display;

@@ -9,7 +9,9 @@ use protocol_tests::wait_until;
 
 /// Java's clients and tools of the version before, in addition to those that run.sh takes by itself.
 const EVERY_SUITE: &[&str] =
-    &["librdkafka", "kafka-python", "aiokafka", "java", "console", "cross", "java-3.9.1", "console-3.9.1"];
+    &["librdkafka", "kafka-python", "aiokafka", "java", "console", "cross", "java-3.9.1", "console-3.9.1", "groups"];
+/// Groups of the consumer protocol are in Kafka from 4.0 on.
+const WITH_GROUPS: &[&str] = &["librdkafka", "kafka-python", "aiokafka", "java", "console", "cross", "groups"];
 
 #[test]
 fn kafka_3_9() {
@@ -21,7 +23,7 @@ fn kafka_3_9() {
 #[test]
 fn kafka_4_3() {
     let _alone = servers::one_at_a_time();
-    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play(kafka.bootstrap(), &[]));
+    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play(kafka.bootstrap(), WITH_GROUPS));
     servers::or_skip("foreign clients against Kafka 4.3", run);
 }
 

@@ -4,83 +4,13 @@
 //! With `HIGHWATER_TEST_KAFKA_43` set to the address of a real broker (and an initial rebalance delay of 0), the script is
 //! played to that one too; with `BLESS=1` its answers become the golden ones.
 
-use std::fmt::Write as _;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
-use highwater::protocol::api::{Api, Request, Response, decode_response_header, encode_request_frame};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::{Str, Uuid};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use protocol_tests::script::{Outcome, Script, compare};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/groups.golden");
-
-/// A connection, and what was said over it. What differs from run to run goes by a stand-in.
-struct Script {
-    stream: TcpStream,
-    correlation: i32,
-    run: String,
-    stand_ins: Vec<(String, String)>,
-    transcript: String,
-}
-
-impl Script {
-    async fn begin(address: &str, run: &str) -> Outcome<Script> {
-        let stream = TcpStream::connect(address).await?;
-        let stand_ins = vec![(run.to_owned(), "RUN".to_owned()), (format!("{:?}", Uuid::ZERO), "NO-ID".to_owned())];
-        Ok(Script { stream, correlation: 0, run: run.to_owned(), stand_ins, transcript: String::new() })
-    }
-
-    fn name(&self, what: &str) -> Str {
-        Str::from(format!("{}-{what}", self.run))
-    }
-
-    fn section(&mut self, title: &str) {
-        let _ = writeln!(self.transcript, "\n# {title}");
-    }
-
-    async fn ask<R: Api>(&mut self, version: i16, request: R) -> Outcome<R::Response> {
-        self.correlation += 1;
-        let mut out = BytesMut::new();
-        let request: Request = request.into();
-        encode_request_frame(self.correlation, version, Some(&Str::from("script")), &request, &mut out)?;
-        self.stream.write_all(&out).await?;
-        let length = self.stream.read_u32().await? as usize;
-        let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame).await?;
-        let mut frame = Bytes::from(frame);
-        decode_response_header(R::KEY, version, &mut frame)?;
-        let response = Response::decode(R::KEY, version, frame)?;
-        R::response(response).ok_or_else(|| "an answer to something else".into())
-    }
-
-    /// Asks, and puts the answer down.
-    async fn note<R: Api>(&mut self, version: i16, request: R) -> Outcome<R::Response> {
-        let response = self.ask(version, request).await?;
-        self.put::<R>(version, &response);
-        Ok(response)
-    }
-
-    fn put<R: Api>(&mut self, version: i16, response: &R::Response) {
-        let said = self.stand_ins.iter().fold(format!("{response:?}"), |said, (real, name)| said.replace(real, name));
-        let _ = writeln!(self.transcript, "{} v{version}: {said}", R::NAME);
-    }
-
-    /// Puts the answer to a JoinGroup down; the id that it gives gets a stand-in.
-    async fn join(&mut self, version: i16, request: JoinGroupRequest, name: &str) -> Outcome<Str> {
-        let response = self.ask(version, request).await?;
-        if !response.member_id.is_empty()
-            && !self.stand_ins.iter().any(|(real, _)| *real == response.member_id.as_str())
-        {
-            self.stand_ins.insert(0, (response.member_id.to_string(), name.to_owned()));
-        }
-        self.put::<JoinGroupRequest>(version, &response);
-        Ok(response.member_id)
-    }
-}
 
 fn join(group_id: &Str, member_id: &str) -> JoinGroupRequest {
     // A subscription to the topic `t`, version 0, without user data.
@@ -416,16 +346,6 @@ async fn play(address: &str, run: &str) -> Outcome<String> {
     }
     listings(&mut script).await?;
     Ok(script.transcript)
-}
-
-/// Both texts, and where they part.
-fn compare(golden: &str, said: &str, who: &str) {
-    let mut section = "";
-    for (number, (expected, actual)) in golden.lines().zip(said.lines()).enumerate() {
-        section = if expected.starts_with('#') { expected } else { section };
-        assert_eq!(actual, expected, "{who}, line {} ({section})", number + 1);
-    }
-    assert_eq!(said.lines().count(), golden.lines().count(), "{who}");
 }
 
 #[tokio::test]

@@ -19,9 +19,12 @@ final class Member implements AutoCloseable {
     private final Thread thread;
 
     Member(String bootstrap, String group, String topic, String assignor) {
-        Map<String, Object> settings = Map.of(
+        this(bootstrap, topic, Map.of(
                 "group.id", group, "session.timeout.ms", 10_000, "heartbeat.interval.ms", 300,
-                "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor);
+                "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor));
+    }
+
+    Member(String bootstrap, String topic, Map<String, Object> settings) {
         thread = new Thread(() -> live(bootstrap, topic, settings));
         thread.setDaemon(true);
         thread.start();
