@@ -352,7 +352,9 @@ impl Admin {
             let asked = chunks.map(|(coordinator, chunk)| ask(coordinator, chunk.to_vec(), round));
             answers.extend(join_all(asked).await.into_iter().flatten());
             for (group, answer) in &answers {
-                if answer.as_ref().is_err_and(|error| error.is_transport() || error.class() == Class::FindCoordinator) {
+                // A broker that the cluster has given up keeps no group, either.
+                let is_gone = |error: &Error| error.is_transport() || matches!(error.kind, ErrorKind::UnknownBroker);
+                if answer.as_ref().is_err_and(|error| is_gone(error) || error.class() == Class::FindCoordinator) {
                     self.cluster.forget_coordinator(group);
                 }
             }

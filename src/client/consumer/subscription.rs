@@ -1,10 +1,11 @@
 //! Which topics a member reads: those that it names, and those whose names match. Pure: what is known of the cluster in,
 //! topics out.
 //!
-//! In the classic protocol members match for themselves, as the Java client does: the group knows names only. A member
-//! whose topics have changed joins again with what they are now, so a topic that is made is read, and one that is
-//! deleted is let go, as soon as the cluster is looked at again; that is every `metadata_max_age`, and whenever somebody
-//! else in this client asks for all topics.
+//! Members match for themselves, as the Java client does: the group knows names only. So do members of the consumer
+//! protocol, though its coordinator could match for them (`SubscribedTopicRegex`): it reads another dialect (RE2), and one
+//! pattern has to mean the same in both. A member whose topics have changed joins again with what they are now, or tells
+//! the coordinator, so a topic that is made is read, and one that is deleted is let go, as soon as the cluster is looked
+//! at again; that is every `metadata_max_age`, and whenever somebody else in this client asks for all topics.
 
 use std::collections::BTreeSet;
 
