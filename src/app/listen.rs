@@ -2,10 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Status, credentials};
@@ -21,9 +27,52 @@ pub(super) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<
     })
 }
 
+/// More connections than this are closed at once, each port for itself.
+const CONNECTIONS_MAX: usize = 4096;
+/// After so long without a whole request head a connection is closed, whether it trickles or says nothing at all.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Serves until `stop`, then lets requests under way finish.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    serve_within(HEAD_TIMEOUT, listener, router, stop).await;
+    Ok(())
+}
+
+async fn serve_within(head: Duration, listener: TcpListener, router: Router, stop: CancellationToken) {
+    let (under_way, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: without a pause this would spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(%peer, "connection refused: {CONNECTIONS_MAX} are open");
+            continue;
+        };
+        // Without it an answer may wait for the peer's word that it has the one before; nothing is lost if it cannot be had.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "connection closed");
+            }
+            drop(place);
+        });
+    }
+    under_way.shutdown().await;
 }
 
 /// Makes a directory and shows that it can be written to.
@@ -132,4 +181,44 @@ pub async fn connect(config: ClientConfig) -> Result<Client, Failure> {
         };
         Failure::new(Status::of(&error), message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Says something, and gives back all that is answered until the server hangs up.
+    async fn said(address: SocketAddr, words: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(words).await.unwrap();
+        let mut answer = Vec::new();
+        // A connection that is reset has been closed as well.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_never_ends_a_request_is_hung_up_on_and_others_are_served() {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "well" }));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve_within(Duration::from_millis(100), listener, router, stop.clone()));
+        let well = |answer: &str| answer.starts_with("HTTP/1.1 200") && answer.ends_with("well");
+        let whole = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        let silent = tokio::spawn(said(address, b""));
+        let half = tokio::spawn(said(address, b"GET / HTTP/1.1\r\nhos"));
+        let garbage = tokio::spawn(said(address, &[0xff; 64]));
+        assert!(well(&said(address, whole).await));
+        for bad in [silent, half, garbage] {
+            assert!(!well(&bad.await.unwrap()));
+        }
+        assert!(well(&said(address, whole).await));
+        stop.cancel();
+        serving.await.unwrap();
+    }
 }

@@ -66,6 +66,7 @@ impl Dialer {
             Connection::open(io, self.terms(lane)).await
         };
         let made = tokio::select! {
+            biased;
             () = self.closed.cancelled() => return Err(Error::closed()),
             made = timeout(self.limit, connecting) => made,
         };

@@ -12,6 +12,7 @@
 //! - when the connection goes, everybody who waits is told, with the reason;
 //! - what is sent after a session is due for renewal is sent after it was renewed (KIP-368): a broker hangs up on anything
 //!   else once the session has ended;
+//! - memory follows what arrives, not what a broker announces ([`frames`](super::frames));
 //! - a connection that nobody uses is closed by us, before the broker would close it under a request.
 
 use std::future::Future;
@@ -34,6 +35,7 @@ use tower::Service;
 
 use super::connect::Io;
 use super::error::{Error, ErrorKind};
+use super::frames::Frames;
 use super::handshake::{Capabilities, Proof, authenticate, renewal, shake_hands};
 use super::lane::{Answer, Ask, Call};
 use super::layer::observe::Counters;
@@ -51,7 +53,7 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 const WRONG_LISTENER: &str = "; is this listener one for our TLS settings?";
 const NO_SASL: &str = " before it answered anything; does this listener want SASL?";
 
-type Wire = Messenger<BufStream<Switched<Box<dyn Io>>>>;
+type Wire = Messenger<Frames<BufStream<Switched<Box<dyn Io>>>>>;
 
 /// What a connection is held to.
 #[derive(Debug, Clone)]
@@ -92,7 +94,7 @@ impl Connection {
         let switch = Arc::new(Switch { off: closed.child_token(), why: OnceLock::new(), suspicion });
         let stream = Switched::new(io, Arc::clone(&switch), Arc::clone(&counters));
         let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
-        let mut wire = Wire::new(stream, ANSWER_BYTES_MAX, client_id);
+        let mut wire = Wire::new(Frames::new(stream, ANSWER_BYTES_MAX), ANSWER_BYTES_MAX, client_id);
         let capabilities = shake_hands(&mut wire).await.map_err(|error| switch.reason_for(error))?;
         switch.suspect(sasl.is_none().then_some(NO_SASL));
         let session = match sasl {

@@ -39,6 +39,7 @@ pub mod consumer;
 pub mod error;
 #[cfg(test)]
 mod fake;
+mod frames;
 pub mod handshake;
 pub mod lane;
 pub mod layer;
@@ -50,6 +51,9 @@ mod tests;
 
 use std::fmt;
 use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 pub use admin::{
     Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
@@ -114,6 +118,9 @@ pub struct ClientConfig {
     pub retry_backoff_max: Duration,
     /// Whether asking about a topic may create it, where the brokers allow that.
     pub allow_auto_create_topics: bool,
+    /// What is drawn at random (which broker is asked first, how waits are spread) follows from this, so that a simulation
+    /// can be repeated. `None` in earnest: clients that lost a broker together must not come back together.
+    pub seed: Option<u64>,
 }
 
 impl Default for ClientConfig {
@@ -133,6 +140,7 @@ impl Default for ClientConfig {
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
             allow_auto_create_topics: false,
+            seed: None,
         }
     }
 }
@@ -151,8 +159,12 @@ impl ClientConfig {
         }
     }
 
+    fn chance(&self) -> SmallRng {
+        self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64)
+    }
+
     fn retry_backoff(&self) -> Backoff {
-        Backoff { first: self.retry_backoff, most: self.retry_backoff_max }
+        Backoff { first: self.retry_backoff, most: self.retry_backoff_max, seed: self.seed }
     }
 }
 

@@ -34,7 +34,7 @@ fn dialer(net: &Arc<Net>) -> broker::Dialer {
         client_id: "test".into(),
         limit: 10 * SECOND,
         idle_max: 540 * SECOND,
-        backoff: Backoff { first: Duration::from_millis(50), most: SECOND },
+        backoff: Backoff { first: Duration::from_millis(50), most: SECOND, seed: None },
         counters: Arc::default(),
         closed: tokio_util::sync::CancellationToken::new(),
         sasl: None,

@@ -391,8 +391,8 @@ impl<R: Api> RequestBody for Wire<R> {
     const API_KEY: ApiKey = rskafka_key(R::KEY);
     const API_VERSION_RANGE: ApiVersionRange = rskafka_range(&R::CLIENT_VERSIONS);
     const FIRST_TAGGED_FIELD_IN_REQUEST_VERSION: RskafkaVersion = RskafkaVersion(Int16(R::FLEXIBLE));
-    const FIRST_TAGGED_FIELD_IN_RESPONSE_VERSION: RskafkaVersion =
-        RskafkaVersion(Int16(if R::KEY == ApiVersionsRequest::KEY { i16::MAX } else { R::FLEXIBLE }));
+    /// Never: what follows the correlation id is read here, so that hostile tags cost no more than their frame.
+    const FIRST_TAGGED_FIELD_IN_RESPONSE_VERSION: RskafkaVersion = RskafkaVersion(Int16(i16::MAX));
 }
 
 impl<R: Api> WriteVersionedType<Vec<u8>> for Wire<R> {
@@ -414,6 +414,9 @@ impl<T: Body> ReadVersionedType<Cursor<Vec<u8>>> for Versioned<T> {
         let mut body = Bytes::from(std::mem::take(frame.get_mut()));
         frame.set_position(0);
         body.advance(at.min(body.len()));
+        if response_header_is_flexible(T::KEY, version.0.0) {
+            pass_tagged(&mut body).map_err(|e| ReadError::Malformed(e.into()))?;
+        }
         let version = answered_in(T::KEY, version.0.0, &body);
         let body = decode(version, body).map_err(|e| ReadError::Malformed(e.into()))?;
         Ok(Self { version, body })

@@ -2,6 +2,8 @@
 //!
 //! Unpacking is bounded: it stops at the caller's limit, so a few hostile kilobytes cannot become gigabytes.
 
+mod zstd;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
@@ -26,6 +28,9 @@ pub enum Compression {
     /// KIP-110; brokers from Kafka 2.1 on.
     Zstd,
 }
+
+/// The least room that is made at a time for what is unpacked.
+const UNPACK_STEP: usize = 4 << 10;
 
 /// Why bytes could not be packed or unpacked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,15 +115,30 @@ impl Compression {
             Self::Gzip => self.read_all(MultiGzDecoder::new(&packed[..]), packed.len(), limit),
             Self::Snappy => snappy::decompress(packed, limit),
             Self::Lz4 => self.read_all(FrameDecoder::new(&packed[..]), packed.len(), limit),
-            Self::Zstd => self.read_all(StreamingDecoder::new(&packed[..]), packed.len(), limit),
+            Self::Zstd => {
+                let frames = zstd::narrowed(packed, limit)?;
+                self.read_all(StreamingDecoder::new(&frames[..]), packed.len(), limit)
+            }
         }
     }
 
-    fn read_all(self, unpacked: impl Read, packed_len: usize, limit: usize) -> Result<Bytes, CompressionError> {
-        let mut out = Vec::with_capacity(packed_len.saturating_mul(4).min(limit));
-        let mut bounded = unpacked.take((limit as u64).saturating_add(1));
-        bounded.read_to_end(&mut out).map_err(|error| self.broken(&error))?;
-        if out.len() > limit { Err(CompressionError::TooLarge { codec: self, limit }) } else { Ok(Bytes::from(out)) }
+    fn read_all(self, mut unpacked: impl Read, packed_len: usize, limit: usize) -> Result<Bytes, CompressionError> {
+        let mut out = Vec::new();
+        let mut step = packed_len.saturating_mul(4).max(UNPACK_STEP);
+        loop {
+            // Never more than one byte beyond the limit, which is there to see that there is more.
+            step = step.min(limit.saturating_add(1) - out.len());
+            out.reserve_exact(step);
+            let read = unpacked.by_ref().take(step as u64).read_to_end(&mut out);
+            let read = read.map_err(|error| self.broken(&error))?;
+            if out.len() > limit {
+                return Err(CompressionError::TooLarge { codec: self, limit });
+            }
+            if read < step {
+                return Ok(Bytes::from(out));
+            }
+            step = out.len();
+        }
     }
 
     fn broken(self, error: &dyn fmt::Display) -> CompressionError {

@@ -51,7 +51,7 @@ impl Shared {
     /// The brokers in the order in which to try them: the likeliest to answer first, at random among equals.
     pub(super) fn by_doubt(&self) -> Vec<BrokerId> {
         let mut brokers: Vec<_> = self.known.load().brokers.keys().copied().collect();
-        brokers.shuffle(&mut rand::rng());
+        brokers.shuffle(&mut self.config.chance());
         brokers.sort_by_cached_key(|broker| self.lanes.doubt(*broker));
         brokers
     }
@@ -107,7 +107,7 @@ impl Shared {
     /// Asks all bootstrap servers, each a little after the one before, and takes the first answer.
     async fn bootstrap(&self, question: &[Topic], all: bool, limit: Duration) -> Result<MetadataResponse, Error> {
         let mut servers = self.bootstrap.clone();
-        servers.shuffle(&mut rand::rng());
+        servers.shuffle(&mut self.config.chance());
         let mut asking = FuturesUnordered::new();
         for (n, address) in (0u32..).zip(servers) {
             let at = BrokerAt { id: None, address: Some(address.clone()) };
@@ -221,6 +221,7 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed:
         let rest = if failures == 0 { held.config.metadata_max_age } else { pause };
         drop(held);
         tokio::select! {
+            biased;
             () = closed.cancelled() => return,
             () = sleep(rest) => {}
             () = nudge.notified() => if learned_meanwhile(&shared, pause).await {

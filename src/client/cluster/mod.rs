@@ -100,7 +100,7 @@ impl Cluster {
             client_id: config.client_id.as_str().into(),
             limit: config.connect_timeout,
             idle_max: config.connections_max_idle,
-            backoff: Backoff { first: config.reconnect_backoff, most: config.reconnect_backoff_max },
+            backoff: Backoff { first: config.reconnect_backoff, most: config.reconnect_backoff_max, seed: config.seed },
             counters: Arc::new(Counters::default()),
             closed: closed.clone(),
         };

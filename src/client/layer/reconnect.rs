@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
@@ -31,6 +33,8 @@ pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, Error>>
 pub struct Backoff {
     pub first: Duration,
     pub most: Duration,
+    /// What the spread follows from; by default, nothing.
+    pub seed: Option<u64>,
 }
 
 impl Backoff {
@@ -42,7 +46,10 @@ impl Backoff {
 
     /// The same, with randomness of our own.
     pub fn wait(self, failures: u32) -> Duration {
-        self.after(failures, rand::random())
+        let random = self
+            .seed
+            .map_or_else(rand::random, |seed| SmallRng::seed_from_u64(seed.wrapping_add(failures.into())).random());
+        self.after(failures, random)
     }
 }
 
@@ -151,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_the_most_and_is_spread_by_a_fifth() {
-        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1), seed: None };
         let check = |failures, random, milliseconds| {
             assert_eq!(backoff.after(failures, random).as_millis(), milliseconds, "{failures} {random}");
         };

@@ -112,6 +112,8 @@ pub struct ProducerConfig {
     pub transactional_id: Option<String>,
     /// A transaction that is open for longer is aborted by its coordinator, and its producer fenced.
     pub transaction_timeout: Duration,
+    /// What is drawn at random follows from this: see [`ClientConfig::seed`](crate::client::ClientConfig::seed).
+    pub seed: Option<u64>,
 }
 
 impl Default for ProducerConfig {
@@ -132,6 +134,7 @@ impl Default for ProducerConfig {
             retry_backoff_max: Duration::from_secs(1),
             transactional_id: None,
             transaction_timeout: Duration::from_secs(60),
+            seed: None,
         }
     }
 }
@@ -146,7 +149,7 @@ impl ProducerConfig {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff { first: self.retry_backoff, most: self.retry_backoff_max }
+        Backoff { first: self.retry_backoff, most: self.retry_backoff_max, seed: self.seed }
     }
 
     fn is_idempotent(&self) -> bool {

@@ -6,7 +6,7 @@
 
 mod transactions;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +94,7 @@ struct Link {
 pub(super) struct Sender {
     shared: Arc<Shared>,
     partitions: Vec<Partition>,
-    links: HashMap<BrokerId, Link>,
+    links: BTreeMap<BrokerId, Link>,
     /// Open batches by age: all linger equally long, so the oldest is in front.
     lingering: VecDeque<(Instant, usize)>,
     /// Partitions whose first in line is sent again at that time.
@@ -119,7 +119,7 @@ impl Sender {
             metadata: shared.cluster.metadata(),
             shared,
             partitions: Vec::new(),
-            links: HashMap::new(),
+            links: BTreeMap::new(),
             lingering: VecDeque::new(),
             due: BTreeSet::new(),
             work: FuturesUnordered::new(),
