@@ -1,7 +1,7 @@
 //! Brings every partition that is held to the [`reader`](super::reader) of the broker that leads it, and there again when
 //! it has moved. The one owner of cursors that are on their way.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -28,12 +28,12 @@ pub(super) struct Fetcher {
     requests: mpsc::Receiver<Request>,
     back: mpsc::UnboundedSender<Cursor>,
     returned: mpsc::UnboundedReceiver<Cursor>,
-    readers: HashMap<BrokerId, mpsc::UnboundedSender<Order>>,
+    readers: BTreeMap<BrokerId, mpsc::UnboundedSender<Order>>,
     /// Dropped, and so ended, with the fetcher.
     tasks: JoinSet<()>,
     placing: JoinSet<Vec<Placed>>,
     /// Decisions to go on, for cursors that are on their way when they are made.
-    skips: HashMap<TopicPartition, Offset>,
+    skips: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Fetcher {
@@ -44,10 +44,10 @@ impl Fetcher {
             requests,
             back,
             returned,
-            readers: HashMap::new(),
+            readers: BTreeMap::new(),
             tasks: JoinSet::new(),
             placing: JoinSet::new(),
-            skips: HashMap::new(),
+            skips: BTreeMap::new(),
         }
     }
 
@@ -56,6 +56,7 @@ impl Fetcher {
         let items = self.shared.items.clone();
         loop {
             tokio::select! {
+                biased;
                 request = self.requests.recv() => match request {
                     Some(request) => self.obey(request),
                     None => return,

@@ -141,6 +141,7 @@ impl Reader {
             }
             let wake = self.wakes_at();
             tokio::select! {
+                biased;
                 order = self.orders.recv() => match order {
                     Some(order) => self.obey(order),
                     None => return,
@@ -155,6 +156,8 @@ impl Reader {
 
     fn obey(&mut self, order: Order) {
         match order {
+            // One that took long to place may have been revoked meanwhile, and must not stand where its successor is read.
+            Order::Take(cursor) if cursor.tenure.has_ended() => {}
             Order::Take(cursor) => {
                 self.cursors.insert(cursor.topic_partition().clone(), cursor);
             }
