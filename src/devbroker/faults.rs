@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::handlers::{Call, names};
-use crate::protocol::api::Request;
+use crate::protocol::api::{Request, Response};
 use crate::protocol::error::ErrorCode;
-use crate::protocol::types::{BrokerId, Topic, TopicId};
+use crate::protocol::messages::LeaderIdAndEpoch;
+use crate::protocol::types::{BrokerId, Topic, TopicId, TopicPartition};
 
 /// At most so many directions wait at a time; the oldest makes room.
 const DIRECTIONS: usize = 1024;
@@ -66,6 +67,10 @@ pub enum Fault {
     Truncate(usize),
     /// Handle it and send the answer in pieces of so many bytes, each flushed on its own.
     Split(usize),
+    /// Handle it and say in the answer that the client is over its quota for so long (KIP-219).
+    Throttle(Duration),
+    /// Answer Metadata as a broker does that has not heard of the last time that leaders moved. Anything else is handled.
+    Stale,
 }
 
 /// How many requests of one kind came.
@@ -86,6 +91,8 @@ struct Direction {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Of every partition whose leader was moved, who led it before.
+    former: BTreeMap<TopicPartition, LeaderIdAndEpoch>,
     directions: VecDeque<Direction>,
     counts: BTreeMap<(i16, i16, BrokerId), u64>,
 }
@@ -137,6 +144,27 @@ impl Faults {
 
     pub fn reset_counts(&self) {
         self.with(|inner| inner.counts.clear());
+    }
+
+    /// A partition's leader was moved away from this one.
+    pub(super) fn moved_from(&self, partition: &TopicPartition, former: LeaderIdAndEpoch) {
+        self.with(|inner| inner.former.insert(partition.clone(), former));
+    }
+
+    /// Makes an answer to Metadata one from before the leaders moved.
+    pub(super) fn make_stale(&self, response: &mut Response) {
+        let Response::Metadata(metadata) = response else { return };
+        self.with(|inner| {
+            for topic in &mut metadata.topics {
+                let Some(name) = topic.name.as_deref() else { continue };
+                for partition in &mut topic.partitions {
+                    let of = TopicPartition { topic: name.into(), partition: partition.partition_index };
+                    if let Some(former) = inner.former.get(&of) {
+                        (partition.leader_id, partition.leader_epoch) = (former.leader_id, former.leader_epoch);
+                    }
+                }
+            }
+        });
     }
 
     /// Counts a request and says what shall be done with it.

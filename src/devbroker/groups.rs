@@ -100,7 +100,10 @@ pub fn topic_removed(state: &mut State, _topic: TopicId, name: &str) {
 
 /// The broker that keeps a group.
 pub(super) fn coordinator_of(state: &State, group_id: &str) -> Option<BrokerId> {
-    group::coordinator_of(group_id, state.brokers.iter().map(|broker| broker.id))
+    let mut brokers: Vec<BrokerId> = state.brokers.iter().map(|broker| broker.id).collect();
+    let moved = state.coordinators_moved.checked_rem(brokers.len())?;
+    brokers.rotate_left(moved);
+    group::coordinator_of(group_id, brokers.into_iter())
 }
 
 /// Whether the broker that was asked is the one to ask about this group.

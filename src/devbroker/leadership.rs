@@ -47,6 +47,18 @@ impl State {
         }
     }
 
+    /// Who leads a partition, and since when.
+    pub fn leader_of(&self, partition: &TopicPartition) -> Option<LeaderIdAndEpoch> {
+        let topic = self.topics.get(&partition.topic)?;
+        topic.partition(partition.partition).map(Partition::leader_hint)
+    }
+
+    /// Direction from outside: of every group and transactional id, the next broker is the coordinator from now on. What
+    /// waits for an answer of the former one still gets it.
+    pub fn move_coordinators(&mut self) {
+        self.coordinators_moved += 1;
+    }
+
     /// Direction from outside: another broker leads a partition from now on, under the next epoch.
     pub fn move_leader(&mut self, now: Now, partition: &TopicPartition, broker: BrokerId) -> Result<(), Error> {
         let unknown = || Error::Config(format!("{partition} does not exist"));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
@@ -97,13 +97,35 @@ impl DevBroker {
         self.addresses.iter().find(|(id, _)| *id == broker).map(|(_, address)| *address)
     }
 
+    /// A connection without a socket, through a pipe of so many bytes each way; `None` if there is no such broker. Under a
+    /// paused clock nothing is under way in such a pipe that the clock would not wait for, as it is in a kernel's.
+    pub fn connect(&self, broker: BrokerId, pipe_bytes: usize) -> Option<DuplexStream> {
+        let local = self.address(broker)?;
+        let (ours, theirs) = tokio::io::duplex(pipe_bytes);
+        let peer = SocketAddr::new(local.ip(), 0);
+        self.shared.clone().welcome(broker, ours, Ends { local, peer }, &self.tasks);
+        Some(theirs)
+    }
+
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
     /// Makes another virtual broker lead a partition, under the next leader epoch.
     pub fn move_leader(&self, partition: &TopicPartition, broker: BrokerId) -> Result<(), Error> {
-        self.shared.with(|state, now| state.move_leader(now, partition, broker))
+        let former = self.shared.with(|state, now| {
+            let former = state.leader_of(partition);
+            state.move_leader(now, partition, broker).map(|()| former)
+        })?;
+        if let Some(former) = former {
+            self.shared.faults.moved_from(partition, former);
+        }
+        Ok(())
+    }
+
+    /// Makes the next virtual broker the coordinator of every group and every transactional id.
+    pub fn move_coordinators(&self) {
+        self.shared.with(|state, _| state.move_coordinators());
     }
 
     /// Stops listening, ends every connection, syncs what was written, and releases the data directory.
@@ -223,6 +245,7 @@ impl Shared {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = self.timers_changed.notified() => {}
                 () = due => self.with(State::on_time),
@@ -240,6 +263,7 @@ impl Shared {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = wanted => {}
             }
@@ -253,6 +277,7 @@ impl Shared {
     async fn accept(self: Arc<Self>, broker: BrokerId, listener: TcpListener, tasks: TaskTracker) {
         loop {
             let accepted = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
@@ -265,22 +290,31 @@ impl Shared {
                     continue;
                 }
             };
-            let Ok(place) = self.connections.clone().try_acquire_owned() else {
-                tracing::warn!(broker, %peer, "connection refused: {} are open", self.config.max_connections);
-                continue;
-            };
-            let shared = self.clone();
-            tasks.spawn(async move {
-                shared.connection(broker, stream, peer).await;
-                drop(place);
-            });
+            match ends(&stream, peer) {
+                Ok(ends) => self.clone().welcome(broker, stream, ends, &tasks),
+                Err(error) => tracing::info!(broker, %peer, %error, "connection closed"),
+            }
         }
     }
 
-    async fn connection(&self, broker: BrokerId, stream: TcpStream, peer: SocketAddr) {
+    /// Serves a connection for as long as it lasts, if there is a place for it.
+    fn welcome(self: Arc<Self>, broker: BrokerId, stream: impl Stream + 'static, ends: Ends, tasks: &TaskTracker) {
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            tracing::warn!(broker, peer = %ends.peer, "connection refused: {} are open", self.config.max_connections);
+            return;
+        };
+        tasks.spawn(async move {
+            self.connection(broker, stream, ends).await;
+            drop(place);
+        });
+    }
+
+    async fn connection(&self, broker: BrokerId, stream: impl Stream + 'static, ends: Ends) {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let serve = async { Connection::open(self, broker, id, stream, peer).await?.run().await };
+        let Ends { peer, .. } = ends;
+        let serve = async { Connection::open(self, broker, id, stream, ends).await?.run().await };
         let ended = tokio::select! {
+            biased;
             () = self.stop.cancelled() => Ok(()),
             ended = serve => ended,
         };
@@ -289,6 +323,19 @@ impl Shared {
         }
         self.with(|state, _| state.disconnected(id));
     }
+}
+
+/// Where a connection comes from, and where it came to.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+/// Answers leave at once.
+fn ends(stream: &TcpStream, peer: SocketAddr) -> io::Result<Ends> {
+    stream.set_nodelay(true)?;
+    Ok(Ends { local: stream.local_addr()?, peer })
 }
 
 /// Why a connection ended that could have gone on.
@@ -316,8 +363,7 @@ struct Connection<'a> {
     shared: &'a Shared,
     broker: BrokerId,
     id: u64,
-    peer: SocketAddr,
-    local: SocketAddr,
+    ends: Ends,
     stream: Box<dyn Stream>,
     read: BytesMut,
     guard: Guard,
@@ -330,15 +376,13 @@ impl<'a> Connection<'a> {
         shared: &'a Shared,
         broker: BrokerId,
         id: u64,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: impl Stream + 'static,
+        ends: Ends,
     ) -> Result<Self, Ended> {
-        stream.set_nodelay(true)?;
-        let local = stream.local_addr()?;
         let opening = shared.door.open(stream);
         let stream = timeout(shared.config.idle_timeout, opening).await.map_err(|_| Ended::Idle)??;
         let guard = shared.door.guard();
-        Ok(Connection { shared, broker, id, peer, local, stream, read: BytesMut::new(), guard, leaving: false })
+        Ok(Connection { shared, broker, id, ends, stream, read: BytesMut::new(), guard, leaving: false })
     }
 
     async fn run(&mut self) -> Result<(), Ended> {
@@ -402,7 +446,12 @@ impl<'a> Connection<'a> {
             .faults
             .direct(&call, &request, |id| self.shared.lock().topics.by_id(id).map(|topic| topic.name.clone()));
         let Some(ready) = self.answer(&call, request, fault.as_ref()).await? else { return Ok(()) };
-        let response = read(ready).await.ok_or(Ended::Unanswerable(name))?;
+        let mut response = read(ready).await.ok_or(Ended::Unanswerable(name))?;
+        match &fault {
+            Some(Fault::Throttle(quiet)) => handlers::quota::throttle(&mut response, *quiet),
+            Some(Fault::Stale) => self.shared.faults.make_stale(&mut response),
+            _ => {}
+        }
         self.write(&header, version, &response, fault).await
     }
 
@@ -414,8 +463,8 @@ impl<'a> Connection<'a> {
             version: header.api_version,
             // A copy: what is parked or remembered must not keep the frame.
             client_id: header.client_id.as_deref().map(Str::from),
-            client_host: self.peer.ip(),
-            local: self.local,
+            client_host: self.ends.peer.ip(),
+            local: self.ends.local,
             now: self.shared.clock.now(),
         }
     }

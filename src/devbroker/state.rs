@@ -2,8 +2,8 @@
 //! input at a time, with the time of day; it never waits and never asks for the time.
 //!
 //! Its inputs are closed: a request ([`State::request`]), the passing of time ([`State::on_time`]), the end of a sync
-//! ([`State::synced`]), the end of a connection ([`State::disconnected`]) and a direction from outside
-//! ([`State::move_leader`]).
+//! ([`State::synced`]), the end of a connection ([`State::disconnected`]) and directions from outside
+//! ([`State::move_leader`], [`State::move_coordinators`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub struct State {
     pub cluster_id: Str,
     /// In the order of their ids; never empty.
     pub brokers: Vec<Broker>,
+    /// How often the coordinators were moved on to the next broker.
+    pub coordinators_moved: usize,
     pub topics: Topics,
     pub groups: Groups,
     pub transactions: Transactions,
@@ -90,6 +92,7 @@ impl State {
             config,
             cluster_id: Str::default(),
             brokers,
+            coordinators_moved: 0,
             topics: Topics::default(),
             groups,
             transactions: Transactions::default(),

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 pub use guard::{Guard, Pass};
@@ -73,7 +72,7 @@ impl Door {
     }
 
     /// The stream to speak over.
-    pub async fn open(&self, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    pub async fn open(&self, stream: impl Stream + 'static) -> io::Result<Box<dyn Stream>> {
         match &self.tls {
             Some(tls) => Ok(Box::new(tls.accept(stream).await?)),
             None => Ok(Box::new(stream)),

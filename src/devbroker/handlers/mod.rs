@@ -68,6 +68,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+pub mod quota;
 pub mod refusal;
 pub mod sync_group;
 mod txn_offset_commit;
