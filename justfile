@@ -16,6 +16,14 @@ lint:
 test:
     cargo test --workspace
 
+# The whole house in a storm, seed after seed. A seed that fails says how to repeat it.
+simulate SEEDS="10000":
+    SEEDS={{SEEDS}} cargo test --release -p protocol-tests --test simulation
+
+# Hostile bytes to everything that reads bytes, under a memory limit: so many cases a target.
+fuzz CASES="1000000":
+    CASES={{CASES}} cargo test --release -p protocol-tests --test hostile -- --nocapture
+
 # Everything CI does, with real servers.
 ci:
     .ci/run

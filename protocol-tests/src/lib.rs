@@ -1,5 +1,6 @@
 //! What the tests and benchmarks share: real servers, our program as a process, and its cost.
 
+pub mod fuzz;
 pub mod measure;
 pub mod program;
 pub mod script;

@@ -1,0 +1,163 @@
+//! What a seed stands for: how large the world is, how its clients are set up, and how bad the weather is.
+
+use std::time::Duration;
+
+use highwater::client::{Assignor, Compression, ConsumerConfig, IsolationLevel, OffsetReset, ProducerConfig, Topic};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+pub const TOPIC: &str = "t";
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub partitions: i32,
+    pub producers: Vec<Producing>,
+    pub groups: Vec<Grouping>,
+    pub storm: Duration,
+    pub weather: Weather,
+}
+
+/// One producer and what it does.
+#[derive(Debug, Clone)]
+pub struct Producing {
+    pub records: usize,
+    /// A transactional one ends a transaction after about so many records.
+    pub per_transaction: Option<usize>,
+    pub largest_value: usize,
+    /// The longest pause between two records.
+    pub pause: Duration,
+    pub config: ProducerConfig,
+}
+
+/// One group and what its members are like.
+#[derive(Debug, Clone)]
+pub struct Grouping {
+    pub name: String,
+    /// How many members there may be at a time, and how long they stay.
+    pub places: usize,
+    pub stay: Duration,
+    /// Of a hundred members, so many vanish instead of leaving.
+    pub vanishing: u32,
+    /// The longest that a delivery is worked on.
+    pub work: Duration,
+    pub config: ConsumerConfig,
+}
+
+/// What links do to bytes, and how often something else happens.
+#[derive(Debug, Clone, Copy)]
+pub struct Weather {
+    /// Of a hundred links, so many are cut after a while, and so many fall silent without an end.
+    pub cut: u32,
+    pub silent: u32,
+    /// Of a hundred dials, so many are refused.
+    pub refused: u32,
+    pub latency: Duration,
+    /// The room of a pipe; a small one splits frames.
+    pub pipe: usize,
+    /// The longest pause between two events.
+    pub events: Duration,
+}
+
+impl Plan {
+    pub fn of(seed: u64) -> Self {
+        let chance = &mut StdRng::seed_from_u64(seed);
+        let producers = (0..chance.random_range(1..=3)).map(|n| producing(chance, n)).collect();
+        let groups = (0..chance.random_range(1..=2)).map(|n| grouping(chance, n)).collect();
+        Self {
+            seed,
+            partitions: chance.random_range(1..=4),
+            producers,
+            groups,
+            storm: ms(chance, 2_000, 20_000),
+            weather: weather(chance),
+        }
+    }
+
+    /// Randomness for one of those who act, apart from everybody else's.
+    pub fn chance(&self, of: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(of))
+    }
+}
+
+fn ms(chance: &mut StdRng, least: u64, most: u64) -> Duration {
+    Duration::from_millis(chance.random_range(least..=most))
+}
+
+fn producing(chance: &mut StdRng, n: usize) -> Producing {
+    let transactional = chance.random_bool(0.3);
+    let hasty = chance.random_bool(0.3);
+    let config = ProducerConfig {
+        compression: *Compression::ALL.choose(chance).unwrap_or(&Compression::None),
+        linger: ms(chance, 0, 30),
+        batch_bytes: chance.random_range(100..3000),
+        delivery_timeout: if hasty { ms(chance, 500, 5_000) } else { Duration::from_secs(120) },
+        request_timeout: ms(chance, 1_500, 5_000),
+        max_block: if hasty { ms(chance, 1_000, 10_000) } else { Duration::from_secs(120) },
+        in_flight_max: chance.random_range(1..=5),
+        buffer_bytes: chance.random_range(4_000..100_000),
+        seed: Some(n as u64),
+        transactional_id: transactional.then(|| format!("writer-{n}")),
+        ..ProducerConfig::default()
+    };
+    Producing {
+        records: chance.random_range(10..120),
+        per_transaction: transactional.then(|| chance.random_range(1..20)),
+        largest_value: chance.random_range(20..400),
+        pause: ms(chance, 0, 200),
+        config,
+    }
+}
+
+fn grouping(chance: &mut StdRng, n: usize) -> Grouping {
+    let name = format!("group-{n}");
+    let assignors = [
+        &[Assignor::CooperativeSticky][..],
+        &[Assignor::Range],
+        &[Assignor::RoundRobin],
+        &[Assignor::CooperativeSticky, Assignor::Range],
+    ];
+    let config = ConsumerConfig {
+        group_id: name.clone(),
+        topics: vec![Topic::from(TOPIC)],
+        auto_offset_reset: OffsetReset::Earliest,
+        isolation_level: if chance.random_bool(0.5) {
+            IsolationLevel::ReadCommitted
+        } else {
+            IsolationLevel::ReadUncommitted
+        },
+        assignors: assignors.choose(chance).map(|it| it.to_vec()).unwrap_or_default(),
+        session_timeout: ms(chance, 6_000, 12_000),
+        heartbeat_interval: ms(chance, 200, 2_000),
+        commit_interval: ms(chance, 50, 2_000),
+        drain_timeout: ms(chance, 10, 4_000),
+        fetch_max_wait: ms(chance, 10, 500),
+        partition_max_bytes: chance.random_range(500..5_000),
+        fetch_max_bytes: chance.random_range(500..10_000),
+        memory_bytes: chance.random_range(5_000..40_000),
+        ..ConsumerConfig::default()
+    };
+    Grouping {
+        name,
+        places: chance.random_range(1..=3),
+        stay: ms(chance, 1_000, 15_000),
+        vanishing: *[0, 20, 60].choose(chance).unwrap_or(&0),
+        work: ms(chance, 0, 300),
+        config,
+    }
+}
+
+fn weather(chance: &mut StdRng) -> Weather {
+    let mut often = |choices: &[u32]| *choices.choose(chance).unwrap_or(&0);
+    let (cut, silent, refused) = (often(&[0, 20, 60]), often(&[0, 0, 10]), often(&[0, 10, 40]));
+    Weather {
+        cut,
+        silent,
+        refused,
+        latency: Duration::from_millis(*[0, 2, 30, 300].choose(chance).unwrap_or(&0)),
+        pipe: *[97, 1_000, 1 << 16].choose(chance).unwrap_or(&1_000),
+        events: ms(chance, 20, 1_000),
+    }
+}
