@@ -38,7 +38,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     log(&cli)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Lag(_)) {
+        // A round is a few hundredths of a second of work; more threads would only each keep memory of it.
+        runtime.worker_threads(1);
+    }
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(Failure::of(Status::Os))?;
     let outcome = runtime.block_on(async {
         match cli.command {

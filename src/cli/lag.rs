@@ -46,6 +46,9 @@ pub struct Lag {
     /// How far down our own families go [default: partition]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub series: Option<Series>,
+    /// Series of their own only for so many pairs of a group and a partition, those furthest behind; all count in the sums
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
     /// Publish the families of these exporters too, by their names and labels
     #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER")]
     pub compat: Vec<Family>,

@@ -27,9 +27,10 @@ pub enum Family {
 }
 
 pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Vec<family::Family> {
-    let named = |naming| Families { naming, ..ours.clone() };
+    // Their dashboards expect every row.
+    let named = |naming| Families { naming, shown: None, ..ours.clone() };
     match family {
-        Family::KafkaExporter => kafka_exporter(ours),
+        Family::KafkaExporter => kafka_exporter(&named(ours.naming.clone())),
         Family::Kminion => {
             kminion(&named(Naming { first: None, group: "group_id", topic: "topic_name", partition: "partition_id" }))
         }
@@ -396,7 +397,7 @@ mod tests {
         let round = Arc::new(round());
         let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
         let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
-        let ours = Families { round: &round, naming, groups: round.totals().map(sum).collect() };
+        let ours = Families { round: &round, naming, groups: round.totals().map(sum).collect(), shown: None };
         let families = families(family, "prod", &ours);
         let pages = family::Pages::new(Arc::clone(&round), Dialect::Prometheus, families);
         let out = String::from_utf8(pages.flatten().collect()).expect("text");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Config;
 use super::compat;
 use super::estimate::Method;
-use super::family::{Families, Family, GroupSum, Naming, Pages};
+use super::family::{Families, Family, GroupSum, Naming, Pages, Shown};
 use super::history::Break;
 use super::round::{Round, Total};
 use super::row::{Partition, Reason, Sum};
@@ -41,7 +41,9 @@ pub fn exposition(config: &Config, round: Arc<Round>, now_ms: i64, dialect: Dial
 fn families(config: &Config, round: &Round, now_ms: i64) -> Vec<Family> {
     let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
     let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
-    let of = Families { round, naming, groups: round.totals().map(sum).collect() };
+    let shown = config.rows_max.and_then(|most| Shown::furthest(round, most)).map(Arc::new);
+    let hidden = shown.as_ref().map_or(0, |shown| shown.hidden);
+    let of = Families { round, naming, groups: round.totals().map(sum).collect(), shown };
     let age = Value::Millis((now_ms - round.finished_ms).max(0));
     let mut all = vec![of.one("highwater_lag_round_age_seconds", "Since the last round.", age), breaks(&of)];
     all.extend(cost(&of));
@@ -50,6 +52,8 @@ fn families(config: &Config, round: &Round, now_ms: i64) -> Vec<Family> {
     }
     if config.series >= Series::Partition {
         all.extend(lags(&of));
+        let help = "Group and partition pairs without series of their own, those least behind; they are in all sums.";
+        all.push(of.one("highwater_lag_hidden_rows", help, hidden));
         all.extend(partitions(&of));
     }
     if config.series >= Series::Detail {
@@ -434,6 +438,33 @@ mod tests {
             before = now;
         }
         assert_eq!(of_rows, [0, 2, 8], "a row costs two series where nobody asked for more");
+    }
+
+    #[test]
+    fn those_least_behind_are_hidden_and_counted() {
+        let row = |group, partition, records| Plain { records, ..blank(group, "t", partition) };
+        let lost = Err(Reason::EndUnknown);
+        let rows = [row("g", 0, Ok(3)), row("g", 1, Ok(9)), row("h", 2, lost), row("h", 3, Ok(7)), row("i", 4, Ok(1))];
+        let round = Round { good_for_ms: 1, ..round(&rows) };
+        let check = |rows_max, want: &[&str], hidden: usize| {
+            let out = text(&Config { rows_max, ..Config::default() }, &round, 0);
+            let of = |start: &str| -> Vec<_> { out.lines().filter_map(|it| it.strip_prefix(start)).collect() };
+            let shown: Vec<_> = of("highwater_lag_records{").iter().filter_map(|it| it.split_once("} ")).collect();
+            assert_eq!(shown.iter().map(|(_, value)| *value).collect::<Vec<_>>(), want, "{rows_max:?}");
+            assert_eq!(of("highwater_lag_hidden_rows "), [hidden.to_string()], "{rows_max:?}");
+            assert_eq!(
+                of("highwater_lag_topic_records{"),
+                [
+                    r#"consumergroup="g",topic="t"} 12"#,
+                    r#"consumergroup="h",topic="t"} 7"#,
+                    r#"consumergroup="i",topic="t"} 1"#,
+                ]
+            );
+        };
+        check(None, &["3", "9", "7", "1"], 0);
+        check(Some(5), &["3", "9", "7", "1"], 0);
+        check(Some(2), &["9", "7"], 3);
+        check(Some(0), &[], 5);
     }
 
     #[test]

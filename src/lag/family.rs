@@ -3,6 +3,7 @@
 //! A family is a number of things and how one of them is written, so that the text of a round is made while it is sent, a
 //! page at a time: nobody holds it whole, and a slow scraper holds one page.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::round::Round;
@@ -52,12 +53,48 @@ pub(super) struct GroupSum {
     pub sum: Sum,
 }
 
+/// Which rows are shown, where not all of them are.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// At which row each reading begins.
+    begins: Vec<usize>,
+    rows: Vec<bool>,
+    pub hidden: usize,
+}
+
+impl Shown {
+    /// The `most` rows that are furthest behind, in time and then in records; `None` where that is all of them. One whose
+    /// lag is not known comes last: it has nothing to show.
+    pub fn furthest(round: &Round, most: usize) -> Option<Self> {
+        let count = round.row_count();
+        let hidden = count.checked_sub(most).filter(|hidden| *hidden > 0)?;
+        let behind = |row: Row<'_>| (row.time().map(|time| time.low_ms), row.records().ok());
+        let mut order: Vec<_> = round.rows().map(behind).zip(0..).map(|(behind, at)| (Reverse(behind), at)).collect();
+        if most > 0 {
+            order.select_nth_unstable(most - 1);
+        }
+        let mut rows = vec![false; count];
+        order.iter().take(most).for_each(|(_, at): &(_, usize)| rows[*at] = true);
+        let begins = round.readings.iter().scan(0, |begin, reading| {
+            let this = *begin;
+            *begin += reading.cells.len();
+            Some(this)
+        });
+        Some(Self { begins: begins.collect(), rows, hidden })
+    }
+
+    fn is_shown(&self, reading: usize, row: usize) -> bool {
+        self.begins.get(reading).and_then(|begin| self.rows.get(begin + row)).copied().unwrap_or(true)
+    }
+}
+
 /// Makes families over one round in one exporter's words.
 #[derive(Debug, Clone)]
 pub(super) struct Families<'r> {
     pub round: &'r Round,
     pub naming: Naming,
     pub groups: Arc<[GroupSum]>,
+    pub shown: Option<Arc<Shown>>,
 }
 
 /// Closes the labels of a sample, and writes its value.
@@ -86,9 +123,10 @@ impl Families<'_> {
         value: fn(&Row<'_>) -> Option<V>,
         labels: impl Fn(&Round, &Reading) -> L + Send + 'static,
     ) -> Family {
-        let naming = self.naming.clone();
+        let (naming, shown) = (self.naming.clone(), self.shown.clone());
         let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
             let Some(reading) = round.readings.get(at) else { return };
+            let is_shown = |row: usize| shown.as_ref().is_none_or(|shown| shown.is_shown(at, row));
             // What is the same for all rows of the reading is written once and copied.
             let mut start = Vec::with_capacity(128);
             let names = [(naming.group, (&*reading.group).into()), (naming.topic, reading.topic.as_str().into())];
@@ -97,7 +135,7 @@ impl Families<'_> {
             start.extend_from_slice(naming.partition.as_bytes());
             start.extend_from_slice(b"=\"");
             let more = labels(round, reading);
-            for row in round.rows_of(reading) {
+            for (_, row) in (0..).zip(round.rows_of(reading)).filter(|(at, _)| is_shown(*at)) {
                 let Some(value) = value(&row) else { continue };
                 out.extend_from_slice(&start);
                 text::whole(out, row.partition().into());

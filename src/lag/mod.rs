@@ -114,6 +114,9 @@ pub struct Config {
     pub topics: Filter,
     /// How far down our own families go.
     pub series: Series,
+    /// At most so many group and partition pairs have series of their own, those furthest behind; all of them count in the
+    /// sums. `None` for all.
+    pub rows_max: Option<usize>,
     /// Families of other exporters that are published beside our own.
     pub compat: BTreeSet<Family>,
     /// What other exporters' families and Burrow's HTTP API call the cluster.
@@ -136,6 +139,7 @@ impl Default for Config {
             groups: Filter::default(),
             topics: Filter::default(),
             series: Series::default(),
+            rows_max: None,
             compat: BTreeSet::new(),
             cluster_name: "kafka".to_owned(),
             redis: None,
