@@ -36,7 +36,7 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "consume").await?;
     let all = partitions(&session, &wanted, args.group.is_some() && until.is_none()).await?;
-    let ranges = ranges(&session, &all, from, until).await?;
+    let ranges = ranges(&session, &all, from.unwrap_or(Place::Start), until).await?;
     let consumer = match &args.group {
         None => read_outside(&session, &ranges)?,
         Some(group) => join(&session, group, &args.membership, wanted, from)?,
@@ -51,7 +51,7 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
 }
 
 /// Where to begin, and where to stop if anywhere.
-fn bounds(args: &cli::Consume, wanted: &Wanted) -> Result<(Place, Option<Place>), String> {
+fn bounds(args: &cli::Consume, wanted: &Wanted) -> Result<(Option<Place>, Option<Place>), String> {
     let (mut from, mut until) = (None, None);
     for bound in &args.offsets {
         match bound {
@@ -60,12 +60,11 @@ fn bounds(args: &cli::Consume, wanted: &Wanted) -> Result<(Place, Option<Place>)
             _ => return Err("more than one place to begin, or to stop".to_owned()),
         }
     }
-    let from = from.unwrap_or(Place::Start);
     if args.group.is_some() {
         if wanted.named.iter().any(|it| it.numbers.is_some()) {
             return Err("a group deals out partitions itself; name topics only".to_owned());
         }
-        if !matches!(from, Place::Start | Place::End) || until.is_some() {
+        if !matches!(from, None | Some(Place::Start | Place::End)) || until.is_some() {
             return Err("a group goes on from what it has committed; `-o start` and `-o end` say where it begins \
                         without; `groups reset` moves it"
                 .to_owned());
@@ -188,10 +187,14 @@ fn join(
     group: &str,
     membership: &cli::Membership,
     wanted: Wanted,
-    from: Place,
+    from: Option<Place>,
 ) -> Result<Consumer, Failure> {
     let topics = wanted.named.iter().map(|it| Topic::from(it.topic.as_str())).collect();
-    let reset = if from == Place::End { OffsetReset::Latest } else { OffsetReset::Earliest };
+    let reset = match from {
+        None => session.settings.consumer.auto_offset_reset,
+        Some(Place::End) => OffsetReset::Latest,
+        Some(_) => OffsetReset::Earliest,
+    };
     let config = ConsumerConfig {
         group_id: group.to_owned(),
         topics,

@@ -9,7 +9,7 @@ use super::hint::did_you_mean;
 use clap::ValueEnum;
 
 use crate::app::{Failure, Status, Target};
-use crate::cli::values::Setting;
+use crate::cli::values::{Setting, span};
 use crate::cli::{self, Asking, Cluster, SaslMechanism};
 use crate::client::{
     Acks, Assignor, ClientConfig, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset, ProducerConfig,
@@ -129,7 +129,10 @@ const KNOWN: &[(&[&str], Apply)] = &[
             "earliest" | "smallest" | "beginning" => OffsetReset::Earliest,
             "latest" | "largest" | "end" => OffsetReset::Latest,
             "none" | "error" => OffsetReset::None,
-            _ => return Err("earliest, latest or none".to_owned()),
+            _ => {
+                let duration = value.strip_prefix("by_duration:").and_then(|text| span(text).ok());
+                OffsetReset::ByDuration(duration.ok_or("earliest, latest, none or by_duration:PT1H")?)
+            }
         };
         Ok(())
     }),
@@ -173,7 +176,8 @@ impl Settings {
         let mut settings = Self {
             client: ClientConfig { client_id: format!("highwater-{verb}"), ..ClientConfig::default() },
             producer: ProducerConfig::default(),
-            consumer: ConsumerConfig::default(),
+            // Whoever looks at a topic by hand wants to see what is in it.
+            consumer: ConsumerConfig { auto_offset_reset: OffsetReset::Earliest, ..ConsumerConfig::default() },
             cluster: asking.cluster.clone(),
             password: None,
             wants_sasl: false,
@@ -308,11 +312,13 @@ mod tests {
         }
         let strategy = "org.apache.kafka.clients.consumer.RangeAssignor,roundrobin";
         let settings =
-            of(&["acks=1", "auto.offset.reset=smallest", &format!("partition.assignment.strategy={strategy}")]);
+            of(&["acks=1", "auto.offset.reset=largest", &format!("partition.assignment.strategy={strategy}")]);
         let settings = settings.expect("right");
         assert_eq!(settings.producer.acks, Acks::Leader);
-        assert_eq!(settings.consumer.auto_offset_reset, OffsetReset::Earliest);
+        assert_eq!(settings.consumer.auto_offset_reset, OffsetReset::Latest);
         assert_eq!(settings.consumer.assignors, [Assignor::Range, Assignor::RoundRobin]);
+        let settings = of(&["auto.offset.reset=by_duration:PT1H30M"]).expect("right");
+        assert_eq!(settings.consumer.auto_offset_reset, OffsetReset::ByDuration(Duration::from_secs(5400)));
     }
 
     #[test]

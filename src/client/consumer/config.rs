@@ -18,6 +18,8 @@ pub enum OffsetReset {
     /// After the last record there is.
     #[default]
     Latest,
+    /// At the first record that is not older than this (KIP-1106); after the last one if all are older.
+    ByDuration(Duration),
     /// Nowhere: it is an error, and the partition is not read.
     None,
 }

@@ -1,6 +1,7 @@
 //! Where a partition is to be read, and from what offset: one try for some cursors.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
@@ -10,7 +11,7 @@ use super::delivery::Fetched;
 use super::progress::Mark;
 use super::reader::{Item, Shared};
 use super::scan::Chunk;
-use crate::client::admin::{Admin, OffsetSpec};
+use crate::client::admin::{Admin, ListedOffset, OffsetSpec};
 use crate::client::cluster::{To, Topics, leaderless};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
@@ -107,13 +108,29 @@ async fn resolve(shared: &Shared, cursors: Vec<Cursor>) -> Vec<(Cursor, bool)> {
         }
     }
     for (reset, cursors) in wanted {
-        match reset {
-            OffsetReset::None => refuse(shared, cursors).await,
-            OffsetReset::Earliest => done.extend(reset_to(shared, cursors, OffsetSpec::Earliest).await),
-            OffsetReset::Latest => done.extend(reset_to(shared, cursors, OffsetSpec::Latest).await),
-        }
+        let Some(spec) = spec(reset, SystemTime::now()) else {
+            refuse(shared, cursors).await;
+            continue;
+        };
+        let (found, late) = reset_to(shared, cursors, spec).await;
+        done.extend(found);
+        // The next record will not be older than was asked for.
+        done.extend(reset_to(shared, late, OffsetSpec::Latest).await.0);
     }
     done
+}
+
+/// What a rule asks of a partition's leader; `None` for nothing.
+fn spec(reset: OffsetReset, now: SystemTime) -> Option<OffsetSpec> {
+    match reset {
+        OffsetReset::None => None,
+        OffsetReset::Earliest => Some(OffsetSpec::Earliest),
+        OffsetReset::Latest => Some(OffsetSpec::Latest),
+        OffsetReset::ByDuration(age) => {
+            let from = now.checked_sub(age).and_then(|from| from.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+            Some(OffsetSpec::At(i64::try_from(from.as_millis()).unwrap_or(i64::MAX)))
+        }
+    }
 }
 
 /// The rule is to begin nowhere.
@@ -129,27 +146,34 @@ async fn refuse(shared: &Shared, cursors: Vec<Cursor>) {
     }
 }
 
-async fn reset_to(shared: &Shared, cursors: Vec<Cursor>, spec: OffsetSpec) -> Vec<(Cursor, bool)> {
+/// Says which may go to their leader, and which have no record that late.
+async fn reset_to(shared: &Shared, cursors: Vec<Cursor>, spec: OffsetSpec) -> (Vec<(Cursor, bool)>, Vec<Cursor>) {
+    if cursors.is_empty() {
+        return Default::default();
+    }
     let partitions: Vec<TopicPartition> = cursors.iter().map(|cursor| cursor.topic_partition().clone()).collect();
     let admin = Admin::new(shared.cluster.clone());
     let found = admin.list_offsets(spec, &partitions, shared.config.isolation_level).await;
     let mut found = found.inspect_err(|error| tracing::debug!(%error, "offsets cannot be had")).unwrap_or_default();
-    let mut done = Vec::with_capacity(cursors.len());
+    let (mut done, mut late) = (Vec::with_capacity(cursors.len()), Vec::new());
     for mut cursor in cursors {
         let ready = match found.remove(cursor.topic_partition()) {
-            Some(Ok(listed)) => match listed.offset {
-                Some(offset) => begin(shared, &mut cursor, Mark { offset, leader_epoch: listed.leader_epoch }).await,
-                None => false,
-            },
+            Some(Ok(ListedOffset { offset: Some(offset), leader_epoch, .. })) => {
+                begin(shared, &mut cursor, Mark { offset, leader_epoch }).await
+            }
+            Some(Ok(_)) if matches!(spec, OffsetSpec::At(_)) => {
+                late.push(cursor);
+                continue;
+            }
+            Some(Ok(_)) | None => false,
             Some(Err(error)) => {
                 tracing::debug!(%error, "an offset cannot be had");
                 false
             }
-            None => false,
         };
         done.push((cursor, ready));
     }
-    done
+    (done, late)
 }
 
 /// Reads from here, and lets the progress know, so that the group is told even if no record ever comes.

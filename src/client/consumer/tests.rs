@@ -87,7 +87,11 @@ impl World {
     }
 
     async fn committed(&self) -> i64 {
-        let groups = self.client.admin().committed_offsets(&["readers".to_owned()]).await.unwrap();
+        self.committed_of("readers").await
+    }
+
+    async fn committed_of(&self, group: &str) -> i64 {
+        let groups = self.client.admin().committed_offsets(&[group.to_owned()]).await.unwrap();
         let offsets = groups.into_values().flat_map(|group| group.unwrap().into_values());
         offsets.filter_map(|committed| committed.offset).sum()
     }
@@ -402,13 +406,24 @@ async fn where_to_begin_is_a_rule() {
         "{refused}"
     );
     none.close(LIMIT).await.unwrap();
-    let mut latest = world.client.consumer(with(OffsetReset::Latest)).unwrap();
-    let mut read = Read::default();
-    hold(&mut latest, &mut read, |latest| latest.assignment().iter().filter_map(|it| it.delivered).sum::<i64>() == 60)
-        .await;
-    assert!(read.numbers.is_empty());
-    latest.close(LIMIT).await.unwrap();
-    assert_eq!(world.committed().await, 60, "so that what comes while nobody reads is read by the next");
+    // What is written bears the time of now, so that all of it is within an hour, and nothing is within no time at all.
+    let cases = [
+        (OffsetReset::ByDuration(Duration::from_secs(3600)), 60),
+        (OffsetReset::ByDuration(Duration::MAX), 60),
+        (OffsetReset::ByDuration(Duration::ZERO), 0),
+        (OffsetReset::Latest, 0),
+    ];
+    for (number, (reset, expect)) in cases.into_iter().enumerate() {
+        let group_id = format!("reset-{number}");
+        let mut consumer = world.client.consumer(ConsumerConfig { group_id, ..with(reset) }).unwrap();
+        let mut read = Read::default();
+        let delivered = |it: &Consumer| it.assignment().iter().filter_map(|it| it.delivered).sum::<i64>();
+        hold(&mut consumer, &mut read, |it| delivered(it) == 60).await;
+        assert_eq!(read.numbers.len(), expect, "{reset:?}");
+        consumer.close(LIMIT).await.unwrap();
+        let committed = world.committed_of(&format!("reset-{number}")).await;
+        assert_eq!(committed, 60, "so that what comes while nobody reads is read by the next");
+    }
 }
 
 #[tokio::test]

@@ -25,12 +25,10 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
         return Err(session.about_topic(&topic, &Error::from(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)).await);
     }
     let group_id = args.group.clone().unwrap_or_else(|| format!("perf-consumer-{}", rand::random_range(0..100_000)));
-    let config = ConsumerConfig {
-        group_id,
-        topics: vec![topic],
-        auto_offset_reset: if args.from_latest { OffsetReset::Latest } else { OffsetReset::Earliest },
-        ..session.settings.consumer_as(&args.membership)
-    };
+    let mut config = ConsumerConfig { group_id, topics: vec![topic], ..session.settings.consumer_as(&args.membership) };
+    if args.from_latest {
+        config.auto_offset_reset = OffsetReset::Latest;
+    }
     let (begun, begun_at) = (Instant::now(), Zoned::now());
     let mut consumer = session.client.consumer(config)?;
     let mut read = Read::default();
