@@ -148,7 +148,7 @@ const KNOWN: &[(&[&str], Apply)] = &[
         Ok(())
     }),
     (&["partition.assignment.strategy"], |it, value| {
-        let assignor = |name: &String| assignor(name).ok_or("range, roundrobin or cooperative-sticky");
+        let assignor = |name: &String| assignor(name).ok_or("range, roundrobin, sticky or cooperative-sticky");
         it.consumer.assignors = list(value).iter().map(assignor).collect::<Result<_, _>>()?;
         Ok(())
     }),
@@ -242,6 +242,7 @@ fn assignor(name: &str) -> Option<Assignor> {
     match name.rsplit('.').next() {
         Some("RangeAssignor") => Some(Assignor::Range),
         Some("RoundRobinAssignor") => Some(Assignor::RoundRobin),
+        Some("StickyAssignor") => Some(Assignor::Sticky),
         Some("CooperativeStickyAssignor") => Some(Assignor::CooperativeSticky),
         _ => Assignor::from_name(name),
     }

@@ -44,6 +44,29 @@ message! {
     }
 }
 
+message! {
+    /// What the `sticky` assignor sends along as its user data (`StickyAssignor.java`): its members give everything up
+    /// before they join, so that what they had stands here.
+    pub struct StickyUserData {
+        previous_assignment: Vec<ConsumerProtocolPartitions>, 0..;
+        /// In which it was assigned.
+        generation: i32 = -1, 1..;
+    }
+}
+
+/// Writes user data of the `sticky` assignor. Its version is not told.
+pub fn encode_sticky(value: &StickyUserData) -> Result<Bytes, EncodeError> {
+    let mut out = BytesMut::with_capacity(value.room());
+    value.put(&mut Writer::new(&mut out, 1, false))?;
+    Ok(out.freeze())
+}
+
+/// Reads user data of the `sticky` assignor. Clients before Kafka 2.3 leave out the generation.
+pub fn decode_sticky(bytes: &Bytes) -> Result<StickyUserData, DecodeError> {
+    let read = |version| StickyUserData::get(&mut Reader::new(bytes.clone(), version, false));
+    read(1).or_else(|_| read(0))
+}
+
 /// Writes a subscription or an assignment, its version before it.
 pub fn encode(value: &impl Value, version: i16) -> Result<Bytes, EncodeError> {
     let mut out = BytesMut::with_capacity(2 + value.room());
@@ -92,6 +115,19 @@ mod tests {
         check(1, 30);
         check(2, 34);
         check(3, 36);
+    }
+
+    #[test]
+    fn sticky_user_data_is_as_java_writes_it() {
+        let previous_assignment = vec![ConsumerProtocolPartitions { topic: "t".into(), partitions: vec![2] }];
+        let data = StickyUserData { previous_assignment, generation: 7 };
+        let bytes = encode_sticky(&data).expect("encodes");
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "00000001000174000000010000000200000007");
+        assert_eq!(decode_sticky(&bytes).expect("decodes"), data);
+        let old = decode_sticky(&bytes.slice(..bytes.len() - 4)).expect("decodes");
+        assert_eq!(old, StickyUserData { generation: -1, ..data });
+        assert!(decode_sticky(&bytes.slice(..7)).is_err());
     }
 
     #[test]

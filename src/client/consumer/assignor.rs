@@ -7,8 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
-
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
 /// A member as it described itself when it joined.
@@ -17,7 +15,7 @@ pub struct Member {
     pub member_id: Str,
     pub instance_id: Option<Str>,
     pub topics: Vec<Topic>,
-    /// What it held when it joined; empty for eager members, which give all up first.
+    /// What it held when it joined. Eager members give all up first; of those only the sticky assignor's say what it was.
     pub owned: Vec<TopicPartition>,
     /// The generation in which it came to own that.
     pub generation: Option<i32>,
@@ -35,6 +33,8 @@ pub enum Assignor {
     Range,
     /// All partitions of all topics are dealt out in turn.
     RoundRobin,
+    /// Even, and with as few moves as can be, although all stop reading while it is made (KIP-54).
+    Sticky,
     /// Even, and with as few moves as can be; what moves is first given up by its owner, in a rebalance of its own,
     /// while everything else goes on being read (KIP-429).
     CooperativeSticky,
@@ -46,29 +46,18 @@ impl Assignor {
         match self {
             Self::Range => "range",
             Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
             Self::CooperativeSticky => "cooperative-sticky",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Range, Self::RoundRobin, Self::CooperativeSticky].into_iter().find(|assignor| assignor.name() == name)
+        let all = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
+        all.into_iter().find(|assignor| assignor.name() == name)
     }
 
     pub fn is_cooperative(self) -> bool {
         self == Self::CooperativeSticky
-    }
-
-    /// What a member sends along in its subscription. The sticky assignor's is the generation, 32 bits, for leaders
-    /// that do not know the subscription's own field for it yet (version 2).
-    pub fn user_data(self, generation: Option<i32>) -> Option<Bytes> {
-        let generation = generation.filter(|_| self.is_cooperative())?;
-        Some(Bytes::copy_from_slice(&generation.to_be_bytes()))
-    }
-
-    /// The generation that a subscription's user data holds, where its own field for it is missing.
-    pub fn generation(self, user_data: Option<&Bytes>) -> Option<i32> {
-        let bytes = user_data.filter(|_| self.is_cooperative())?;
-        bytes.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)).filter(|generation| *generation >= 0)
     }
 
     /// Every member has its entry, an empty one if nothing is left for it.
@@ -80,6 +69,7 @@ impl Assignor {
         let parts = match self {
             Self::Range => range(&sorted, counts),
             Self::RoundRobin => round_robin(&sorted, counts),
+            Self::Sticky => Balance::new(&sorted, counts).solve(),
             Self::CooperativeSticky => cooperative_sticky(&sorted, counts),
         };
         sorted.into_iter().map(|member| member.member_id.clone()).zip(parts).collect()
@@ -188,7 +178,8 @@ impl<'a> Balance<'a> {
     }
 
     /// Takes one partition from a member that has at least two more than another, if need be by way of others that
-    /// take one and give one; only with `owned` if it is of those that somebody owns. False once no such chain is left: the loads are as even as they can be.
+    /// take one and give one; only with `owned` if it is of those that somebody owns. False once no such chain is left:
+    /// the loads are as even as they can be.
     fn improve(&mut self, owned: bool) -> bool {
         let mut by_load: Vec<usize> = (0..self.parts.len()).collect();
         by_load.sort_by_key(|member| std::cmp::Reverse(self.parts[*member].len()));
@@ -349,21 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn an_eager_sticky_group_hands_over_at_once() {
+        let check = |members: &[&str], expect| check(Assignor::Sticky, &[("t", 4)], members, expect);
+        check(&["a: t | t0 t1 t2 t3 @ 1", "b"], "a: t2 t3, b: t0 t1");
+        check(&["a: t | t2 t3 @ 2", "b: t | t0 t1 @ 2", "c"], "a: t3, b: t0 t1, c: t2");
+    }
+
+    #[test]
     fn static_members_keep_their_place() {
         let mut members = vec![member("x"), member("y")];
         members[1].instance_id = Some("1".into());
         let counts = Counts::from([(Topic::from("t"), 3)]);
         assert_eq!(show(&Assignor::Range.assign(&members, &counts)), "x: t2, y: t0 t1");
-    }
-
-    #[test]
-    fn user_data_is_the_generation_as_java_writes_it() {
-        let data = Assignor::CooperativeSticky.user_data(Some(7));
-        assert_eq!(data.as_deref(), Some(&[0, 0, 0, 7][..]));
-        assert_eq!(Assignor::CooperativeSticky.generation(data.as_ref()), Some(7));
-        assert_eq!(Assignor::CooperativeSticky.user_data(None), None);
-        assert_eq!(Assignor::CooperativeSticky.generation(Some(&Bytes::from_static(b"abc"))), None);
-        assert_eq!(Assignor::Range.user_data(Some(7)), None);
     }
 
     fn group() -> impl Strategy<Value = (Vec<Member>, Counts)> {
@@ -423,7 +411,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_partition_has_one_reader((members, counts) in group()) {
-            for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::CooperativeSticky] {
+            for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky, Assignor::CooperativeSticky] {
                 once(&members, &counts, &assignor.assign(&members, &counts))?;
             }
         }

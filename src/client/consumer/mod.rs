@@ -57,6 +57,7 @@ pub mod scan;
 pub mod session;
 mod subscription;
 mod tenure;
+mod user_data;
 mod wire;
 
 use std::collections::HashMap;

@@ -8,11 +8,12 @@ use bytes::Bytes;
 
 use super::assignor::{Assignment, Assignor, Member};
 use super::config::ConsumerConfig;
-use super::group::classic::Joined;
+use super::group::classic::{Joined, Joining};
 use super::group::consumer::{Beat, Heard, Parts};
 use super::group::{Fault, Refusal};
 use super::progress::Mark;
 use super::session::{Ask, Plan};
+use super::user_data;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
 use crate::protocol::error::ErrorCode;
@@ -48,7 +49,7 @@ fn by_topic<'a, V>(
     topics
 }
 
-fn protocol_partitions<'a>(
+pub(super) fn protocol_partitions<'a>(
     partitions: impl IntoIterator<Item = &'a TopicPartition>,
 ) -> Vec<ConsumerProtocolPartitions> {
     let topics = by_topic(partitions.into_iter().map(|of| (of, ())));
@@ -59,7 +60,7 @@ fn protocol_partitions<'a>(
         .collect()
 }
 
-fn topic_partitions(all: &[ConsumerProtocolPartitions]) -> impl Iterator<Item = TopicPartition> {
+pub(super) fn topic_partitions(all: &[ConsumerProtocolPartitions]) -> impl Iterator<Item = TopicPartition> {
     all.iter().flat_map(|of| {
         let topic = Topic::from(&of.topic);
         of.partitions.iter().map(move |partition| TopicPartition { topic: topic.clone(), partition: *partition })
@@ -70,16 +71,14 @@ fn topic_partitions(all: &[ConsumerProtocolPartitions]) -> impl Iterator<Item = 
 pub fn join(
     config: &ConsumerConfig,
     topics: &BTreeSet<Topic>,
-    member_id: Str,
-    generation: Option<i32>,
-    owned: &BTreeSet<TopicPartition>,
-    reason: &'static str,
+    joining: Joining,
 ) -> Result<JoinGroupRequest, EncodeError> {
+    let Joining { member_id, generation, owned, last, reason } = joining;
     let protocol = |assignor: &Assignor| {
         let subscription = ConsumerProtocolSubscription {
             topics: topics.iter().map(Str::from).collect(),
-            user_data: assignor.user_data(generation),
-            owned_partitions: protocol_partitions(owned),
+            user_data: user_data::write(*assignor, generation, &last)?,
+            owned_partitions: protocol_partitions(&owned),
             generation_id: generation.unwrap_or(-1),
             rack_id: config.rack.as_deref().map(Str::from),
         };
@@ -125,13 +124,18 @@ pub fn joined(answer: JoinGroupResponse) -> Result<(Joined, Led), Fault> {
 fn described(member: JoinGroupResponseMember, assignor: Assignor) -> Result<Member, Fault> {
     let subscription: ConsumerProtocolSubscription = decode(member.metadata)
         .map_err(|error| Fault::Broken(format!("the subscription of member {}: {error}", member.member_id)))?;
+    let told = user_data::read(assignor, subscription.user_data.as_ref());
     let generation = Some(subscription.generation_id).filter(|generation| *generation >= 0);
+    let (owned, generation) = match assignor {
+        Assignor::Sticky => (told.partitions.into_iter().collect(), told.generation),
+        _ => (topic_partitions(&subscription.owned_partitions).collect(), generation.or(told.generation)),
+    };
     Ok(Member {
         member_id: member.member_id,
         instance_id: member.group_instance_id,
         topics: subscription.topics.iter().map(Topic::from).collect(),
-        owned: topic_partitions(&subscription.owned_partitions).collect(),
-        generation: generation.or_else(|| assignor.generation(subscription.user_data.as_ref())),
+        owned,
+        generation,
     })
 }
 

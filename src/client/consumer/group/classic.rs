@@ -17,8 +17,20 @@ use tokio::time::Instant;
 
 use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, Rules};
 use crate::client::consumer::assignor::Assignor;
+use crate::client::consumer::user_data::Claim;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, TopicPartition};
+
+/// What a member joins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    pub member_id: Str,
+    pub generation: Option<i32>,
+    pub owned: BTreeSet<TopicPartition>,
+    /// What was assigned last, given up or not.
+    pub last: Claim,
+    pub reason: &'static str,
+}
 
 /// The part of a JoinGroup response that the machine needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +73,8 @@ pub struct ClassicGroup {
     member_id: Str,
     generation: Option<i32>,
     owned: BTreeSet<TopicPartition>,
+    /// What was assigned last, given up or not.
+    last: Claim,
     /// What `Released` takes away.
     releasing: BTreeSet<TopicPartition>,
     /// The number of the latest revocation. What becomes of those before it is nothing to wait for any more.
@@ -82,6 +96,7 @@ impl ClassicGroup {
             member_id: Str::default(),
             generation: None,
             owned: BTreeSet::new(),
+            last: Claim::default(),
             releasing: BTreeSet::new(),
             release: 0,
             again: None,
@@ -132,9 +147,8 @@ impl ClassicGroup {
     fn join(&mut self, reason: &'static str) -> Vec<Action> {
         self.state = State::Joining { at: None };
         self.beat_at = None;
-        let owned = self.owned.clone();
-        let member_id = self.member_id.clone();
-        vec![Action::Ask(Question::Join { member_id, generation: self.generation, owned, reason })]
+        let (member_id, owned, last) = (self.member_id.clone(), self.owned.clone(), self.last.clone());
+        vec![Action::Ask(Question::Join(Joining { member_id, generation: self.generation, owned, last, reason }))]
     }
 
     /// Joins anew after giving up what must not be held through a rebalance.
@@ -196,6 +210,7 @@ impl ClassicGroup {
             return self.release_all();
         }
         self.owned.extend(added.iter().cloned());
+        self.last = Claim { generation: self.generation, partitions: assigned };
         let mut actions = Vec::new();
         if !added.is_empty() {
             actions.push(Action::Assign(added));

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::classic::{ClassicGroup, Joined};
+use self::classic::{ClassicGroup, Joined, Joining};
 use self::consumer::{Beat, ConsumerGroup, Heard};
 use super::config::GroupProtocol;
 use crate::client::error::Error;
@@ -145,7 +145,7 @@ pub enum Question {
     /// Describe the group; answer with [`Event::Counted`].
     CountClassic,
     /// Send JoinGroup; answer with [`Event::Joined`].
-    Join { member_id: Str, generation: Option<i32>, owned: BTreeSet<TopicPartition>, reason: &'static str },
+    Join(Joining),
     /// Send SyncGroup, with everybody's assignment if this member is the leader; answer with [`Event::Synced`].
     Sync(Joined),
     /// Send Heartbeat; answer with [`Event::Beaten`].

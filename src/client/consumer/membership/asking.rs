@@ -9,7 +9,7 @@ use super::{Done, LEAVE_LIMIT, Membership};
 use crate::client::admin::Admin;
 use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::consumer::assignor::{Assignment, Counts};
-use crate::client::consumer::group::classic::Joined;
+use crate::client::consumer::group::classic::{Joined, Joining};
 use crate::client::consumer::group::consumer::Beat;
 use crate::client::consumer::group::{Distrust, Event, Fault, Question};
 use crate::client::consumer::wire::{self, Led};
@@ -18,13 +18,13 @@ use crate::client::lane::Lane;
 use crate::protocol::api::Api;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{ConsumerGroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
-use crate::protocol::types::{Str, Topic, TopicPartition};
+use crate::protocol::types::{Str, Topic};
 
 impl Membership {
     pub(super) fn ask(&mut self, question: Question) {
         match question {
             Question::CountClassic => self.count_classic(),
-            Question::Join { member_id, generation, owned, reason } => self.join(member_id, generation, &owned, reason),
+            Question::Join(joining) => self.join(joining),
             Question::Sync(joined) => self.sync(joined),
             Question::Heartbeat { member_id, generation } => self.heartbeat(member_id, generation),
             Question::Leave { member_id, reason } => self.leave(member_id, reason),
@@ -65,17 +65,12 @@ impl Membership {
         });
     }
 
-    fn join(
-        &mut self,
-        member_id: Str,
-        generation: Option<i32>,
-        owned: &BTreeSet<TopicPartition>,
-        reason: &'static str,
-    ) {
+    fn join(&mut self, joining: Joining) {
+        let Joining { member_id, reason, .. } = &joining;
         tracing::info!(group = %self.config.group_id, member = %member_id, reason, "joining");
         self.follow_topics();
         let topics = self.subscription.tell();
-        let request = match wire::join(&self.config, &topics, member_id, generation, owned, reason) {
+        let request = match wire::join(&self.config, &topics, joining) {
             Ok(request) => request,
             Err(error) => return self.stop(Some(Fault::Broken(error.to_string()))),
         };

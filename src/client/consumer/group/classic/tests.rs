@@ -37,7 +37,9 @@ fn numbers(partitions: &BTreeSet<TopicPartition>) -> String {
 
 fn show(action: &Action) -> String {
     match action {
-        Action::Ask(Question::Join { member_id, owned, .. }) => format!("join {member_id}[{}]", numbers(owned)),
+        Action::Ask(Question::Join(Joining { member_id, owned, .. })) => {
+            format!("join {member_id}[{}]", numbers(owned))
+        }
         Action::Ask(Question::Sync(joined)) => format!("sync {}", joined.generation),
         Action::Ask(Question::Heartbeat { generation, .. }) => format!("beat {generation}"),
         Action::Ask(Question::Leave { member_id, .. }) => format!("leave {member_id}"),
@@ -523,7 +525,7 @@ impl Sim {
     fn act(&mut self, at: usize, action: Action) {
         let machine = &mut self.machines[at];
         match action {
-            Action::Ask(Question::Join { member_id, generation, owned, .. }) => {
+            Action::Ask(Question::Join(Joining { member_id, generation, owned, .. })) => {
                 machine.waiting = None;
                 match self.coordinator.join(member_id.clone(), owned, generation) {
                     Some(fault) => machine.events.push_back(Event::Joined(Err(fault))),

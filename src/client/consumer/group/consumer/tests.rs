@@ -60,7 +60,7 @@ fn show(action: &Action) -> String {
             format!("{epoch}{said}{owned}")
         }
         Action::Ask(Question::LastBeat { member_id, .. }) => format!("leave {member_id}"),
-        Action::Ask(Question::Join { .. }) => "classic join".into(),
+        Action::Ask(Question::Join(_)) => "classic join".into(),
         Action::Ask(Question::CountClassic) => "count".into(),
         Action::FindCoordinator => "find".into(),
         Action::FallBack(_) => "fall back".into(),
