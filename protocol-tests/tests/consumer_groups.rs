@@ -438,27 +438,33 @@ async fn what_the_coordinator_refuses_is_said() -> Outcome<()> {
 /// An application that does not ask for records leaves, and comes back when it does.
 #[tokio::test]
 async fn a_slow_application_leaves_and_comes_back() -> Outcome<()> {
-    on_all("a slow application", |servers| async move {
-        let site = Site::new(&servers, 2).await?;
-        let config = ConsumerConfig { max_poll_interval: Duration::from_millis(500), ..site.config() };
-        let mut consumer = site.client.consumer(config)?;
-        site.produce(0..20).await?;
+    on_all("a slow application", |servers| slow(servers, None)).await?;
+    // The coordinator keeps its place, and its instance id for whoever comes back.
+    on_all("a slow static member", |servers| slow(servers, Some("seat".to_owned()))).await
+}
+
+async fn slow(servers: String, instance_id: Option<String>) -> Outcome<()> {
+    let is_static = instance_id.is_some();
+    let site = Site::new(&servers, 2).await?;
+    let max_poll_interval = Duration::from_millis(500);
+    let config = ConsumerConfig { max_poll_interval, instance_id, ..site.config() };
+    let mut consumer = site.client.consumer(config)?;
+    site.produce(0..20).await?;
+    let delivery = timeout(PATIENCE, consumer.next()).await?.ok_or("it has ended")??;
+    until("it is out", async || consumer.assignment().is_empty().then_some(())).await?;
+    assert!(delivery.is_revoked());
+    drop(delivery);
+    let is_away = async || (is_static || site.described().await.ok()?.members.is_empty()).then_some(());
+    until("the group is empty", is_away).await?;
+    let mut read = 0;
+    while read < 20 {
         let delivery = timeout(PATIENCE, consumer.next()).await?.ok_or("it has ended")??;
-        until("it is out", async || consumer.assignment().is_empty().then_some(())).await?;
-        assert!(delivery.is_revoked());
-        drop(delivery);
-        until("the group is empty", async || site.described().await.ok()?.members.is_empty().then_some(())).await?;
-        let mut read = 0;
-        while read < 20 {
-            let delivery = timeout(PATIENCE, consumer.next()).await?.ok_or("it has ended")??;
-            read += delivery.len();
-            delivery.finish();
-        }
-        consumer.close(PATIENCE).await?;
-        assert_eq!((read, site.committed().await?), (20, 20));
-        Ok(())
-    })
-    .await
+        read += delivery.len();
+        delivery.finish();
+    }
+    consumer.close(PATIENCE).await?;
+    assert_eq!((read, site.committed().await?), (20, 20));
+    Ok(())
 }
 
 /// A topic that is made, or gets partitions, while its group waits for it.
@@ -510,14 +516,30 @@ async fn groups_go_over_from_the_classic_protocol() -> Outcome<()> {
         // Emptied, it goes over with what it has committed.
         let auto = as_a(GroupProtocol::Auto)?;
         assert!(site.until_shared_by(1).await?.is_consumer_protocol);
-        // And carries classic members along.
+        auto.close().await?;
+        assert_eq!((seen.counts(), site.committed().await?), ((300, 0), 300));
+        Ok(())
+    })
+    .await
+}
+
+/// A group of the consumer protocol takes classic members in, where `group.consumer.migration.policy` is not `disabled` as
+/// it is in the dev broker.
+#[tokio::test]
+async fn classic_members_are_carried_along() -> Outcome<()> {
+    on_kafka("classic members among others", KAFKA_43, |servers| async move {
+        let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
+        let as_a =
+            |protocol| Member::start(&servers, ConsumerConfig { group_protocol: protocol, ..site.config() }, &seen);
+        let auto = as_a(GroupProtocol::Auto)?;
+        assert!(site.until_shared_by(1).await?.is_consumer_protocol);
         let classic = as_a(GroupProtocol::Classic)?;
         assert!(site.until_shared_by(2).await?.is_consumer_protocol);
-        site.produce(300..600).await?;
-        until_read(&seen, 600).await?;
+        site.produce(0..300).await?;
+        until_read(&seen, 300).await?;
         classic.close().await?;
         auto.close().await?;
-        assert_eq!((seen.counts(), site.committed().await?), ((600, 0), 600));
+        assert_eq!((seen.counts(), site.committed().await?), ((300, 0), 300));
         Ok(())
     })
     .await

@@ -91,7 +91,8 @@ pub struct ConsumerConfig {
     /// How often finished offsets are committed, beside every revocation and the end.
     pub commit_interval: Duration,
     /// How long partitions that are revoked wait for what the application holds of them; at most half the session
-    /// timeout counts.
+    /// timeout counts, and in the consumer protocol, where the coordinator gives members `max_poll_interval` for it, at
+    /// most half of that.
     pub drain_timeout: Duration,
     /// Brokers hold an answer back until they have `fetch_min_bytes`, or for so long.
     pub fetch_max_wait: Duration,
@@ -191,7 +192,11 @@ impl ConsumerConfig {
     }
 
     pub(super) fn drain_limit(&self) -> Duration {
-        self.drain_timeout.min(self.session_timeout / 2)
+        let limit = self.drain_timeout.min(self.session_timeout / 2);
+        match self.group_protocol {
+            GroupProtocol::Classic => limit,
+            GroupProtocol::Consumer | GroupProtocol::Auto => limit.min(self.max_poll_interval / 2),
+        }
     }
 }
 
@@ -222,6 +227,21 @@ mod tests {
             "consumer: heartbeat_interval is not below session_timeout; memory_bytes is below partition_max_bytes",
         );
         check(ConsumerConfig { commit_interval: Duration::ZERO, ..good() }, "consumer: commit_interval is 0ns");
+    }
+
+    #[test]
+    fn draining_ends_before_the_coordinator_loses_patience() {
+        let check = |group_protocol, session: u64, poll: u64, expect: u64| {
+            let (session_timeout, max_poll_interval) = (Duration::from_secs(session), Duration::from_secs(poll));
+            let config =
+                ConsumerConfig { group_protocol, session_timeout, max_poll_interval, ..ConsumerConfig::default() };
+            assert_eq!(config.drain_limit(), Duration::from_secs(expect), "{group_protocol:?} {session} {poll}");
+        };
+        check(GroupProtocol::Classic, 45, 10, 20);
+        check(GroupProtocol::Classic, 10, 300, 5);
+        check(GroupProtocol::Consumer, 45, 10, 5);
+        check(GroupProtocol::Auto, 45, 10, 5);
+        check(GroupProtocol::Consumer, 45, 300, 20);
     }
 
     #[test]

@@ -14,8 +14,10 @@ const COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const JOIN: i16 = 11;
 const HEARTBEAT: i16 = 12;
+const LEAVE: i16 = 13;
 const SYNC: i16 = 14;
 const EPOCH_END: i16 = 23;
+const BEAT: i16 = 68;
 const PARTITIONS: i32 = 6;
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -549,6 +551,54 @@ async fn offsets_that_may_not_be_had_are_said() {
     let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
     consumer.close(LIMIT).await.unwrap();
+}
+
+/// With the consumer protocol every heartbeat may be the one that joins, and its answer may be lost.
+#[tokio::test]
+async fn a_member_whose_joining_was_not_answered_gets_in_all_the_same() {
+    for instance_id in [None, Some("seat".to_owned())] {
+        let world = World::new().await;
+        world.produce(0..60).await;
+        let config = ConsumerConfig { group_protocol: GroupProtocol::Consumer, instance_id, ..world.config() };
+        world.fault(BEAT, 1, Fault::DisconnectAfter);
+        let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
+        read.until(&mut consumer, 60).await;
+        consumer.close(LIMIT).await.unwrap();
+        assert_eq!(world.committed().await, 60);
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_a_member_may_not_read_is_said_and_ends_nothing() {
+    let world = World::new().await;
+    world.produce(0..60).await;
+    world.fault(BEAT, 1, Fault::Error(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    let config = ConsumerConfig { group_protocol: GroupProtocol::Consumer, ..world.config() };
+    let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
+    let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    read.until(&mut consumer, 60).await;
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_word_is_said_until_it_is_heard() {
+    for (api, group_protocol) in [(LEAVE, GroupProtocol::Classic), (BEAT, GroupProtocol::Consumer)] {
+        let world = World::new().await;
+        world.produce(0..60).await;
+        // So seldom that the only heartbeat to come is the last.
+        let heartbeat_interval = Duration::from_secs(30);
+        let config = ConsumerConfig { group_protocol, heartbeat_interval, ..world.config() };
+        let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
+        read.until(&mut consumer, 60).await;
+        world.fault(api, 1, Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+        world.fault(api, 1, Fault::Error(ErrorCode::NOT_COORDINATOR));
+        consumer.close(LIMIT).await.unwrap();
+        assert_eq!(world.broker.faults().waiting(), 0);
+        let mut groups = world.client.admin().describe_groups(&["readers".to_owned()]).await.unwrap();
+        let members = groups.remove("readers").unwrap().unwrap().members;
+        assert!(members.is_empty(), "{group_protocol:?}: {members:?}");
+    }
 }
 
 /// A log that was cut in an unclean election is noticed only by whoever asks where the epochs end (KIP-320).

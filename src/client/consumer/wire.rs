@@ -187,6 +187,16 @@ pub fn leave(group_id: Str, member_id: Str, reason: &'static str, version: i16) 
     LeaveGroupRequest { group_id, members: vec![member], ..Default::default() }
 }
 
+/// What became of the one member that leaves; before version 3 that is all that the answer says.
+pub fn left(answer: &LeaveGroupResponse) -> ErrorCode {
+    let member = answer.members.first().map_or(0, |member| member.error_code);
+    ErrorCode(if answer.error_code != 0 { answer.error_code } else { member })
+}
+
+pub fn heard_last(answer: &ConsumerGroupHeartbeatResponse) -> ErrorCode {
+    ErrorCode(answer.error_code)
+}
+
 /// What a member of the consumer protocol says. Its instance id goes with everything: it is who a static member is.
 pub fn beat(config: &ConsumerConfig, topics: &BTreeSet<Topic>, beat: &Beat) -> ConsumerGroupHeartbeatRequest {
     let whole = |text: &Option<String>| text.as_deref().filter(|text| beat.whole && !text.is_empty()).map(Str::from);
@@ -392,6 +402,21 @@ pub fn fetch(plan: &Plan) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_became_of_a_leaving_is_said_of_the_request_or_of_its_member() {
+        let check = |error_code: i16, members: &[i16], expect: i16| {
+            let member = |code: &i16| MemberResponse { error_code: *code, ..Default::default() };
+            let members = members.iter().map(member).collect();
+            let answer = LeaveGroupResponse { error_code, members, ..Default::default() };
+            assert_eq!(left(&answer), ErrorCode(expect));
+        };
+        check(0, &[], 0);
+        check(25, &[], 25);
+        check(0, &[0], 0);
+        check(0, &[25], 25);
+        check(16, &[], 16);
+    }
 
     #[test]
     fn a_commit_is_made_only_if_the_answer_says_so() {

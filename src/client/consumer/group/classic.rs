@@ -90,6 +90,11 @@ pub struct ClassicGroup {
 
 impl ClassicGroup {
     pub fn new(rules: Rules) -> Self {
+        Self::after(rules, 0)
+    }
+
+    /// One that numbers its revocations on, because the last of another machine's may still be under way.
+    pub fn after(rules: Rules, releases: u64) -> Self {
         Self {
             rules,
             state: State::Away,
@@ -98,7 +103,7 @@ impl ClassicGroup {
             owned: BTreeSet::new(),
             last: Claim::default(),
             releasing: BTreeSet::new(),
-            release: 0,
+            release: releases,
             again: None,
             beat_at: None,
             beating: false,

@@ -3,8 +3,9 @@
 //! ```text
 //!           Wanted            Heard
 //!    Away ─────────▶ Joining ─────────▶ Member ──┐ target: Revoke ▶ Released ▶ owned is said ▶ Assign
-//!     ▲                 ▲                 │ ▲ └──┘
-//!     │                 └──── expelled ───┘
+//!     ▲               │  ▲ ▲              │ ▲ └──┘
+//!     │     in its way│  │ └── expelled ──┘
+//!     │               ▼  │ Left
 //!     └── Left ── Leaving ◀── Released ◀── Overdue, Close
 //! ```
 //!
@@ -16,15 +17,23 @@
 //!
 //! A heartbeat says only what is different from the one before. When one has failed it is not known what of it was heard,
 //! so the next says everything.
+//!
+//! A member whose joining was taken, and the answer lost, and one that is fenced, are still there for the coordinator and
+//! may be in the way of their own return: coordinators before KAFKA-19233 fence whoever joins and is in, and all of them
+//! keep an instance id for the member that has it. So a last heartbeat is sent for the former self, once, before the next
+//! joining.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, Rules};
+use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, REFUSED_PAUSE, Refusal, Rules};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
+
+/// Why a member leaves that means to join.
+const IN_ITS_WAY: &str = "its former membership is in the way of the next";
 
 /// Partitions as assignments name them.
 pub type Parts = BTreeSet<(TopicId, i32)>;
@@ -63,17 +72,34 @@ enum State {
     Joining,
     Member,
     /// The last heartbeat is out.
-    Leaving {
-        closing: bool,
-    },
+    Leaving(After),
     Stopped,
+}
+
+/// What follows when it has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Stop,
+    /// It stays away until it is wanted.
+    Rest,
+    Join,
 }
 
 /// What follows when a revocation is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Reconcile,
-    Leave { closing: bool, reason: &'static str },
+    Leave(After, &'static str),
+}
+
+/// What the coordinator may still have of this member from before it joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Former {
+    Nothing,
+    /// It was in, or has tried to be.
+    Doubtful,
+    /// Its last heartbeat was sent.
+    Released,
 }
 
 /// A revocation that is under way.
@@ -121,6 +147,9 @@ pub struct ConsumerGroup {
     /// Revocations so far.
     releases: u64,
     unsaid: Unsaid,
+    /// The last heartbeat was refused for a topic that it named.
+    forbidden: bool,
+    former: Former,
     beat_at: Option<Instant>,
     beating: bool,
     /// Whether the last heartbeat said what is owned.
@@ -149,6 +178,8 @@ impl ConsumerGroup {
             release: None,
             releases: 0,
             unsaid: Unsaid::ALL,
+            forbidden: false,
+            former: Former::Nothing,
             beat_at: None,
             beating: false,
             said_owned: false,
@@ -170,6 +201,10 @@ impl ConsumerGroup {
 
     pub fn is_closing(&self) -> bool {
         self.closing.is_some()
+    }
+
+    pub fn releases(&self) -> u64 {
+        self.releases
     }
 
     /// Whether the heartbeat of this number is the one by which it tries to enter.
@@ -221,11 +256,11 @@ impl ConsumerGroup {
     fn forget(&mut self) {
         (self.epoch, self.target, self.naming) = (None, None, Naming::Settled);
         (self.beating, self.beat_at, self.unsaid) = (false, None, Unsaid::ALL);
-        self.unconfirmed = false;
+        (self.unconfirmed, self.forbidden) = (false, false);
     }
 
     fn beat(&mut self) -> Vec<Action> {
-        let Unsaid { whole, topics, owned } = std::mem::take(&mut self.unsaid);
+        let Unsaid { whole, topics, owned } = self.say();
         self.beats += 1;
         (self.beating, self.beat_at) = (true, None);
         self.said_owned = whole || owned;
@@ -237,6 +272,15 @@ impl ConsumerGroup {
             topics: whole || topics,
             owned: self.said_owned.then(|| self.owned.clone()),
         }))]
+    }
+
+    /// A heartbeat that names a forbidden topic is refused before the coordinator hears it (KAFKA-18813). So every other one
+    /// of a member is silent on topics, or its session would end.
+    fn say(&mut self) -> Unsaid {
+        if std::mem::take(&mut self.forbidden) && self.epoch.is_some() {
+            return Unsaid { owned: true, ..Unsaid::default() };
+        }
+        std::mem::take(&mut self.unsaid)
     }
 
     /// Says what is unsaid. While a heartbeat is out its answer is waited for; after a failure, the time to try again.
@@ -253,12 +297,12 @@ impl ConsumerGroup {
             Err(fault) => return self.failed(fault, now),
         };
         self.failures = 0;
-        self.state = State::Member;
+        (self.state, self.former) = (State::Member, Former::Nothing);
         self.epoch = Some(heard.epoch);
         self.member_id = heard.member_id.unwrap_or(std::mem::take(&mut self.member_id));
         // The coordinator says how seldom it may be; whoever is to take over from others soon asks more often.
         self.beat_at = Some(now + heard.heartbeat_interval.min(self.rules.heartbeat_interval));
-        self.unconfirmed |= heard.target.is_some() && !self.said_owned;
+        self.unconfirmed |= heard.target.as_ref().is_some_and(|target| self.is_news(target));
         self.target = heard.target.or(self.target.take());
         if self.closing.is_some() {
             return self.release_all();
@@ -266,6 +310,11 @@ impl ConsumerGroup {
         let mut actions = self.reconcile();
         actions.extend(self.speak());
         actions
+    }
+
+    /// Whoever has just joined has said that it owns nothing.
+    fn is_news(&self, target: &Parts) -> bool {
+        self.target.as_ref().map_or(!target.is_empty(), |known| known != target)
     }
 
     /// Brings what is owned nearer to the target.
@@ -278,21 +327,25 @@ impl ConsumerGroup {
         if !moved.is_empty() {
             return self.release(moved, true, Then::Reconcile);
         }
-        // What the coordinator is just being told is not owned, it may give to others by the time it answers.
-        if self.beating && self.said_owned {
+        // What the coordinator is just being told is not owned, or may have been told by a heartbeat without an answer, it
+        // may have given to others by the time it answers.
+        if self.said_owned && (self.beating || self.failures > 0) {
             return Vec::new();
         }
-        self.unsaid.owned |= std::mem::take(&mut self.unconfirmed);
         let new = target.difference(&self.owned).copied();
         let (known, unknown): (Parts, Parts) = new.partition(|(topic, _)| self.names.contains_key(topic));
         let mut actions = Vec::new();
         if !known.is_empty() {
             actions.push(Action::Assign(self.named(&known)));
             self.owned.extend(known);
-            self.unsaid.owned = true;
+            (self.unsaid.owned, self.unconfirmed) = (true, false);
         }
         self.names.retain(|topic, _| self.owned.iter().any(|(owned, _)| owned == topic));
         actions.extend(self.name(unknown));
+        // What is about to be taken is said with the rest.
+        if self.naming != Naming::Asked {
+            self.unsaid.owned |= std::mem::take(&mut self.unconfirmed);
+        }
         actions
     }
 
@@ -345,7 +398,7 @@ impl ConsumerGroup {
                 actions.extend(self.speak());
                 actions
             }
-            Then::Leave { closing, reason } => self.leave(closing, reason),
+            Then::Leave(after, reason) => self.leave(after, reason),
         }
     }
 
@@ -356,10 +409,17 @@ impl ConsumerGroup {
             _ => None,
         };
         if self.closing.is_some() {
-            // Whoever was refused is not in; whoever was not answered may be.
-            return if refused.is_some() { self.stopped(None) } else { self.release_all() };
+            // Even if this one was refused, one before it may have been taken.
+            return self.release_all();
         }
         match (&fault, refused.map(|code| (code, code.class()))) {
+            (_, Some((ErrorCode::FENCED_MEMBER_EPOCH, _))) if self.epoch.is_none() => self.turned_away(now),
+            (_, Some((ErrorCode::UNRELEASED_INSTANCE_ID, _))) if self.former == Former::Doubtful => {
+                self.leave(After::Join, IN_ITS_WAY)
+            }
+            (Fault::Refused(refusal), Some((ErrorCode::TOPIC_AUTHORIZATION_FAILED, _))) => {
+                self.forbidden(refusal.clone(), now)
+            }
             // The group is gone, and this member with it.
             (_, Some((code @ ErrorCode::GROUP_ID_NOT_FOUND, _))) => self.expelled(code, now),
             (_, Some((code, Class::Rejoin))) => self.expelled(code, now),
@@ -371,8 +431,28 @@ impl ConsumerGroup {
     }
 
     fn later(&mut self, now: Instant, find: bool) -> Vec<Action> {
+        if self.epoch.is_none() {
+            self.former = Former::Doubtful;
+        }
         self.beat_at = Some(now + self.rules.pause(&mut self.failures));
         if find { vec![Action::FindCoordinator] } else { Vec::new() }
+    }
+
+    /// The coordinator fences a member that joins because it still has it.
+    fn turned_away(&mut self, now: Instant) -> Vec<Action> {
+        match self.former {
+            // It has not heard the last heartbeat: no haste.
+            Former::Released => self.later(now, false),
+            Former::Nothing | Former::Doubtful => self.leave(After::Join, IN_ITS_WAY),
+        }
+    }
+
+    /// Somebody has to allow a topic. The member goes on with what it has.
+    fn forbidden(&mut self, refusal: Refusal, now: Instant) -> Vec<Action> {
+        self.forbidden = true;
+        self.failures += 1;
+        self.beat_at = Some(now + REFUSED_PAUSE);
+        vec![Action::Report(refusal)]
     }
 
     /// The group goes on without this member.
@@ -380,14 +460,15 @@ impl ConsumerGroup {
         let entered = self.epoch.is_some();
         let then = self.release.take().map(|release| release.then);
         self.forget();
+        self.former = Former::Doubtful;
         let mut actions = self.lose(format!("the coordinator answers {code}"));
-        match then {
-            Some(Then::Leave { closing: true, .. }) => actions.extend(self.stopped(None)),
-            Some(Then::Leave { closing: false, .. }) => self.state = State::Away,
-            _ if entered => actions.extend(self.join()),
+        actions.extend(match then {
+            // It may be fenced, and still be there for the coordinator.
+            Some(Then::Leave(after, reason)) => self.leave(after, reason),
+            _ if entered => self.join(),
             // It was not even let in: no haste.
-            _ => actions.extend(self.later(now, false)),
-        }
+            _ => self.later(now, false),
+        });
         actions
     }
 
@@ -407,12 +488,12 @@ impl ConsumerGroup {
     }
 
     fn overdue(&mut self) -> Vec<Action> {
-        let leaves = matches!(self.release, Some(Release { then: Then::Leave { .. }, .. }));
+        let leaves = matches!(self.release, Some(Release { then: Then::Leave(..), .. }));
         if self.state != State::Member || leaves {
             return Vec::new();
         }
         // The slow application would not finish what it holds either, so nothing is waited for.
-        self.release(self.owned.clone(), false, Then::Leave { closing: false, reason: OVERDUE })
+        self.release(self.owned.clone(), false, Then::Leave(After::Rest, OVERDUE))
     }
 
     fn tick(&mut self, now: Instant) -> Vec<Action> {
@@ -432,8 +513,8 @@ impl ConsumerGroup {
     fn close(&mut self, now: Instant) -> Vec<Action> {
         match self.state {
             State::Away => self.stopped(None),
-            State::Leaving { .. } => {
-                self.state = State::Leaving { closing: true };
+            State::Leaving(_) => {
+                self.state = State::Leaving(After::Stop);
                 Vec::new()
             }
             State::Stopped => Vec::new(),
@@ -448,22 +529,25 @@ impl ConsumerGroup {
 
     fn release_all(&mut self) -> Vec<Action> {
         self.closing = None;
-        self.release(self.owned.clone(), true, Then::Leave { closing: true, reason: CLOSED })
+        self.release(self.owned.clone(), true, Then::Leave(After::Stop, CLOSED))
     }
 
-    fn leave(&mut self, closing: bool, reason: &'static str) -> Vec<Action> {
+    fn leave(&mut self, after: After, reason: &'static str) -> Vec<Action> {
         self.forget();
-        self.state = State::Leaving { closing };
+        // One that rests may never have been heard; when it is back, that is long ago.
+        self.former = if after == After::Rest { Former::Doubtful } else { Former::Released };
+        self.state = State::Leaving(after);
         vec![Action::Ask(Question::LastBeat { member_id: self.member_id.clone(), reason })]
     }
 
     fn left(&mut self) -> Vec<Action> {
         match self.state {
-            State::Leaving { closing: true } => self.stopped(None),
-            State::Leaving { closing: false } => {
+            State::Leaving(After::Stop) => self.stopped(None),
+            State::Leaving(After::Rest) => {
                 self.state = State::Away;
                 Vec::new()
             }
+            State::Leaving(After::Join) => self.join(),
             _ => Vec::new(),
         }
     }

@@ -27,8 +27,11 @@ use self::classic::{ClassicGroup, Joined, Joining};
 use self::consumer::{Beat, ConsumerGroup, Heard};
 use super::config::GroupProtocol;
 use crate::client::error::Error;
-use crate::protocol::error::ErrorCode;
+use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
+
+/// After a refusal that somebody has to put right, such as a missing permission, it is asked again after this.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the machine is told once.
 #[derive(Debug, Clone)]
@@ -181,6 +184,8 @@ pub enum Action {
         partitions: BTreeSet<TopicPartition>,
         reason: String,
     },
+    /// Tell the application, through which somebody may hear of it who can put it right; the member goes on.
+    Report(Refusal),
     /// The end: closed, or for a reason that no retry can change.
     Stop(Option<Fault>),
 }
@@ -288,8 +293,11 @@ impl Group {
     }
 
     fn fall_back(&mut self, why: String, now: Instant) -> Vec<Action> {
-        let closing = matches!(&self.machine, Machine::Consumer(it) if it.is_closing());
-        self.machine = Machine::Classic(ClassicGroup::new(self.rules.clone()));
+        let (closing, releases) = match &self.machine {
+            Machine::Consumer(it) => (it.is_closing(), it.releases()),
+            Machine::Undecided(_) | Machine::Classic(_) => (false, 0),
+        };
+        self.machine = Machine::Classic(ClassicGroup::after(self.rules.clone(), releases));
         let mut actions = vec![Action::FallBack(why)];
         actions.extend(self.on(if closing { Event::Close } else { Event::Wanted }, now));
         actions
@@ -314,6 +322,9 @@ impl Group {
             }
             Event::Counted(Ok(count)) => self.fall_back(format!("the group has {count} classic members"), now),
             Event::Counted(Err(fault @ (Fault::Distrust(_) | Fault::Broken(_)))) => vec![Action::Stop(Some(fault))],
+            Event::Counted(Err(Fault::Refused(refusal))) if refusal.code.class() == Class::Fatal => {
+                vec![Action::Stop(Some(Fault::Refused(refusal)))]
+            }
             Event::Counted(Err(_)) => {
                 it.ask_at = Some(now + self.rules.pause(&mut it.failures));
                 vec![Action::FindCoordinator]

@@ -16,7 +16,7 @@ use crate::client::consumer::wire::{self, Led};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::protocol::api::Api;
-use crate::protocol::error::ErrorCode;
+use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{ConsumerGroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
 use crate::protocol::types::{Str, Topic};
 
@@ -110,7 +110,7 @@ impl Membership {
     fn leave(&mut self, member_id: Str, reason: &'static str) {
         tracing::info!(group = %self.config.group_id, member = %member_id, reason, "leaving");
         let group = Str::from(self.config.group_id.as_str());
-        self.tell_last(move |version| wire::leave(group, member_id, reason, version));
+        self.tell_last(move |version| wire::leave(group.clone(), member_id.clone(), reason, version), wire::left);
     }
 
     fn beat(&mut self, beat: Beat) {
@@ -132,22 +132,40 @@ impl Membership {
     fn last_beat(&mut self, member_id: Str, reason: &'static str) {
         tracing::info!(group = %self.config.group_id, member = %member_id, reason, "leaving");
         let request = wire::last_beat(&self.config, member_id);
-        self.tell_last(move |_| request);
+        self.tell_last(move |_| request.clone(), wire::heard_last);
     }
 
-    /// What the group does not hear of now, it finds out when the session ends.
-    fn tell_last<R: Api>(&mut self, make: impl FnOnce(i16) -> R + Send + 'static) {
+    /// Repeated while that can help. What the group does not hear of now, it finds out when the session ends.
+    fn tell_last<R: Api>(
+        &mut self,
+        make: impl Fn(i16) -> R + Clone + Send + Sync + 'static,
+        code: fn(&R::Response) -> ErrorCode,
+    ) {
         let (cluster, group_id) = (self.cluster.clone(), self.config.group_id.clone());
         self.wait_for(async move {
-            // Not on the group's lane, where a JoinGroup may be waiting for everybody else.
-            let to = To::GroupCoordinator(&group_id);
-            let left = cluster.call_with::<R>(to, Lane::General, make, LEAVE_LIMIT).await;
-            if let Err(error) = left {
+            let (cluster, group_id, make) = (&cluster, &group_id, &make);
+            let leave = cluster.retry(LEAVE_LIMIT, |left| async move {
+                // Not on the group's lane, where a JoinGroup may be waiting for everybody else.
+                let to = To::GroupCoordinator(group_id);
+                let answer = cluster.call_with::<R>(to, Lane::General, make.clone(), left).await?;
+                let code = code(&answer.body);
+                if code.class() == Class::FindCoordinator {
+                    cluster.forget_coordinator(group_id);
+                }
+                if is_out(code) { Ok(()) } else { Err(Error::broker(code).of(R::NAME)) }
+            });
+            if let Err(error) = leave.await {
                 tracing::warn!(%error, "the group has not heard that this member leaves; it will wait for its session to end");
             }
             Done::Event(Event::Left)
         });
     }
+}
+
+/// Whether the answer to a leaving means that the group does not have the member, any more or at all.
+fn is_out(code: ErrorCode) -> bool {
+    let absent = [ErrorCode::GROUP_ID_NOT_FOUND, ErrorCode::FENCED_INSTANCE_ID];
+    matches!(code.class(), Class::Ok | Class::Rejoin) || absent.contains(&code)
 }
 
 /// Everybody's part and, as leader, what it was made for. Not the leader: nothing.

@@ -6,6 +6,7 @@
 //! partitions drain, offsets are fetched or commits are out.
 
 mod asking;
+mod draining;
 mod offsets;
 mod topics;
 
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
+use self::draining::Draining;
 use self::offsets::{Located, New};
 use super::assignor::Counts;
 use super::config::ConsumerConfig;
@@ -35,6 +37,8 @@ use super::wire::Led;
 use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
+use crate::protocol::api::Body;
+use crate::protocol::messages::ConsumerGroupHeartbeatRequest;
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
 /// How often topics that do not exist are asked about.
@@ -43,8 +47,6 @@ const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
 /// A member that is closed in the midst of a rebalance waits for the end of it for so long.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-/// After a refusal that somebody has to put right, such as a missing permission, it is asked again after this.
-const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// The least that is left for the commit and the leaving when the time to close is nearly over.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -90,8 +92,7 @@ pub(super) struct Membership {
     config: Arc<ConsumerConfig>,
     group: Group,
     held: Held,
-    /// Revoked, and not released yet.
-    draining: Vec<Arc<Tenure>>,
+    draining: Draining,
     identity: Identity,
     memory: Arc<Memory>,
     clock: Arc<PollClock>,
@@ -152,7 +153,7 @@ impl Membership {
             led: Led::default(),
             look_at: None,
             pending: FuturesUnordered::new(),
-            draining: Vec::new(),
+            draining: Draining::default(),
             assigned_for: None,
             missing: BTreeSet::new(),
             said_missing: BTreeSet::new(),
@@ -256,7 +257,7 @@ impl Membership {
             }
             Done::Event(event) => self.tell(event),
             Done::Released(id, tenures) => {
-                self.draining.retain(|kept| !tenures.iter().any(|done| Arc::ptr_eq(kept, done)));
+                self.draining.released(id, &tenures);
                 self.tell(Event::Released(id));
             }
             Done::Committed(event) => {
@@ -298,6 +299,7 @@ impl Membership {
             Action::Assign(partitions) => self.assign(partitions),
             Action::Revoke { id, partitions, drain } => self.revoke(id, &partitions, drain),
             Action::Lose { partitions, reason } => self.lose(&partitions, &reason),
+            Action::Report(refusal) => self.report(&refusal),
             Action::Stop(fault) => self.stop(fault),
         }
     }
@@ -317,10 +319,7 @@ impl Membership {
     fn revoke(&mut self, id: u64, partitions: &BTreeSet<TopicPartition>, drain: bool) {
         tracing::info!(group = %self.config.group_id, partitions = %list(partitions), "revoked");
         let ended = self.end(partitions);
-        self.draining.extend(ended);
-        // Those of a revocation that is still under way as well: it is this one now that is waited for.
-        let mine = |tenure: &&Arc<Tenure>| partitions.contains(&tenure.topic_partition);
-        let tenures: Vec<Arc<Tenure>> = self.draining.iter().filter(mine).cloned().collect();
+        let tenures = self.draining.begin(id, ended, partitions);
         let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
         let committer = self.committer().filter(|_| self.config.auto_commit);
         self.wait_for(async move {
@@ -338,8 +337,7 @@ impl Membership {
 
     fn lose(&mut self, partitions: &BTreeSet<TopicPartition>, reason: &str) {
         tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
-        let draining = self.draining.extract_if(.., |tenure| partitions.contains(&tenure.topic_partition));
-        draining.for_each(|tenure| tenure.lose());
+        self.draining.lose(partitions);
         self.end(partitions).iter().for_each(|tenure| tenure.lose());
     }
 
@@ -354,6 +352,13 @@ impl Membership {
 
     fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, Arc<Tenure>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, Refusal { code, words }: &Refusal) {
+        let error = Error::broker_says(*code, words.as_deref()).of(ConsumerGroupHeartbeatRequest::NAME);
+        tracing::warn!(group = %self.config.group_id, %error, "refused; asking again");
+        // A full queue has enough to say already; this is said again with the next refusal.
+        let _ = self.items.try_send(Item::Failed(error));
     }
 
     fn stop(&mut self, fault: Option<Fault>) {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::{Done, Identity, LEAVE_LIMIT, Membership, REFUSED_PAUSE, Who};
+use super::{Done, Identity, LEAVE_LIMIT, Membership, Who};
 use crate::client::cluster::{Cluster, To};
 use crate::client::consumer::config::ConsumerConfig;
-use crate::client::consumer::group::Event;
+use crate::client::consumer::group::{Event, REFUSED_PAUSE};
 use crate::client::consumer::progress::Mark;
 use crate::client::consumer::reader::Item;
 use crate::client::consumer::tenure::Tenure;
@@ -214,8 +214,8 @@ impl AtGroup {
         (event, result)
     }
 
-    /// As [`commit`](Self::commit); when a new epoch has overtaken it, once more in that one. What the member has lost
-    /// meanwhile is not among what there is to commit any more.
+    /// As [`commit`](Self::commit); when a new epoch has overtaken it, once more in that one. What the member has lost or
+    /// let go meanwhile is not among what there is to commit any more.
     async fn commit_in_any_epoch(&self, tenures: &[Arc<Tenure>]) -> (Option<Event>, Result<(), Error>) {
         let limit = self.cluster.config().request_timeout;
         let commit = self.cluster.retry(limit, |_| async {

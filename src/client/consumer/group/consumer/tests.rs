@@ -6,8 +6,10 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use super::super::classic::Joined;
 use super::super::{Group, Refusal};
 use super::*;
+use crate::client::consumer::assignor::Assignor;
 use crate::client::consumer::config::GroupProtocol;
 use crate::protocol::types::Uuid;
 
@@ -70,6 +72,7 @@ fn show(action: &Action) -> String {
             format!("{} {}", if *drain { "revoke" } else { "drop" }, show_named(partitions))
         }
         Action::Lose { partitions, .. } => format!("lose {}", show_named(partitions)),
+        Action::Report(refusal) => format!("report {}", refusal.code),
         Action::Stop(None) => "stop".into(),
         Action::Stop(Some(Fault::Refused(refusal))) => format!("stop {}", refusal.code),
         other => format!("{other:?}"),
@@ -120,7 +123,8 @@ impl Play {
             "commit-fails" => Event::CommitRefused { generation: 5, code: code(rest) },
             "released" => Event::Released(rest.parse().unwrap_or(1)),
             "counted" => Event::Counted(Ok(rest.parse().expect("a number"))),
-            "count-fails" => Event::Counted(Err(Fault::Unanswered)),
+            "count-fails" if rest.is_empty() => Event::Counted(Err(Fault::Unanswered)),
+            "count-fails" => Event::Counted(Err(code(rest).into())),
             "changed" => Event::Changed("topics"),
             "overdue" => Event::Overdue,
             "tick" => Event::Tick,
@@ -237,7 +241,8 @@ fn a_topic_of_which_nothing_is_known_is_asked_about_and_not_lost() {
         &[
             ("wanted", "join all []"),
             ("heard 5: b0", "resolve b"),
-            ("named ", ""),
+            ("named ", "beat 5 []"),
+            ("heard 5", ""),
             ("tick", "resolve b; beat 5"),
             // The coordinator cannot know that it was not taken.
             ("heard 6:", "beat 6 []"),
@@ -266,16 +271,130 @@ fn what_the_group_gave_to_others_is_lost_and_it_joins_anew() {
             ("released", ""),
             ("heard 7:", ""),
         ]);
-        check_member(&[("close", "revoke a0,a1"), ("tick", "beat 5"), (&fails, "lose a0,a1; stop")]);
+        check_member(&[
+            ("close", "revoke a0,a1"),
+            ("tick", "beat 5"),
+            (&fails, "lose a0,a1; leave m"),
+            ("left", "stop"),
+        ]);
         check_member(&[
             ("overdue", "drop a0,a1"),
             ("tick", "beat 5"),
-            (&fails, "lose a0,a1"),
+            (&fails, "lose a0,a1; leave m"),
+            ("left", ""),
             ("wanted", "join all []"),
         ]);
     }
     // Not let in at all: no haste.
     check(rules(), &[("wanted", "join all []"), ("fails UNKNOWN_MEMBER_ID", ""), ("tick", "join all []")]);
+}
+
+#[test]
+fn a_former_self_that_is_in_the_way_leaves_first() {
+    let lost = [("wanted", "join all []"), ("silent", "find"), ("tick", "join all []")];
+    let back = [("left", "join all []"), ("heard 7: a0", "resolve a")];
+    for code in ["FENCED_MEMBER_EPOCH", "UNRELEASED_INSTANCE_ID"] {
+        let fails = format!("fails {code}");
+        let leaves = [(fails.as_str(), "leave m")];
+        // The answer to the joining was lost.
+        check(rules(), &[&lost[..], &leaves, &back].concat());
+        // It was fenced.
+        check_member(&[
+            ("tick", "beat 5"),
+            ("fails FENCED_MEMBER_EPOCH", "lose a0,a1; join all []"),
+            leaves[0],
+            ("left", "join all []"),
+            ("heard 7: a0", "assign a0; beat 7 [a0]"),
+        ]);
+        // It was slow, and its last heartbeat may not have been heard.
+        check_member(&[
+            ("overdue", "drop a0,a1"),
+            ("released", "leave m"),
+            ("left", ""),
+            ("wanted", "join all []"),
+            leaves[0],
+            ("left", "join all []"),
+        ]);
+        check(rules(), &[&lost[..], &leaves, &[("close", ""), ("left", "stop")]].concat());
+    }
+    // Somebody else has the instance id.
+    let other = [("fails UNRELEASED_INSTANCE_ID", "leave m"), ("left", "join all []")];
+    check(rules(), &[&lost[..], &other, &[("fails UNRELEASED_INSTANCE_ID", "stop UNRELEASED_INSTANCE_ID")]].concat());
+    // The last heartbeat was not heard either.
+    check(
+        rules(),
+        &[
+            ("wanted", "join all []"),
+            ("fails FENCED_MEMBER_EPOCH", "leave m"),
+            ("left", "join all []"),
+            ("fails FENCED_MEMBER_EPOCH", ""),
+            ("tick", "join all []"),
+            ("fails FENCED_MEMBER_EPOCH", "leave m"),
+        ],
+    );
+}
+
+#[test]
+fn a_topic_that_is_forbidden_is_told_and_stops_nothing() {
+    check_member(&[
+        ("changed", "beat 5 topics"),
+        ("fails TOPIC_AUTHORIZATION_FAILED", "report TOPIC_AUTHORIZATION_FAILED"),
+        ("changed", ""),
+        // That it lives is heard; then the topics are said again.
+        ("tick", "beat 5 [a0,a1]"),
+        ("heard 6: a0", "revoke a1; beat 6 all [a0,a1]"),
+        ("fails TOPIC_AUTHORIZATION_FAILED", "report TOPIC_AUTHORIZATION_FAILED"),
+        ("released", ""),
+        ("tick", "beat 6 [a0]"),
+        ("heard 6", "beat 6 all [a0]"),
+        ("heard 6: a0", ""),
+        ("tick", "beat 6"),
+    ]);
+    check(
+        rules(),
+        &[
+            ("wanted", "join all []"),
+            ("fails TOPIC_AUTHORIZATION_FAILED", "report TOPIC_AUTHORIZATION_FAILED"),
+            ("tick", "join all []"),
+            ("heard 1: a0", "resolve a"),
+        ],
+    );
+}
+
+#[test]
+fn what_may_be_unheard_is_not_taken_back_before_an_answer() {
+    // That a0 is let go may have been heard, and a0 given to somebody else.
+    check_member(&[
+        ("tick", "beat 5"),
+        ("heard 5: a1", "revoke a0"),
+        ("tick", "beat 5"),
+        ("heard 6: a1 b0", ""),
+        ("released", "resolve b; beat 6 [a1]"),
+        ("silent", "find"),
+        ("named b", ""),
+        ("tick", "beat 6 all [a1]"),
+        ("heard 6: a1 b0", "assign b0; beat 6 [a1,b0]"),
+    ]);
+}
+
+#[test]
+fn a_new_target_is_confirmed_even_if_nothing_changes_by_it() {
+    check_member(&[
+        ("tick", "beat 5"),
+        ("heard 5: a1", "revoke a0"),
+        ("released", "beat 5 [a1]"),
+        ("heard 6: a0 a1", "assign a0; beat 6 [a0,a1]"),
+        ("heard 7: a0 a1", ""),
+    ]);
+    // Said with the heartbeat that brought it, and not yet wanted by then.
+    check_member(&[
+        ("tick", "beat 5"),
+        ("silent", "find"),
+        ("tick", "beat 5 all [a0,a1]"),
+        ("heard 6: a0 a1 b0", "resolve b"),
+        ("tick", "beat 6"),
+        ("heard 7: a0 a1", "beat 7 [a0,a1]"),
+    ]);
 }
 
 #[test]
@@ -357,7 +476,10 @@ fn a_slow_application_leaves_and_comes_back() {
 fn closing_is_possible_at_any_time() {
     check(rules(), &[("close", "stop"), ("close", "")]);
     check(rules(), &[("wanted", "join all []"), ("close", ""), ("heard 5: a0", "leave m"), ("left", "stop")]);
-    check(rules(), &[("wanted", "join all []"), ("close", ""), ("fails GROUP_AUTHORIZATION_FAILED", "stop")]);
+    // This one was refused, one before it may have been taken.
+    for fails in ["fails GROUP_AUTHORIZATION_FAILED", "fails NOT_COORDINATOR", "fails FENCED_MEMBER_EPOCH"] {
+        check(rules(), &[("wanted", "join all []"), ("close", ""), (fails, "leave m"), ("left", "stop")]);
+    }
     check(rules(), &[("wanted", "join all []"), ("close", ""), ("silent", "leave m"), ("left", "stop")]);
     check(
         rules(),
@@ -401,6 +523,20 @@ fn the_classic_protocol_is_spoken_where_the_other_is_not() {
 }
 
 #[test]
+fn revocations_of_the_classic_protocol_are_numbered_on() {
+    let mut machine = ConsumerGroup::new(rules());
+    machine.releases = 3;
+    let mut group = Group { rules: rules(), machine: super::super::Machine::Consumer(machine) };
+    let now = Instant::now();
+    group.fall_back("it does".into(), now);
+    let joined = Joined { member_id: "c".into(), generation: 1, assignor: Assignor::CooperativeSticky };
+    group.on(Event::Joined(Ok(joined)), now);
+    group.on(Event::Synced(Ok([TopicPartition::new("a", 0)].into())), now);
+    let actions = group.on(Event::Close, now);
+    assert!(matches!(actions[..], [Action::Revoke { id: 4, .. }]), "{actions:?}");
+}
+
+#[test]
 fn whoever_is_to_choose_looks_who_is_there() {
     let auto = || Rules { protocol: GroupProtocol::Auto, ..rules() };
     check(auto(), &[("wanted", "count"), ("wanted", ""), ("counted 0", "join all []"), ("heard 1: a0", "resolve a")]);
@@ -408,6 +544,11 @@ fn whoever_is_to_choose_looks_who_is_there() {
     check(auto(), &[("wanted", "count"), ("count-fails", "find"), ("tick", "count"), ("counted 0", "join all []")]);
     check(auto(), &[("wanted", "count"), ("counted 0", "join all []"), ("unsupported", "fall back; classic join")]);
     check(auto(), &[("wanted", "count"), ("close", "stop")]);
+    for code in ["GROUP_AUTHORIZATION_FAILED", "INVALID_GROUP_ID"] {
+        let (refused, stop) = (format!("count-fails {code}"), format!("stop {code}"));
+        check(auto(), &[("wanted", "count"), (&refused, &stop)]);
+    }
+    check(auto(), &[("wanted", "count"), ("count-fails COORDINATOR_LOAD_IN_PROGRESS", "find"), ("tick", "count")]);
 }
 
 #[test]
@@ -430,6 +571,8 @@ const PARTITIONS: i32 = 7;
 /// Kafka's coordinator of consumer groups, as far as the machine can tell.
 #[derive(Debug, Default)]
 struct Coordinator {
+    /// As before KAFKA-19233: whoever is in cannot join.
+    is_strict: bool,
     epoch: i32,
     members: BTreeMap<Str, Member>,
 }
@@ -461,6 +604,9 @@ impl Coordinator {
         let code = |code: ErrorCode| Fault::Refused(Refusal { code, words: None });
         if beat.epoch.is_none() {
             assert_eq!((beat.whole, beat.owned.as_ref().map(Parts::len)), (true, Some(0)));
+            if self.is_strict && self.members.contains_key(&beat.member_id) {
+                return Err(code(ErrorCode::FENCED_MEMBER_EPOCH));
+            }
             self.members.insert(beat.member_id.clone(), Member::default());
             self.epoch += 1;
         }
@@ -529,7 +675,8 @@ struct Machine {
 impl Sim {
     fn new(seed: u64) -> Self {
         let (rng, now) = (SmallRng::seed_from_u64(seed), Instant::now());
-        let mut sim = Self { rng, now, coordinator: Coordinator::default(), machines: Vec::new() };
+        let coordinator = Coordinator { is_strict: seed % 2 == 1, ..Default::default() };
+        let mut sim = Self { rng, now, coordinator, machines: Vec::new() };
         (0..3).for_each(|_| sim.enter());
         sim
     }

@@ -1,0 +1,87 @@
+//! Partitions that are revoked and not let go yet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::client::consumer::tenure::Tenure;
+use crate::protocol::types::TopicPartition;
+
+/// Revocations that are under way. Only the latest counts: it waits for the partitions of those before it as well.
+#[derive(Debug, Default)]
+pub(super) struct Draining {
+    latest: u64,
+    tenures: Vec<Arc<Tenure>>,
+}
+
+impl Draining {
+    /// What the revocation of this number has to wait for: what has just ended for it, and whatever of its partitions is
+    /// not let go yet.
+    pub fn begin(
+        &mut self,
+        id: u64,
+        ended: Vec<Arc<Tenure>>,
+        partitions: &BTreeSet<TopicPartition>,
+    ) -> Vec<Arc<Tenure>> {
+        self.latest = id;
+        self.tenures.extend(ended);
+        let mine = |tenure: &&Arc<Tenure>| partitions.contains(&tenure.topic_partition);
+        self.tenures.iter().filter(mine).cloned().collect()
+    }
+
+    /// From now on they are let go. Whoever still means to commit something of them, such as a revocation that another one
+    /// has replaced, would do so over the head of their next owner.
+    pub fn released(&mut self, id: u64, tenures: &[Arc<Tenure>]) {
+        if id != self.latest {
+            return;
+        }
+        tenures.iter().for_each(|tenure| tenure.lose());
+        self.tenures.retain(|kept| !tenures.iter().any(|done| Arc::ptr_eq(kept, done)));
+    }
+
+    pub fn lose(&mut self, partitions: &BTreeSet<TopicPartition>) {
+        let lost = self.tenures.extract_if(.., |tenure| partitions.contains(&tenure.topic_partition));
+        lost.for_each(|tenure| tenure.lose());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::consumer::memory::Memory;
+    use crate::client::consumer::progress::Mark;
+
+    /// A partition of which one record is finished.
+    fn read(partition: i32) -> Arc<Tenure> {
+        let tenure = Tenure::new(TopicPartition::new("t", partition), Memory::new(100));
+        tenure.begin(Some(Mark { offset: 0, leader_epoch: None }));
+        tenure.deliver(0, Mark { offset: 1, leader_epoch: None }, 0);
+        tenure.end();
+        tenure
+    }
+
+    fn of(tenures: &[&Arc<Tenure>]) -> BTreeSet<TopicPartition> {
+        tenures.iter().map(|tenure| tenure.topic_partition.clone()).collect()
+    }
+
+    #[test]
+    fn a_revocation_takes_over_those_before_it_and_ends_them() {
+        let (mut draining, a, b) = (Draining::default(), read(0), read(1));
+        let first = draining.begin(1, vec![Arc::clone(&a)], &of(&[&a]));
+        let second = draining.begin(2, vec![Arc::clone(&b)], &of(&[&a, &b]));
+        assert_eq!((first.len(), second.len()), (1, 2));
+        draining.released(1, &first);
+        assert!(a.to_commit().is_some(), "the second one still commits it");
+        draining.released(2, &second);
+        assert_eq!((a.to_commit(), b.to_commit()), (None, None), "they are somebody else's");
+        assert!(draining.tenures.is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_while_it_drains_is_not_committed() {
+        let (mut draining, a, b) = (Draining::default(), read(0), read(1));
+        draining.begin(1, vec![Arc::clone(&a), Arc::clone(&b)], &of(&[&a, &b]));
+        draining.lose(&of(&[&a]));
+        assert_eq!((a.to_commit(), b.to_commit().is_some()), (None, true));
+        assert_eq!(draining.tenures.len(), 1);
+    }
+}
