@@ -1,0 +1,152 @@
+//! What is left when brokers are killed in the midst of work: everything that was acknowledged, once and in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use highwater::client::{IsolationLevel, Producer, ProducerRecord, Topic};
+use protocol_tests::servers::{Kafka, tell};
+use tokio::time::timeout;
+
+use crate::Outcome;
+use crate::world::{PARTITIONS, PATIENCE, Scenario, World, scenario, text, until};
+
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!("brokers die under load, and nothing acknowledged is lost", brokers_die, breaks brokers),
+    scenario!("a group's coordinator dies, and every record is read", coordinator_dies, breaks brokers),
+];
+
+/// Kills a node, waits until `progress` has been made without it, and starts it again.
+async fn without(kafka: &Arc<Kafka>, node: usize, progress: impl AsyncFn() -> Outcome<()>) -> Outcome<()> {
+    let kill = Arc::clone(kafka);
+    tokio::task::spawn_blocking(move || kill.kill(node)).await?;
+    let outcome = progress().await;
+    let start = Arc::clone(kafka);
+    tokio::task::spawn_blocking(move || start.restart(node)).await?;
+    outcome
+}
+
+/// Writes numbers, as fast as they are acknowledged a hundred at a time, until it is told to stop; how many there are.
+async fn write(producer: Producer, topic: Topic, written: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Outcome<usize> {
+    let mut next = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut receipts = Vec::new();
+        for number in next..next + 100 {
+            let value = number.to_string();
+            let partition = Some(i32::try_from(number)? % PARTITIONS);
+            let record = ProducerRecord { partition, ..ProducerRecord::new(&topic, value.as_bytes()) };
+            receipts.push(producer.enqueue(record).await?);
+        }
+        for receipt in receipts {
+            receipt.await?;
+        }
+        next += 100;
+        written.store(next, Ordering::Relaxed);
+    }
+    producer.close(PATIENCE).await?;
+    Ok(next)
+}
+
+/// Waits until so many more are written.
+async fn more(written: &AtomicUsize, count: usize) -> Outcome<()> {
+    let goal = written.load(Ordering::Relaxed) + count;
+    until("more records", async || Ok(written.load(Ordering::Relaxed) >= goal)).await
+}
+
+async fn brokers_die(world: World) -> Outcome<()> {
+    let kafka = world.kafka.clone().ok_or("a cluster of our own")?;
+    let topic = world.topic("dying").await?;
+    let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
+    let writing = tokio::spawn(write(world.producer(), topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
+    more(&written, 2_000).await?;
+    for node in 1..=world.nodes {
+        without(&kafka, node, async || more(&written, 5_000).await).await?;
+        in_sync(&world, &topic).await?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let count = writing.await??;
+    for (partition, words) in world.read(&topic, IsolationLevel::ReadUncommitted).await? {
+        let expect = (0..count).filter(|number| number % PARTITIONS as usize == partition as usize);
+        let expect: Vec<_> = expect.map(|number| number.to_string()).collect();
+        assert!(words == expect, "partition {partition}: {} of {} records, or not in order", words.len(), expect.len());
+    }
+    tell(&format!("{count} records written while each of {} brokers was killed and started again", world.nodes));
+    Ok(())
+}
+
+/// Waits until every replica of the topic is in sync.
+async fn in_sync(world: &World, topic: &Topic) -> Outcome<()> {
+    until("all replicas in sync", async || {
+        let described = world.client.admin().describe_topics(std::slice::from_ref(topic)).await?.remove(0).1?;
+        Ok(described.partitions.iter().all(|it| it.in_sync_replicas.len() == world.nodes))
+    })
+    .await
+}
+
+async fn coordinator_dies(world: World) -> Outcome<()> {
+    let kafka = world.kafka.clone().ok_or("a cluster of our own")?;
+    let (topic, group) = (world.topic("coordinator").await?, world.unique("group"));
+    let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
+    let writing = tokio::spawn(write(world.producer(), topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
+    let read = Arc::new(AtomicUsize::new(0));
+    let members: Vec<_> = (0..2)
+        .map(|_| {
+            tokio::spawn(member(world.clone(), group.clone(), topic.clone(), Arc::clone(&read), Arc::clone(&stop)))
+        })
+        .collect();
+    more(&read, 1_000).await?;
+    let described = world.client.admin().describe_groups(std::slice::from_ref(&group)).await?;
+    let coordinator = described.get(&group).ok_or("no description")?.as_ref().map_err(ToString::to_string)?.coordinator;
+    without(&kafka, usize::try_from(coordinator)?, async || more(&read, 3_000).await).await?;
+    in_sync(&world, &topic).await?;
+    more(&read, 1_000).await?;
+    stop.store(true, Ordering::Relaxed);
+    let count = writing.await??;
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for member in members {
+        for word in member.await?? {
+            *times.entry(word).or_default() += 1;
+        }
+    }
+    // What was written at last may not have been read when the members were told to stop; the group goes on.
+    let mut last = world.client.consumer(world.reading(&group, &topic))?;
+    let reading = async {
+        while times.len() < count {
+            let delivery = last.next().await.ok_or("the member has ended")??;
+            for record in delivery.records() {
+                *times.entry(text(record.value.unwrap_or_default())).or_default() += 1;
+            }
+            delivery.finish();
+        }
+        Outcome::Ok(())
+    };
+    let outcome = timeout(PATIENCE, reading).await;
+    outcome.map_err(|_| format!("{} of {count} records were read", times.len()))??;
+    last.close(PATIENCE).await?;
+    let again: usize = times.values().map(|times| times - 1).sum();
+    tell(&format!("{count} records read by two members over the death of their coordinator, {again} of them twice"));
+    Ok(())
+}
+
+/// What one member reads until it is told to stop.
+async fn member(
+    world: World,
+    group: String,
+    topic: Topic,
+    read: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Outcome<Vec<String>> {
+    let mut consumer = world.another().await?.consumer(world.reading(&group, &topic))?;
+    let mut words = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(next) = timeout(Duration::from_millis(50), consumer.next()).await else { continue };
+        // It concerns one partition and is told as long as it lasts; here brokers are down.
+        let Ok(delivery) = next.ok_or("the member has ended")? else { continue };
+        words.extend(delivery.records().map(|record| text(record.value.unwrap_or_default())));
+        read.fetch_add(delivery.len(), Ordering::Relaxed);
+        delivery.finish();
+    }
+    consumer.close(PATIENCE).await?;
+    Ok(words)
+}

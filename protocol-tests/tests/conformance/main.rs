@@ -1,0 +1,139 @@
+//! One list of what a client does, played on every broker through every door: the embedded broker, Kafka 3.9 and 4.3, a
+//! cluster of three nodes that loses some, and whatever else `HIGHWATER_TEST_REDPANDA` (HOST:PORT) names. What holds where
+//! is kept in `src/docs/conformance.md`, and each run says when that is no longer so.
+//!
+//! `HIGHWATER_BLESS=1` writes the file anew from the run; columns that were not run stay as they are.
+
+mod admin;
+mod faults;
+mod groups;
+mod records;
+mod sites;
+mod table;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, tell};
+use tokio::time::timeout;
+
+use self::sites::{DOORS, Site};
+use self::table::{Cell, Table};
+use self::world::{Scenario, World};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// For one scenario, beside all the others of its door.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// All of them, in the order of the table.
+fn scenarios() -> Vec<Scenario> {
+    [records::SCENARIOS, groups::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS].concat()
+}
+
+/// Plays everything on one broker, the scenarios of a door at once; those that break something come after, one by one.
+async fn play(site: &Site) -> Outcome<BTreeMap<&'static str, Cell>> {
+    let mut cells: BTreeMap<&str, Cell> = scenarios().iter().map(|it| (it.name, Cell::default())).collect();
+    let mut failed = Vec::new();
+    for door in DOORS.into_iter().filter(|door| site.has(*door)) {
+        let world = World::enter(site, door).await?;
+        let (breaking, peaceful): (Vec<_>, Vec<_>) =
+            scenarios().into_iter().filter(|it| it.applies(site)).partition(|it| it.breaks_brokers);
+        let mut outcomes = join_all(peaceful.into_iter().map(|it| one(it, &world))).await;
+        for scenario in breaking {
+            outcomes.push(one(scenario, &world).await);
+        }
+        for (name, outcome) in outcomes {
+            match outcome {
+                Ok(()) => cells.entry(name).or_default().holds(door),
+                Err(error) => failed.push(format!("{name}, on {} by {}: {error}", site.name, door.name())),
+            }
+        }
+        world.client.close().await;
+    }
+    if failed.is_empty() { Ok(cells) } else { Err(failed.join("\n").into()) }
+}
+
+async fn one(scenario: Scenario, world: &World) -> (&'static str, Outcome<()>) {
+    // Each assertion that fails is told, beside those of the others.
+    let played = timeout(LIMIT, AssertUnwindSafe((scenario.play)(world.clone())).catch_unwind()).await;
+    let outcome = match played {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err("an assertion above".into()),
+        Err(_) => Err(format!("not within {LIMIT:?}").into()),
+    };
+    (scenario.name, outcome)
+}
+
+/// Plays, and compares what held with what the table says.
+fn check(site: &Site) {
+    protocol_tests::finish(async {
+        let cells = play(site).await?;
+        let mut table = Table::read()?;
+        if table.column(&site.name) == cells {
+            tell(&format!("{}: {} scenarios hold", site.name, cells.values().filter(|cell| !cell.is_empty()).count()));
+            return Ok(());
+        }
+        if std::env::var("HIGHWATER_BLESS").is_ok_and(|value| value == "1") {
+            table.set(&site.name, cells);
+            return table.write(&scenarios());
+        }
+        Err::<_, Box<dyn std::error::Error + Send + Sync>>(
+            format!("src/docs/conformance.md is not what was seen on {}; HIGHWATER_BLESS=1 writes it anew", site.name)
+                .into(),
+        )
+    });
+}
+
+#[test]
+fn embedded_broker() {
+    let _alone = servers::one_at_a_time();
+    check(&Site::embedded());
+}
+
+#[test]
+fn kafka_3_9() {
+    let _alone = servers::one_at_a_time();
+    if let Some(site) = servers::or_skip("conformance on Kafka 3.9", Site::kafka(KAFKA_39, 1)) {
+        check(&site);
+    }
+}
+
+#[test]
+fn kafka_4_3() {
+    let _alone = servers::one_at_a_time();
+    if let Some(site) = servers::or_skip("conformance on Kafka 4.3", Site::kafka(KAFKA_43, 1)) {
+        check(&site);
+    }
+}
+
+#[test]
+fn kafka_4_3_of_three_nodes() {
+    let _alone = servers::one_at_a_time();
+    if let Some(site) = servers::or_skip("conformance on three nodes of Kafka 4.3", Site::kafka(KAFKA_43, 3)) {
+        check(&site);
+    }
+}
+
+#[test]
+fn another_cluster() {
+    let _alone = servers::one_at_a_time();
+    match Site::named("HIGHWATER_TEST_REDPANDA") {
+        Some(site) => check(&site),
+        None => tell("SKIPPED conformance on Redpanda: HIGHWATER_TEST_REDPANDA names none"),
+    }
+}
+
+#[test]
+fn the_table_lists_what_is_played() {
+    protocol_tests::finish(async {
+        let table = Table::read()?;
+        let (listed, played) = (table.rows(), scenarios().iter().map(|it| it.name).collect::<Vec<_>>());
+        assert_eq!(listed, played, "HIGHWATER_BLESS=1 writes src/docs/conformance.md anew");
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    });
+}

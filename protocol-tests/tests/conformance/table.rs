@@ -1,0 +1,109 @@
+//! The table in `src/docs/conformance.md`: a row for each scenario, a column for each broker, and in the cells the doors
+//! through which it was seen to hold.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::Outcome;
+use crate::sites::{DOORS, Door};
+use crate::world::Scenario;
+
+const COLUMNS: [&str; 5] = ["embedded", "Kafka 3.9.1", "Kafka 4.3.0", "Kafka 4.3.0, 3 nodes", "Redpanda"];
+
+const HEAD: &str = "\
+# What holds on which broker
+
+Every row is a scenario of `protocol-tests/tests/conformance`, played against each broker through each of its listeners.
+\"all\" says that it was seen to hold through PLAINTEXT, SSL (with a client certificate) and SASL_SSL (SCRAM-SHA-512); a
+dash that it was not played there. The table is written from a run:
+
+    HIGHWATER_BLESS=1 protocol-tests/servers/conformance.sh -p protocol-tests --test conformance
+
+and every run of that test fails where it sees something else. `HIGHWATER_TEST_REDPANDA=HOST:PORT` plays the list on a
+Redpanda, or on any other cluster.
+
+";
+
+/// The doors by which a scenario holds; none if it was not played.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cell(Vec<Door>);
+
+impl Cell {
+    pub fn holds(&mut self, door: Door) {
+        self.0.push(door);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn write(&self) -> String {
+        match self.0.len() {
+            0 => "–".to_owned(),
+            count if count == DOORS.len() => "all".to_owned(),
+            _ => self.0.iter().map(|door| door.name()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        let has = |door: &Door| text == "all" || text.split(' ').any(|word| word == door.name());
+        Self(DOORS.into_iter().filter(has).collect())
+    }
+}
+
+/// Cells by column and row.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<String>,
+    cells: BTreeMap<(String, String), Cell>,
+}
+
+fn file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../src/docs/conformance.md")
+}
+
+impl Table {
+    pub fn read() -> Outcome<Self> {
+        let text = match std::fs::read_to_string(file()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut table = Self::default();
+        for line in text.lines().filter(|line| line.starts_with("| ")).skip(1) {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let row = cells.next().unwrap_or_default().to_owned();
+            for (column, cell) in COLUMNS.iter().zip(cells) {
+                table.cells.insert(((*column).to_owned(), row.clone()), Cell::read(cell));
+            }
+            table.rows.push(row);
+        }
+        Ok(table)
+    }
+
+    pub fn rows(&self) -> Vec<&str> {
+        self.rows.iter().map(String::as_str).collect()
+    }
+
+    pub fn column(&self, name: &str) -> BTreeMap<&str, Cell> {
+        let cells = self.cells.iter().filter(|((column, _), _)| column == name);
+        cells.map(|((_, row), cell)| (row.as_str(), cell.clone())).collect()
+    }
+
+    pub fn set(&mut self, name: &str, cells: BTreeMap<&str, Cell>) {
+        self.cells.extend(cells.into_iter().map(|(row, cell)| ((name.to_owned(), row.to_owned()), cell)));
+    }
+
+    pub fn write(&self, scenarios: &[Scenario]) -> Outcome<()> {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut text = HEAD.to_owned();
+        text += &line([""].iter().chain(&COLUMNS).map(ToString::to_string).collect());
+        text += &format!("|{}\n", "---|".repeat(COLUMNS.len() + 1));
+        for scenario in scenarios {
+            let cell = |column: &&str| self.cells.get(&((*column).to_owned(), scenario.name.to_owned())).cloned();
+            let cells = COLUMNS.iter().map(|column| cell(column).unwrap_or_default().write());
+            text += &line([scenario.name.to_owned()].into_iter().chain(cells).collect());
+        }
+        Ok(std::fs::write(file(), text)?)
+    }
+}
