@@ -81,6 +81,15 @@ impl Script {
     }
 }
 
+/// Compares what Kafka has said with the file of what it did; `BLESS` in the environment writes that file anew first.
+pub fn compare_or_bless(golden: &str, said: &str, who: &str) -> Outcome<()> {
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(golden, said)?;
+    }
+    compare(&std::fs::read_to_string(golden)?, said, who);
+    Ok(())
+}
+
 /// Both texts, and where they part.
 pub fn compare(golden: &str, said: &str, who: &str) {
     let mut section = "";

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::future::Future;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol, NewTopic,
@@ -27,9 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A name that no other run has.
 fn unique(what: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("consumer-groups-{what}-{}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
+    protocol_tests::unique(&format!("consumer-groups-{what}"))
 }
 
 async fn connect(servers: &str) -> Outcome<Client> {

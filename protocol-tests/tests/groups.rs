@@ -8,7 +8,7 @@ use bytes::Bytes;
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::{Str, Uuid};
-use protocol_tests::script::{Outcome, Script, compare};
+use protocol_tests::script::{Outcome, Script, compare, compare_or_bless};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/groups.golden");
 
@@ -362,11 +362,7 @@ async fn kafka_answers_as_it_did() -> Outcome<()> {
     let Ok(address) = std::env::var("HIGHWATER_TEST_KAFKA_43") else { return Ok(()) };
     let run = format!("groups-{}", std::process::id());
     let said = play(&address, &run).await?;
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(GOLDEN, &said)?;
-    }
-    compare(&std::fs::read_to_string(GOLDEN)?, &said, &address);
-    Ok(())
+    compare_or_bless(GOLDEN, &said, &address)
 }
 
 fn quick() -> GroupConfig {

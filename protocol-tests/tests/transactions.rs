@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, Delivery, GroupMetadata, IsolationLevel, NewTopic, OffsetReset,
@@ -23,9 +22,7 @@ const PARTITIONS: i32 = 3;
 
 /// A name that no other run has.
 fn unique(what: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("transactions-{what}-{}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
+    protocol_tests::unique(&format!("transactions-{what}"))
 }
 
 /// A cluster and a topic of our own on it.

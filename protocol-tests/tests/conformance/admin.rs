@@ -4,6 +4,7 @@ use highwater::client::{
     ConfigChange, ConfigResource, DeleteBefore, ErrorCode, IsolationLevel, NewOffset, NewTopic, OffsetSpec,
     TopicMetadata,
 };
+use protocol_tests::unique;
 
 use crate::Outcome;
 use crate::groups::fill;
@@ -86,7 +87,7 @@ async fn records(world: World) -> Outcome<()> {
 }
 
 async fn groups(world: World) -> Outcome<()> {
-    let (admin, topic, group) = (world.client.admin(), world.topic("groups").await?, world.unique("group"));
+    let (admin, topic, group) = (world.client.admin(), world.topic("groups").await?, unique("group"));
     fill(&world, &topic, 0, 30).await?;
     let mut member = world.client.consumer(world.reading(&group, &topic))?;
     let mut words = Words::new();

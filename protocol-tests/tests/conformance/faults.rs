@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use highwater::client::{IsolationLevel, Producer, ProducerRecord, Topic};
 use protocol_tests::servers::{Kafka, tell};
+use protocol_tests::unique;
 use tokio::time::timeout;
 
 use crate::Outcome;
@@ -86,7 +87,7 @@ async fn in_sync(world: &World, topic: &Topic) -> Outcome<()> {
 
 async fn coordinator_dies(world: World) -> Outcome<()> {
     let kafka = world.kafka.clone().ok_or("a cluster of our own")?;
-    let (topic, group) = (world.topic("coordinator").await?, world.unique("group"));
+    let (topic, group) = (world.topic("coordinator").await?, unique("group"));
     let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
     let writing = tokio::spawn(write(world.producer(), topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
     let read = Arc::new(AtomicUsize::new(0));

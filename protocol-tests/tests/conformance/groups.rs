@@ -5,6 +5,7 @@ use std::time::Duration;
 use highwater::client::{
     Assigned, Assignor, Consumer, ConsumerConfig, GroupMetadata, GroupProtocol, ProducerConfig, ProducerRecord, Topic,
 };
+use protocol_tests::unique;
 
 use crate::Outcome;
 use crate::world::{PARTITIONS, PATIENCE, Scenario, Words, World, scenario, turn, until};
@@ -39,7 +40,7 @@ fn held(members: &[&mut Consumer]) -> Vec<usize> {
 }
 
 async fn goes_on(world: World) -> Outcome<()> {
-    let (topic, group) = (world.topic("going-on").await?, world.unique("group"));
+    let (topic, group) = (world.topic("going-on").await?, unique("group"));
     let mut words = Words::new();
     for round in 1..=3 {
         fill(&world, &topic, (round - 1) * 30, round * 30).await?;
@@ -58,7 +59,7 @@ async fn members_share(world: World) -> Outcome<()> {
     let topic = world.topic("sharing").await?;
     fill(&world, &topic, 0, 60).await?;
     for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky, Assignor::CooperativeSticky] {
-        let config = ConsumerConfig { assignors: vec![assignor], ..world.reading(&world.unique("group"), &topic) };
+        let config = ConsumerConfig { assignors: vec![assignor], ..world.reading(&unique("group"), &topic) };
         let mut members = (0..3).map(|_| world.client.consumer(config.clone())).collect::<Result<Vec<_>, _>>()?;
         let mut words = Words::new();
         let even = |members: &[&mut Consumer], words: &Words| count(words) >= 60 && held(members) == [1, 1, 1];
@@ -76,7 +77,7 @@ async fn members_share(world: World) -> Outcome<()> {
 }
 
 async fn consumer_protocol(world: World) -> Outcome<()> {
-    let (topic, group) = (world.topic("protocol").await?, world.unique("group"));
+    let (topic, group) = (world.topic("protocol").await?, unique("group"));
     fill(&world, &topic, 0, 60).await?;
     let config = ConsumerConfig { group_protocol: GroupProtocol::Consumer, ..world.reading(&group, &topic) };
     let mut members = (0..3).map(|_| world.client.consumer(config.clone())).collect::<Result<Vec<_>, _>>()?;
@@ -95,7 +96,7 @@ async fn consumer_protocol(world: World) -> Outcome<()> {
 }
 
 async fn leaving(world: World) -> Outcome<()> {
-    let (topic, group) = (world.topic("leaving").await?, world.unique("group"));
+    let (topic, group) = (world.topic("leaving").await?, unique("group"));
     // Longer than the test is patient: only leaving frees what a member had.
     let config = ConsumerConfig { session_timeout: Duration::from_secs(300), ..world.reading(&group, &topic) };
     let mut one = world.client.consumer(config.clone())?;
@@ -108,7 +109,7 @@ async fn leaving(world: World) -> Outcome<()> {
 }
 
 async fn static_members(world: World) -> Outcome<()> {
-    let (topic, group) = (world.topic("static").await?, world.unique("group"));
+    let (topic, group) = (world.topic("static").await?, unique("group"));
     let named = |name: &str| ConsumerConfig {
         instance_id: Some(name.to_owned()),
         assignors: vec![Assignor::Range],
@@ -131,7 +132,7 @@ async fn static_members(world: World) -> Outcome<()> {
 
 async fn growing(world: World) -> Outcome<()> {
     let topic = world.topic("growing").await?;
-    let mut member = world.client.consumer(world.reading(&world.unique("group"), &topic))?;
+    let mut member = world.client.consumer(world.reading(&unique("group"), &topic))?;
     let mut words = Words::new();
     turn([&mut member], &mut words, |members, _| held(members) == [3]).await?;
     for (_, grown) in world.client.admin().create_partitions(&[(topic.clone(), 5)]).await? {
@@ -142,13 +143,13 @@ async fn growing(world: World) -> Outcome<()> {
 }
 
 async fn offsets_in_a_transaction(world: World) -> Outcome<()> {
-    let (topic, group) = (world.topic("offsets").await?, world.unique("group"));
+    let (topic, group) = (world.topic("offsets").await?, unique("group"));
     fill(&world, &topic, 0, 3).await?;
     let config = ConsumerConfig { auto_commit: false, ..world.reading(&group, &topic) };
     let mut member = world.client.consumer(config)?;
     let delivery = member.next().await.ok_or("the member has ended")??;
     let metadata: GroupMetadata = member.group_metadata()?;
-    let transactional_id = Some(world.unique("id"));
+    let transactional_id = Some(unique("id"));
     let producer = world.client.producer(ProducerConfig { transactional_id, ..Default::default() });
     let of = delivery.topic_partition.clone();
     for (commits, expect) in [(false, None), (true, Some(delivery.next_offset()))] {

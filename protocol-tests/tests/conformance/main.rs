@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, tell};
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Version, tell};
 use tokio::time::timeout;
 
 use self::sites::{DOORS, Site};
@@ -95,28 +95,26 @@ fn embedded_broker() {
     check(&Site::embedded());
 }
 
-#[test]
-fn kafka_3_9() {
+fn on_kafka(test: &str, version: Version, nodes: usize) {
     let _alone = servers::one_at_a_time();
-    if let Some(site) = servers::or_skip("conformance on Kafka 3.9", Site::kafka(KAFKA_39, 1)) {
+    if let Some(site) = servers::or_skip(test, Site::kafka(version, nodes)) {
         check(&site);
     }
+}
+
+#[test]
+fn kafka_3_9() {
+    on_kafka("conformance on Kafka 3.9", KAFKA_39, 1);
 }
 
 #[test]
 fn kafka_4_3() {
-    let _alone = servers::one_at_a_time();
-    if let Some(site) = servers::or_skip("conformance on Kafka 4.3", Site::kafka(KAFKA_43, 1)) {
-        check(&site);
-    }
+    on_kafka("conformance on Kafka 4.3", KAFKA_43, 1);
 }
 
 #[test]
 fn kafka_4_3_of_three_nodes() {
-    let _alone = servers::one_at_a_time();
-    if let Some(site) = servers::or_skip("conformance on three nodes of Kafka 4.3", Site::kafka(KAFKA_43, 3)) {
-        check(&site);
-    }
+    on_kafka("conformance on three nodes of Kafka 4.3", KAFKA_43, 3);
 }
 
 #[test]

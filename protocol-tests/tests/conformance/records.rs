@@ -7,6 +7,7 @@ use highwater::client::{
     Acks, Compression, ErrorCode, IsolationLevel, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
     partition_for_key,
 };
+use protocol_tests::unique;
 use tokio::time::timeout;
 
 use crate::Outcome;
@@ -125,7 +126,7 @@ async fn keys_go_where_they_belong(world: World) -> Outcome<()> {
 async fn failures_are_of_one_record(world: World) -> Outcome<()> {
     let topic = world.topic("failures").await?;
     let producer = world.client.producer(ProducerConfig { max_block: Duration::from_secs(2), ..Default::default() });
-    let (large, nowhere) = (vec![b'x'; 200_000], Topic::from(world.unique("nowhere").as_str()));
+    let (large, nowhere) = (vec![b'x'; 200_000], Topic::from(unique("nowhere").as_str()));
     let good = producer.enqueue(ProducerRecord::new(&topic, b"before")).await?;
     let too_large = producer.send(ProducerRecord::new(&topic, &large)).await.err().ok_or("too large, and written")?;
     assert_eq!(too_large.code(), Some(ErrorCode::MESSAGE_TOO_LARGE), "{too_large}");
@@ -188,7 +189,7 @@ fn transactional(world: &World, id: &str) -> highwater::client::Producer {
 async fn transactions(world: World) -> Outcome<()> {
     let topic = world.topic_of("transactions", 1).await?;
     let of = || vec![(TopicPartition::new(topic.clone(), 0), Some(0))];
-    let producer = transactional(&world, &world.unique("id"));
+    let producer = transactional(&world, &unique("id"));
     for (word, commits) in [("a", true), ("b", false), ("c", true)] {
         let transaction = producer.begin().await?;
         transaction.send(ProducerRecord::new(&topic, word.as_bytes())).await?;
@@ -208,7 +209,7 @@ async fn transactions(world: World) -> Outcome<()> {
 }
 
 async fn fencing(world: World) -> Outcome<()> {
-    let (topic, id) = (world.topic("fencing").await?, world.unique("id"));
+    let (topic, id) = (world.topic("fencing").await?, unique("id"));
     let (zombie, heir) = (transactional(&world, &id), transactional(&world, &id));
     let old = zombie.begin().await?;
     old.send(ProducerRecord::new(&topic, b"old")).await?;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use highwater::client::{
@@ -11,6 +10,7 @@ use highwater::client::{
     ProducerConfig, Topic, TopicPartition,
 };
 use protocol_tests::servers::Kafka;
+use protocol_tests::unique;
 use tokio::time::timeout;
 
 use crate::Outcome;
@@ -89,20 +89,13 @@ impl World {
         Ok(Client::connect(self.config.clone()).await?)
     }
 
-    /// A name that nothing else has.
-    pub fn unique(&self, what: &str) -> String {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        format!("{what}-{}-{}", since.as_micros(), COUNT.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// A topic that takes batches of up to 100,000 bytes, and keeps them.
     pub async fn topic(&self, what: &str) -> Outcome<Topic> {
         self.topic_of(what, PARTITIONS).await
     }
 
     pub async fn topic_of(&self, what: &str, partitions: i32) -> Outcome<Topic> {
-        let name = self.unique(what);
+        let name = unique(what);
         let new = NewTopic::new(name.as_str()).partitions(partitions).replication_factor(self.replication_factor);
         // Some scenarios write records that say they are old.
         let new = new.config("max.message.bytes", "100000").config("retention.ms", "-1");
