@@ -3,7 +3,7 @@
 # environment, and taken down afterwards. What is missing fails here. The tests that kill brokers start their own.
 # The program under test is the release build, or what HIGHWATER_BIN names. Servers that run already can be named instead
 # (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to `cargo test`; without any, it tests the whole
-# workspace.
+# workspace. A test that hangs fails here too: after HIGHWATER_TEST_LIMIT (50m) what runs is ended.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WORK=$(mktemp -d)
@@ -45,4 +45,5 @@ if [ -z "${HIGHWATER_BIN:-}" ]; then
   HIGHWATER_BIN=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/highwater
 fi
 export HIGHWATER_BIN
-cargo test --locked "$@"
+limit=(); if command -v timeout >/dev/null; then limit=(timeout --foreground "${HIGHWATER_TEST_LIMIT:-50m}"); fi
+"${limit[@]}" cargo test --locked "$@"

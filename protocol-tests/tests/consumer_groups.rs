@@ -610,10 +610,11 @@ impl Foreign {
         Ok(Self(command.stdin(Stdio::null()).stdout(File::create(file)?).stderr(Stdio::null()).spawn()?))
     }
 
-    fn terminate(&mut self) -> Outcome<()> {
+    /// Asked to leave and waited for, while the dev broker in this runtime goes on answering it.
+    async fn terminate(&mut self) -> Outcome<()> {
         Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status()?;
-        self.0.wait()?;
-        Ok(())
+        until("somebody else's member ends", async || self.0.try_wait().is_ok_and(|it| it.is_some()).then_some(()))
+            .await
     }
 }
 
@@ -649,8 +650,8 @@ async fn with_others(servers: String) -> Outcome<()> {
     let counts = (seen.counts().0, printed(&java_printed), printed(&rdkafka_printed));
     servers::tell(&format!("one group: ours read {}, Java {}, librdkafka {}", counts.0, counts.1, counts.2));
     assert_eq!(counts, (600, 300, 300));
-    java.terminate()?;
-    rdkafka.terminate()?;
+    java.terminate().await?;
+    rdkafka.terminate().await?;
     site.until_shared_by(2).await?;
     site.produce(1200..1800).await?;
     until_read(&seen, 1200).await?;
