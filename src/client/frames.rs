@@ -1,8 +1,9 @@
 //! What a broker announces is believed as far as it comes.
 //!
 //! rskafka's messenger makes room for a whole answer as soon as it has read the answer's length. So a length stays here
-//! until enough of what it announces has arrived; and one that no broker of ours would announce ends the connection at
-//! once, where the messenger would read all of it first to tell where the next one begins.
+//! until enough of what it announces has arrived, or as much has come on this connection before; and one that no broker of
+//! ours would announce ends the connection at once, where the messenger would read all of it first to tell where the next
+//! one begins.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// An answer up to this size is made room for on its broker's word alone.
+/// An answer up to this size is made room for on a stranger's word alone, and one up to so many times the largest that has
+/// come whole on the word of who sent that: a consumer's answers are alike, and what is held back is copied once more.
 const TRUSTED_BYTES: usize = 1 << 20;
+const TRUST: usize = 2;
 /// Of a larger one this part must be here first: so little that its being copied costs nothing, and so much that the room
 /// asked for is a small multiple of what came.
 const PROOF: usize = 8;
@@ -24,6 +27,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Frames<S> {
     io: S,
     longest: usize,
+    /// The largest answer that room is made for at once.
+    trusted: usize,
     length: [u8; LENGTH_BYTES],
     state: State,
 }
@@ -41,7 +46,7 @@ enum State {
 impl<S> Frames<S> {
     /// `longest` is the largest frame that is taken.
     pub fn new(io: S, longest: usize) -> Self {
-        Self { io, longest, length: [0; LENGTH_BYTES], state: State::Length(0) }
+        Self { io, longest, trusted: TRUSTED_BYTES, length: [0; LENGTH_BYTES], state: State::Length(0) }
     }
 }
 
@@ -53,7 +58,7 @@ impl<S: AsyncRead + Unpin> Frames<S> {
                 let n = ready!(read(&mut self.io, cx, &mut self.length[*here..]))?;
                 *here += n;
                 if *here == LENGTH_BYTES {
-                    self.state = announced(self.length, self.longest)?;
+                    self.state = self.announced()?;
                 }
                 Poll::Ready(Ok(Step::after(n)))
             }
@@ -78,6 +83,7 @@ impl<S: AsyncRead + Unpin> Frames<S> {
                 Poll::Ready(Ok(Step::Enough))
             }
             State::Passing { left: 0, .. } => {
+                self.trusted = self.trusted.max(self.length()?.saturating_mul(TRUST));
                 self.state = State::Length(0);
                 Poll::Ready(Ok(Step::On))
             }
@@ -92,6 +98,23 @@ impl<S: AsyncRead + Unpin> Frames<S> {
             }
         }
     }
+
+    fn announced(&self) -> io::Result<State> {
+        let length = self.length()?;
+        Ok(if length <= self.trusted {
+            State::Passing { held: Vec::new(), given: 0, left: length }
+        } else {
+            State::Holding(Vec::new(), length / PROOF, length)
+        })
+    }
+
+    fn length(&self) -> io::Result<usize> {
+        let (said, longest) = (i32::from_be_bytes(self.length), self.longest);
+        usize::try_from(said).ok().filter(|length| *length <= longest).ok_or_else(|| {
+            let what = format!("the broker announces an answer of {said} bytes, and at most {longest} are taken");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
 }
 
 enum Step {
@@ -105,19 +128,6 @@ impl Step {
     fn after(read: usize) -> Self {
         if read == 0 { Self::Enough } else { Self::On }
     }
-}
-
-fn announced(length: [u8; LENGTH_BYTES], longest: usize) -> io::Result<State> {
-    let said = i32::from_be_bytes(length);
-    let length = usize::try_from(said).ok().filter(|length| *length <= longest).ok_or_else(|| {
-        let what = format!("the broker announces an answer of {said} bytes, and at most {longest} are taken");
-        io::Error::new(io::ErrorKind::InvalidData, what)
-    })?;
-    Ok(if length <= TRUSTED_BYTES {
-        State::Passing { held: Vec::new(), given: 0, left: length }
-    } else {
-        State::Holding(Vec::new(), length / PROOF, length)
-    })
 }
 
 fn read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -167,9 +177,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_byte_passes_whatever_the_pieces() -> io::Result<()> {
-        let lengths = [0, 1, 7, 70_000, TRUSTED_BYTES, TRUSTED_BYTES + 1, 3 << 20, 5];
-        let whole: Vec<u8> = (1..).zip(lengths).flat_map(|(byte, length)| frame(length, byte)).collect();
-        for pipe in [5, 4096, 1 << 20] {
+        let large = [0, 1, 7, 70_000, TRUSTED_BYTES, TRUSTED_BYTES + 1, 3 << 20, 5];
+        for (pipe, lengths) in [(5, &[0, 1, 7, 700, 5][..]), (4096, &large), (1 << 20, &large)] {
+            let whole: Vec<u8> = (1..).zip(lengths).flat_map(|(byte, length)| frame(*length, byte)).collect();
             let (ours, mut theirs) = duplex(pipe);
             let mut stream = Frames::new(BufStream::new(ours), LONGEST);
             let sent = whole.clone();
@@ -178,8 +188,8 @@ mod tests {
             for (byte, length) in (1..).zip(lengths) {
                 let mut head = [0; LENGTH_BYTES];
                 stream.read_exact(&mut head).await?;
-                assert_eq!(u32::from_be_bytes(head) as usize, length);
-                let mut body = vec![0; length];
+                assert_eq!(u32::from_be_bytes(head) as usize, *length);
+                let mut body = vec![0; *length];
                 stream.read_exact(&mut body).await?;
                 assert!(body.iter().all(|it| *it == byte), "frame {byte}");
                 read.extend_from_slice(&head);
@@ -193,20 +203,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_length_is_told_when_enough_of_its_frame_is_here() -> io::Result<()> {
-        let length = 80 << 20;
-        let (ours, mut theirs) = duplex(length);
-        let mut stream = Frames::new(ours, LONGEST);
-        let frame = frame(length, 1);
-        let (first, rest) = frame.split_at(LENGTH_BYTES + length / PROOF - 1);
-        theirs.write_all(first).await?;
-        let mut head = [0; LENGTH_BYTES];
-        {
+        const MIB: usize = 1 << 20;
+        // The frame that came before, the one that is announced, and how much of it must be here.
+        let cases = [
+            (0, MIB, 0),
+            (0, MIB + PROOF, MIB / PROOF + 1),
+            (0, 80 * MIB, 10 * MIB),
+            (3 * MIB, 6 * MIB, 0),
+            (3 * MIB, 6 * MIB + PROOF, 6 * MIB / PROOF + 1),
+        ];
+        for (before, length, enough) in cases {
+            let (ours, mut theirs) = duplex(LONGEST);
+            let mut stream = Frames::new(ours, LONGEST);
+            theirs.write_all(&frame(before, 1)).await?;
+            stream.read_exact(&mut vec![0; LENGTH_BYTES + before]).await?;
+            let frame = frame(length, 2);
+            let (first, rest) = frame.split_at((LENGTH_BYTES + enough).saturating_sub(1));
+            theirs.write_all(first).await?;
+            let mut head = [0; LENGTH_BYTES];
             let mut reading = std::pin::pin!(stream.read_exact(&mut head));
-            assert!(poll!(&mut reading).is_pending());
+            assert!(poll!(&mut reading).is_pending(), "{length} after {before}");
             theirs.write_all(&rest[..1]).await?;
-            assert!(poll!(&mut reading).is_ready());
+            assert!(poll!(&mut reading).is_ready(), "{length} after {before}");
+            assert_eq!(u32::from_be_bytes(head) as usize, length);
         }
-        assert_eq!(u32::from_be_bytes(head) as usize, length);
         Ok(())
     }
 
