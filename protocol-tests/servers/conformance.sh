@@ -45,5 +45,5 @@ if [ -z "${HIGHWATER_BIN:-}" ]; then
   HIGHWATER_BIN=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/highwater
 fi
 export HIGHWATER_BIN
-limit=(); if command -v timeout >/dev/null; then limit=(timeout --foreground "${HIGHWATER_TEST_LIMIT:-50m}"); fi
+limit=(env); if command -v timeout >/dev/null; then limit=(timeout --foreground "${HIGHWATER_TEST_LIMIT:-50m}"); fi
 "${limit[@]}" cargo test --locked "$@"

@@ -3,8 +3,9 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use highwater::devbroker::{Config, DevBroker, Profile};
+use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
 use protocol_tests::program::binary;
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
 
@@ -246,23 +247,25 @@ fn elections(bootstrap: &str) {
     at.say("topics delete {t}-led", "").well();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn over_the_embedded_broker() -> Result<(), Box<dyn std::error::Error>> {
-    let broker = DevBroker::start(Config::with_brokers(1)).await?;
+/// The verbs against a broker of our own, which does not wait for more members of a new group.
+async fn over_our_own(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    let broker = DevBroker::start(Config { profile, groups, ..Config::with_brokers(1) }).await?;
     let bootstrap = broker.bootstrap_servers();
     tokio::task::spawn_blocking(move || all(&bootstrap)).await?;
-    broker.stop().await?;
-    Ok(())
+    Ok(broker.stop().await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_embedded_broker() -> Result<(), Box<dyn std::error::Error>> {
+    over_our_own(Profile::default()).await
 }
 
 /// The same verbs, in the versions of clusters that have not all of ours.
 #[tokio::test(flavor = "multi_thread")]
 async fn over_older_brokers() -> Result<(), Box<dyn std::error::Error>> {
     for profile in Profile::OLDER {
-        let broker = DevBroker::start(Config { profile, ..Config::with_brokers(1) }).await?;
-        let bootstrap = broker.bootstrap_servers();
-        tokio::task::spawn_blocking(move || all(&bootstrap)).await?;
-        broker.stop().await?;
+        over_our_own(profile).await?;
     }
     Ok(())
 }
