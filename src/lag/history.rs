@@ -86,19 +86,21 @@ struct Packed {
 /// What is remembered of one partition: samples of our own, and before them what Kafka's time index says.
 #[derive(Debug, Clone, Default)]
 pub struct Ring {
+    /// The newest of those that are too far back to be packed: what it proves of the age of older records holds on.
+    oldest: Option<Box<Sample>>,
     base_ms: i64,
     base_offset: Offset,
-    /// Oldest first; end offsets never go back. They reach back 49 days and four thousand million records at most, so that
-    /// twelve bytes hold a sample.
+    /// After the oldest, in order; end offsets never go back. They reach back 49 days and four thousand million records at
+    /// most, so that twelve bytes hold a sample.
     samples: VecDeque<Packed>,
-    /// Oldest first, all before the first sample; `None` until the ladder was climbed.
+    /// In order, all before the first sample; `None` until the ladder was climbed.
     probes: Option<Box<[Probe]>>,
     lineage: Lineage,
 }
 
 impl Ring {
     pub fn len(&self) -> usize {
-        self.samples.len()
+        self.unpacked_len() + self.samples.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,7 +108,10 @@ impl Ring {
     }
 
     pub fn sample(&self, index: usize) -> Option<Sample> {
-        self.samples.get(index).map(|packed| self.unpacked(*packed))
+        match index.checked_sub(self.unpacked_len()) {
+            None => self.oldest.as_deref().copied(),
+            Some(index) => self.samples.get(index).map(|packed| self.unpacked(*packed)),
+        }
     }
 
     pub fn first(&self) -> Option<Sample> {
@@ -118,12 +123,12 @@ impl Ring {
     }
 
     pub fn samples(&self) -> impl Iterator<Item = Sample> {
-        self.samples.iter().map(|packed| self.unpacked(*packed))
+        self.oldest.as_deref().copied().into_iter().chain(self.samples.iter().map(|packed| self.unpacked(*packed)))
     }
 
     /// How many samples, from the oldest on, have an end offset of at most `offset`.
     pub fn ending_by(&self, offset: Offset) -> usize {
-        self.samples.partition_point(|packed| self.unpacked(*packed).end_offset <= offset)
+        self.first_not(|sample| sample.end_offset <= offset)
     }
 
     pub fn probes(&self) -> &[Probe] {
@@ -139,7 +144,7 @@ impl Ring {
     /// Records a second, over the samples of about the last `window_ms`; `None` while there are not two.
     pub fn produced_per_second(&self, window_ms: i64) -> Option<f64> {
         let last = self.last()?;
-        let begin = self.samples.partition_point(|it| self.unpacked(*it).answered_ms < last.answered_ms - window_ms);
+        let begin = self.first_not(|it| it.answered_ms < last.answered_ms - window_ms);
         let first = self.sample(begin.min(self.len().checked_sub(2)?))?;
         let seconds = (last.asked_ms + last.answered_ms - first.asked_ms - first.answered_ms) as f64 / 2000.0;
         (seconds > 0.0).then(|| (last.end_offset - first.end_offset) as f64 / seconds)
@@ -147,7 +152,21 @@ impl Ring {
 
     /// What it takes in memory beside itself.
     fn bytes(&self) -> usize {
-        self.samples.capacity() * size_of::<Packed>() + size_of_val(self.probes())
+        self.samples.capacity() * size_of::<Packed>()
+            + size_of_val(self.probes())
+            + self.unpacked_len() * size_of::<Sample>()
+    }
+
+    fn unpacked_len(&self) -> usize {
+        usize::from(self.oldest.is_some())
+    }
+
+    /// The index of the first sample of which this is not so, where it is so of those before it and of none after.
+    fn first_not(&self, is_so: impl Fn(Sample) -> bool) -> usize {
+        match self.oldest.as_deref() {
+            Some(oldest) if !is_so(*oldest) => 0,
+            _ => self.unpacked_len() + self.samples.partition_point(|packed| is_so(self.unpacked(*packed))),
+        }
     }
 
     /// Whether `lineage` is another life than the one that is remembered.
@@ -197,22 +216,26 @@ impl Ring {
         })
     }
 
-    /// Forgets what is too far back to be held beside `sample`, and counts from the oldest of what is left.
+    /// Forgets what is too far back to be packed beside `sample`, but for the newest of it, and counts from the oldest of
+    /// what is left.
     fn make_room_for(&mut self, sample: Sample) -> Packed {
-        let mut samples: Vec<Sample> = self.samples().collect();
+        let mut samples: Vec<Sample> = self.samples.iter().map(|packed| self.unpacked(*packed)).collect();
         let reaches = |from: &Sample| {
             let differences = [sample.asked_ms - from.asked_ms, sample.end_offset - from.end_offset];
             differences.into_iter().all(|difference| u32::try_from(difference).is_ok())
         };
-        samples.retain(reaches);
-        let base = samples.first().copied().unwrap_or(sample);
+        let kept = samples.split_off(samples.iter().position(reaches).unwrap_or(samples.len()));
+        if let Some(forgotten) = samples.pop() {
+            self.oldest = Some(Box::new(forgotten));
+        }
+        let base = kept.first().copied().unwrap_or(sample);
         (self.base_ms, self.base_offset) = (base.asked_ms, base.end_offset);
         let packed = |it: &Sample| Packed {
             asked: u32::try_from(it.asked_ms - base.asked_ms).unwrap_or(u32::MAX),
             took: u32::try_from(it.answered_ms - it.asked_ms).unwrap_or(u32::MAX),
             end: u32::try_from(it.end_offset - base.end_offset).unwrap_or(u32::MAX),
         };
-        self.samples = samples.iter().map(packed).collect();
+        self.samples = kept.iter().map(packed).collect();
         packed(&sample)
     }
 }
@@ -282,6 +305,7 @@ impl History {
         older.pop();
         let known: Vec<Sample> = ring.samples().collect();
         ring.samples.clear();
+        ring.oldest = None;
         for sample in older.into_iter().skip(begin).chain(known) {
             ring.push(sample, self.samples_max);
         }
@@ -315,6 +339,7 @@ fn thin(ring: &mut VecDeque<Packed>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::estimate::estimate;
     use super::*;
 
     fn sample(at: i64, end_offset: Offset) -> Sample {
@@ -378,14 +403,40 @@ mod tests {
         assert!(history.bytes() < 120 * 2 * 12 + 4_000, "{}", history.bytes());
     }
 
+    const DAY: i64 = 24 * 3600 * 1000;
+    const FAR: i64 = u32::MAX as i64;
+
     #[test]
-    fn what_is_too_far_back_to_be_held_is_forgotten() {
-        const DAY: i64 = 24 * 3600 * 1000;
-        const FAR: i64 = u32::MAX as i64;
-        check(9, &[(0, 0), (40 * DAY, 7), (60 * DAY, 9)], &[(40 * DAY, 7), (60 * DAY, 9)], 0);
-        check(9, &[(0, 0), (10, FAR), (20, FAR + 1)], &[(10, FAR), (20, FAR + 1)], 0);
-        check(9, &[(0, 5), (10, 3 * FAR), (20, 3 * FAR + 2)], &[(10, 3 * FAR), (20, 3 * FAR + 2)], 0);
-        check(9, &[(0, 5), (90 * DAY, 6)], &[(90 * DAY, 6)], 0);
+    fn of_what_is_too_far_back_to_be_packed_the_newest_is_kept() {
+        check(9, &[(0, 0), (40 * DAY, 7), (60 * DAY, 9)], &[(0, 0), (40 * DAY, 7), (60 * DAY, 9)], 0);
+        check(9, &[(0, 0), (40 * DAY, 7), (95 * DAY, 9)], &[(40 * DAY, 7), (95 * DAY, 9)], 0);
+        check(9, &[(0, 0), (10, FAR), (20, FAR + 1)], &[(0, 0), (10, FAR), (20, FAR + 1)], 0);
+        check(9, &[(0, 5), (10, 3 * FAR), (20, 3 * FAR + 2)], &[(0, 5), (10, 3 * FAR), (20, 3 * FAR + 2)], 0);
+        check(9, &[(0, 5), (90 * DAY, 6), (180 * DAY, 8)], &[(90 * DAY, 6), (180 * DAY, 8)], 0);
+        check(9, &[(0, 5), (90 * DAY, 5), (180 * DAY, 5)], &[(0, 5), (180 * DAY, 5)], 0);
+    }
+
+    /// A reader that stands while nothing is produced gets older, however long that takes.
+    #[test]
+    fn forgetting_makes_nothing_younger() {
+        let check = |produced: &[(i64, Offset)], position, least: &dyn Fn(i64) -> i64| {
+            let mut history = History::new(9);
+            for (day, end) in produced {
+                history.add(&partition(), sample(day * DAY, *end), Lineage::default());
+            }
+            let (last_day, end) = *produced.last().expect("a sample");
+            for day in last_day..400 {
+                history.add(&partition(), sample(day * DAY, end), Lineage::default());
+                let time = history.of(&partition()).and_then(|ring| estimate(ring, position, day * DAY));
+                let low_ms = time.map(|time| time.low_ms).expect("an age");
+                assert!(low_ms + 1 >= least(day), "{low_ms} on day {day} of {produced:?}");
+            }
+        };
+        check(&[(0, 5)], 3, &|day| day * DAY);
+        check(&[(0, 2), (1, 5)], 3, &|day| (day - 1) * DAY);
+        // Of two that were forgotten the newer is kept, and it is as old as can be packed.
+        check(&[(0, 4), (1, 5)], 3, &|day| (day * DAY).min(FAR));
+        check(&[(0, 4), (1, 9 * FAR)], 3, &|day| (day * DAY).min(FAR));
     }
 
     #[test]
