@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use highwater::lag::{Config, Dialect, Round, Series, exposition};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -173,6 +176,23 @@ fn panels_show_metrics_that_exist() {
         }
     }
     assert!(seen > 0, "no panel names a metric of ours");
+}
+
+/// An alert that has no series is quiet for ever: those on the lag hold however few series are published.
+#[test]
+fn alerts_watch_what_is_published_on_every_level() {
+    let rules = fs::read_to_string(root().join("grafana/alerts/lag.yaml")).expect("the alert rules");
+    let watched = metric_names(&rules).into_iter().filter(|name| name.starts_with("highwater_lag_"));
+    let watched: Vec<String> = watched.collect();
+    assert!(watched.len() > 5, "{watched:?}");
+    for series in [Series::Group, Series::Topic, Series::Partition, Series::Detail] {
+        let config = Config { series, ..Config::default() };
+        let pages = exposition(&config, Arc::new(Round::default()), 0, Dialect::Prometheus);
+        let text = String::from_utf8(pages.flatten().collect()).expect("text");
+        for name in &watched {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not published with --series {series:?}");
+        }
+    }
 }
 
 fn metric_names(text: &str) -> BTreeSet<String> {
