@@ -4,6 +4,7 @@
 //! NaN for what it does not know, nothing is said here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -43,10 +44,64 @@ pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Ve
     }
 }
 
-/// Topics that some group reads, with what is known of their partitions.
-fn topics(round: &Round) -> impl Iterator<Item = (&Topic, &[PartitionMetadata])> {
-    let read = round.partitions.chunk_by(|a, b| a.topic == b.topic).filter_map(<[_]>::first);
-    read.filter_map(|it| Some((&it.topic, round.cluster.topic(&it.topic)?.partitions.as_slice())))
+/// A topic that some group reads, and that is known.
+#[derive(Debug)]
+struct Read {
+    topic: Topic,
+    /// Where the round has its partitions that are read.
+    places: Range<usize>,
+    /// How many partitions the topics before it have.
+    before: usize,
+}
+
+impl Read {
+    fn partitions<'r>(&self, round: &'r Round) -> &'r [PartitionMetadata] {
+        round.cluster.topic(&self.topic).map_or(&[], |topic| &topic.partitions)
+    }
+}
+
+/// Topics that some group reads, as the pages of their families find them: each by its number, and each of their partitions
+/// by the number that it has among all of them.
+#[derive(Debug, Clone)]
+struct Topics {
+    read: Arc<[Read]>,
+    partitions: usize,
+}
+
+impl Topics {
+    fn of(round: &Round) -> Self {
+        let (mut begin, mut partitions, mut read) = (0, 0, Vec::new());
+        for places in round.partitions.chunk_by(|a, b| a.topic == b.topic) {
+            let end = begin + places.len();
+            if let Some((topic, known)) =
+                places.first().and_then(|it| Some((&it.topic, round.cluster.topic(&it.topic)?)))
+            {
+                read.push(Read { topic: topic.clone(), places: begin..end, before: partitions });
+                partitions += known.partitions.len();
+            }
+            begin = end;
+        }
+        Self { read: read.into(), partitions }
+    }
+
+    fn partition<'r>(&self, round: &'r Round, at: usize) -> Option<(&Topic, &'r PartitionMetadata)> {
+        let read = self.read.get(self.read.partition_point(|read| read.before <= at).checked_sub(1)?)?;
+        Some((&read.topic, read.partitions(round).get(at - read.before)?))
+    }
+
+    /// Whatever there is to say of each topic.
+    fn each(
+        &self,
+        of: &Families<'_>,
+        name: &'static str,
+        help: &'static str,
+        write: impl Fn(&Round, &Read, &mut Emit<'_>) + Send + 'static,
+    ) -> family::Family {
+        let read = Arc::clone(&self.read);
+        of.each(name, help, read.len(), move |round, at, emit| {
+            read.get(at).into_iter().for_each(|read| write(round, read, emit));
+        })
+    }
 }
 
 fn records(row: &Row<'_>) -> Option<u64> {
@@ -54,7 +109,7 @@ fn records(row: &Row<'_>) -> Option<u64> {
 }
 
 fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
-    let brokers = of.round.cluster.brokers.len();
+    let (brokers, topics) = (of.round.cluster.brokers.len(), Topics::of(of.round));
     let mut all = vec![
         of.one("kafka_brokers", "Number of Brokers in the Kafka Cluster.", brokers),
         of.whole("kafka_broker_info", "Information about the Kafka Broker.", |round, emit| {
@@ -63,26 +118,22 @@ fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
                 emit(&[("id", broker.id.into()), ("address", address.as_str().into())], 1_u32.into());
             }
         }),
-        of.whole("kafka_topic_partitions", "Number of partitions for this Topic", |round, emit| {
-            for (topic, partitions) in topics(round) {
-                emit(&[("topic", topic.as_str().into())], partitions.len().into());
-            }
+        topics.each(of, "kafka_topic_partitions", "Number of partitions for this Topic", |round, read, emit| {
+            emit(&[("topic", read.topic.as_str().into())], read.partitions(round).len().into());
         }),
     ];
-    all.extend(kafka_exporter_partitions(of));
+    all.extend(kafka_exporter_partitions(of, &topics));
     all.extend(kafka_exporter_groups(of));
     all
 }
 
-fn kafka_exporter_partitions(of: &Families<'_>) -> [family::Family; 7] {
+fn kafka_exporter_partitions(of: &Families<'_>, topics: &Topics) -> [family::Family; 7] {
     let of_metadata = |name, help, value: fn(&PartitionMetadata) -> Option<Value>| {
-        of.whole(name, help, move |round, emit| {
-            for (topic, partitions) in topics(round) {
-                for partition in partitions {
-                    let labels = [("topic", topic.as_str().into()), ("partition", partition.partition.into())];
-                    value(partition).into_iter().for_each(|value| emit(&labels, value));
-                }
-            }
+        let topics = topics.clone();
+        of.each(name, help, topics.partitions, move |round, at, emit| {
+            let Some((topic, partition)) = topics.partition(round, at) else { return };
+            let labels = [("topic", topic.as_str().into()), ("partition", partition.partition.into())];
+            value(partition).into_iter().for_each(|value| emit(&labels, value));
         })
     };
     [
@@ -132,11 +183,9 @@ fn kafka_exporter_groups(of: &Families<'_>) -> [family::Family; 5] {
             "Current Approximate Lag of a ConsumerGroup at Topic for all partitions",
             |sum| sum.records,
         ),
-        of.whole("kafka_consumergroup_members", "Amount of members in a consumer group", |round, emit| {
-            for group in &round.groups {
-                let labels = [("consumergroup", (&*group.name).into())];
-                group.members.iter().for_each(|members| emit(&labels, members.len().into()));
-            }
+        of.known_groups("kafka_consumergroup_members", "Amount of members in a consumer group", |group, emit| {
+            let labels = [("consumergroup", (&*group.name).into())];
+            group.members.iter().for_each(|members| emit(&labels, members.len().into()));
         }),
     ]
 }
@@ -184,26 +233,24 @@ fn kminion_cluster(of: &Families<'_>) -> [family::Family; 2] {
 }
 
 fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
-    let info = of.whole("kminion_kafka_topic_info", "Info labels for a given topic", |round, emit| {
-        for (topic, partitions) in topics(round) {
-            let count = partitions.len().to_string();
-            let factor = partitions.first().map_or(0, |it| it.replicas.len()).to_string();
-            let labels = [
-                ("topic_name", topic.as_str().into()),
-                ("partition_count", count.as_str().into()),
-                ("replication_factor", factor.as_str().into()),
-                ("cleanup_policy", "N/A".into()),
-            ];
-            emit(&labels, 1_u32.into());
-        }
+    let topics = Topics::of(of.round);
+    let info = topics.each(of, "kminion_kafka_topic_info", "Info labels for a given topic", |round, read, emit| {
+        let partitions = read.partitions(round);
+        let count = partitions.len().to_string();
+        let factor = partitions.first().map_or(0, |it| it.replicas.len()).to_string();
+        let labels = [
+            ("topic_name", read.topic.as_str().into()),
+            ("partition_count", count.as_str().into()),
+            ("replication_factor", factor.as_str().into()),
+            ("cleanup_policy", "N/A".into()),
+        ];
+        emit(&labels, 1_u32.into());
     });
     let sums = |name, help, mark: fn(&Partition) -> Option<Offset>| {
-        of.whole(name, help, move |round, emit| {
-            for of_topic in round.partitions.chunk_by(|a, b| a.topic == b.topic) {
-                let sum = of_topic.iter().filter_map(mark).reduce(Offset::saturating_add);
-                if let (Some(first), Some(sum)) = (of_topic.first(), sum) {
-                    emit(&[("topic_name", first.topic.as_str().into())], sum.into());
-                }
+        topics.each(of, name, help, move |round, read, emit| {
+            let places = round.partitions.get(read.places.clone()).unwrap_or_default();
+            if let Some(sum) = places.iter().filter_map(mark).reduce(Offset::saturating_add) {
+                emit(&[("topic_name", read.topic.as_str().into())], sum.into());
             }
         })
     };
@@ -218,21 +265,19 @@ fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
 }
 
 fn kminion_groups(of: &Families<'_>) -> [family::Family; 4] {
-    let info = of.whole(
+    let info = of.known_groups(
         "kminion_kafka_consumer_group_info",
         "Consumer Group info metrics. It will report 1 if the group is in the stable state, otherwise 0.",
-        |round, emit| {
-            for group in &round.groups {
-                let state = group.state.as_deref().unwrap_or_default();
-                let labels = [
-                    ("group_id", (&*group.name).into()),
-                    ("protocol", group.assignor.as_deref().unwrap_or_default().into()),
-                    ("protocol_type", group.protocol_type.as_deref().unwrap_or_default().into()),
-                    ("state", state.into()),
-                    ("coordinator_id", group.coordinator.into()),
-                ];
-                emit(&labels, (state == "Stable").into());
-            }
+        |group, emit| {
+            let state = group.state.as_deref().unwrap_or_default();
+            let labels = [
+                ("group_id", (&*group.name).into()),
+                ("protocol", group.assignor.as_deref().unwrap_or_default().into()),
+                ("protocol_type", group.protocol_type.as_deref().unwrap_or_default().into()),
+                ("state", state.into()),
+                ("coordinator_id", group.coordinator.into()),
+            ];
+            emit(&labels, (state == "Stable").into());
         },
     );
     [
@@ -255,42 +300,37 @@ fn kminion_groups(of: &Families<'_>) -> [family::Family; 4] {
     ]
 }
 
-/// For each group whose members are known.
-fn with_members(round: &Round, mut each: impl FnMut(&Group, &[GroupMember])) {
-    for group in &round.groups {
-        group.members.iter().for_each(|members| each(group, members));
-    }
-}
-
 fn kminion_members(of: &Families<'_>) -> [family::Family; 4] {
-    let by_topic = |emit: &mut Emit<'_>, group: &Group, count: fn((usize, usize)) -> usize| {
-        for (topic, counts) in assigned(group) {
-            let labels = [("group_id", (&*group.name).into()), ("topic_name", topic.as_str().into())];
-            emit(&labels, count(counts).into());
-        }
+    let counted = |name, help, count: fn(&[GroupMember]) -> usize| {
+        of.known_groups(name, help, move |group, emit| {
+            let Some(members) = &group.members else { return };
+            emit(&[("group_id", (&*group.name).into())], count(members).into());
+        })
     };
-    let help = "It will report the number of members in the consumer group with no partition assigned";
+    let by_topic = |name, help, count: fn((usize, usize)) -> usize| {
+        of.known_groups(name, help, move |group, emit| {
+            for (topic, counts) in assigned(group) {
+                let labels = [("group_id", (&*group.name).into()), ("topic_name", topic.as_str().into())];
+                emit(&labels, count(counts).into());
+            }
+        })
+    };
     [
-        of.whole("kminion_kafka_consumer_group_members", "Consumer Group member count metrics.", |round, emit| {
-            with_members(round, |group, members| {
-                emit(&[("group_id", (&*group.name).into())], members.len().into());
-            });
-        }),
-        of.whole("kminion_kafka_consumer_group_empty_members", help, |round, emit| {
-            with_members(round, |group, members| {
-                let empty = members.iter().filter(|member| member.assignment.is_empty()).count();
-                emit(&[("group_id", (&*group.name).into())], empty.into());
-            });
-        }),
-        of.whole(
+        counted("kminion_kafka_consumer_group_members", "Consumer Group member count metrics.", <[_]>::len),
+        counted(
+            "kminion_kafka_consumer_group_empty_members",
+            "It will report the number of members in the consumer group with no partition assigned",
+            |members| members.iter().filter(|member| member.assignment.is_empty()).count(),
+        ),
+        by_topic(
             "kminion_kafka_consumer_group_topic_members",
             "It will report the number of members assigned on a given topic",
-            move |round, emit| with_members(round, |group, _| by_topic(emit, group, |(members, _)| members)),
+            |(members, _)| members,
         ),
-        of.whole(
+        by_topic(
             "kminion_kafka_consumer_group_topic_assigned_partitions",
             "It will report the number of partitions assigned on a given topic",
-            move |round, emit| with_members(round, |group, _| by_topic(emit, group, |(_, partitions)| partitions)),
+            |(_, partitions)| partitions,
         ),
     ]
 }
@@ -362,6 +402,10 @@ fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::super::estimate::{Method, TimeLag};
     use super::super::family::GroupSum;
     use super::super::round::Total;
@@ -369,7 +413,22 @@ mod tests {
     use super::super::row::Reason;
     use super::super::text::Dialect;
     use super::*;
-    use crate::client::TopicPartition;
+    use crate::client::{Metadata, TopicPartition};
+    use crate::protocol::messages::{MetadataResponse, MetadataResponsePartition, MetadataResponseTopic};
+
+    fn cluster_with(name: &str, partitions: i32) -> Metadata {
+        let partition = |partition_index| MetadataResponsePartition {
+            partition_index,
+            leader_id: partition_index + 1,
+            replica_nodes: vec![1, 2],
+            isr_nodes: vec![1],
+            ..Default::default()
+        };
+        let partitions = (0..partitions).map(partition).collect();
+        let topic = MetadataResponseTopic { name: Some(name.into()), partitions, ..Default::default() };
+        let answer = MetadataResponse { topics: vec![topic], ..Default::default() };
+        Metadata::default().merged(answer, true, Instant::now(), Duration::ZERO)
+    }
 
     fn round() -> Round {
         let time = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
@@ -390,7 +449,7 @@ mod tests {
         };
         let idle = GroupMember { assignment: vec![], ..member.clone() };
         let groups = vec![Group { members: Some([member, idle].into()), ..group("g", "Stable") }];
-        Round { groups, took_ms: 12, ..of_rows(&rows) }
+        Round { groups, took_ms: 12, cluster: Arc::new(cluster_with("t", 4)), ..of_rows(&rows) }
     }
 
     fn check(family: Family, want: &[&str]) {
@@ -413,6 +472,11 @@ mod tests {
             Family::KafkaExporter,
             &[
                 "kafka_brokers 0",
+                r#"kafka_topic_partitions{topic="t"} 4"#,
+                r#"kafka_topic_partition_leader{topic="t",partition="3"} 4"#,
+                r#"kafka_topic_partition_in_sync_replica{topic="t",partition="2"} 1"#,
+                r#"kafka_topic_partition_leader_is_preferred{topic="t",partition="0"} 1"#,
+                r#"kafka_topic_partition_leader_is_preferred{topic="t",partition="1"} 0"#,
                 r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 8"#,
                 r#"kafka_consumergroup_current_offset{consumergroup="g",topic="t",partition="2"} 5"#,
                 r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="1"} 3"#,
@@ -427,6 +491,7 @@ mod tests {
                 r#"kminion_kafka_consumer_group_info{group_id="g",protocol="",protocol_type="consumer",state="Stable",coordinator_id="1"} 1"#,
                 r#"kminion_kafka_consumer_group_topic_lag{group_id="g",topic_name="t"} 6"#,
                 r#"kminion_kafka_consumer_group_topic_partition_lag{group_id="g",topic_name="t",partition_id="0"} 3"#,
+                r#"kminion_kafka_topic_info{topic_name="t",partition_count="4",replication_factor="2",cleanup_policy="N/A"} 1"#,
                 r#"kminion_kafka_topic_high_water_mark_sum{topic_name="t"} 16"#,
                 r#"kminion_kafka_topic_partition_low_water_mark{topic_name="t",partition_id="0"} 1"#,
                 r#"kminion_kafka_consumer_group_empty_members{group_id="g"} 1"#,

@@ -232,28 +232,26 @@ fn groups(of: &Families<'_>) -> [Family; 8] {
             "Until retention by time may take the first record that the group has not read, at the earliest.",
             |sum| sum.data_loss_ms.map(millis),
         ),
-        of.whole(
+        of.each(
             "highwater_lag_group_partitions",
             "Partitions of a group by how it gets on with them (Burrow's rules).",
-            move |_, emit| {
-                for GroupSum { group, sum } in &*by_status {
-                    for status in Status::ALL {
-                        let labels = [("consumergroup", (&**group).into()), ("status", status.name().into())];
-                        emit(&labels, sum.statuses[status as usize].into());
-                    }
+            of.groups.len(),
+            move |_, at, emit| {
+                let Some(GroupSum { group, sum }) = by_status.get(at) else { return };
+                for status in Status::ALL {
+                    let labels = [("consumergroup", (&**group).into()), ("status", status.name().into())];
+                    emit(&labels, sum.statuses[status as usize].into());
                 }
             },
         ),
-        of.whole("highwater_lag_group_info", "Always 1; what is known of a group.", |round, emit| {
-            for group in &round.groups {
-                let labels = [
-                    ("consumergroup", (&*group.name).into()),
-                    ("state", group.state.as_deref().unwrap_or_default().into()),
-                    ("type", group.kind.as_deref().unwrap_or_default().into()),
-                    ("coordinator", group.coordinator.into()),
-                ];
-                emit(&labels, 1_u32.into());
-            }
+        of.known_groups("highwater_lag_group_info", "Always 1; what is known of a group.", |group, emit| {
+            let labels = [
+                ("consumergroup", (&*group.name).into()),
+                ("state", group.state.as_deref().unwrap_or_default().into()),
+                ("type", group.kind.as_deref().unwrap_or_default().into()),
+                ("coordinator", group.coordinator.into()),
+            ];
+            emit(&labels, 1_u32.into());
         }),
     ]
 }
@@ -351,11 +349,16 @@ fn holdings(of: &Families<'_>) -> Vec<Family> {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use tokio::time::Instant;
 
     use super::super::estimate::TimeLag;
-    use super::super::round::Cost;
     use super::super::round::tests::{Plain, blank, group, round};
+    use super::super::round::{Cost, Group};
     use super::*;
+    use crate::client::Metadata;
+    use crate::protocol::messages::{MetadataResponse, MetadataResponsePartition, MetadataResponseTopic};
 
     fn text(config: &Config, round: &Round, now_ms: i64) -> String {
         let pages = exposition(config, Arc::new(round.clone()), now_ms, Dialect::Prometheus);
@@ -465,6 +468,47 @@ mod tests {
         check(Some(5), &["3", "9", "7", "1"], 0);
         check(Some(2), &["9", "7"], 3);
         check(Some(0), &[], 5);
+    }
+
+    /// Whatever there are many of: no page has much more than its share, and none is written twice or left out.
+    #[test]
+    fn no_family_is_one_page() {
+        let names: Vec<&'static str> = (0..3_000).map(|at| &*format!("group-{at:04}").leak()).collect();
+        let rows: Vec<_> = names.iter().map(|name| Plain { records: Ok(3), ..blank(name, name, 0) }).collect();
+        let groups = names.iter().map(|name| Group { members: Some([].into()), ..group(name, "Stable") }).collect();
+        let cluster = Arc::new(read_by(&names, 9));
+        let round = Round { good_for_ms: 1, groups, cluster, ..round(&rows) };
+        let compat = [compat::Family::KafkaExporter, compat::Family::Kminion, compat::Family::KafkaLagExporter];
+        let config = Config { compat: compat.into(), ..Config::default() };
+        let pages: Vec<_> = exposition(&config, Arc::new(round), 0, Dialect::Prometheus).collect();
+        let largest = pages.iter().map(Vec::len).max().unwrap_or_default();
+        assert!(largest < 2 * 64 * 1024, "{largest} bytes in a page");
+        let text = String::from_utf8(pages.concat()).expect("text");
+        let check = |start: &str, want: usize| {
+            let found: BTreeSet<&str> = text.lines().filter(|line| line.starts_with(start)).collect();
+            assert_eq!((found.len(), text.matches(&format!("\n{start}")).count()), (want, want), "{start}");
+        };
+        check("highwater_lag_group_info{", 3_000);
+        check("highwater_lag_group_partitions{", 3_000 * Status::ALL.len());
+        check("kafka_topic_partitions{", 3_000);
+        check("kafka_topic_partition_leader{", 3_000 * 9);
+        check("kafka_topic_partition_under_replicated_partition{", 3_000 * 9);
+        check("kafka_consumergroup_members{", 3_000);
+        check("kminion_kafka_topic_info{", 3_000);
+        check("kminion_kafka_topic_high_water_mark_sum{", 3_000);
+        check("kminion_kafka_consumer_group_info{", 3_000);
+        check("kminion_kafka_consumer_group_empty_members{", 3_000);
+    }
+
+    fn read_by(topics: &[&str], partitions: i32) -> Metadata {
+        let partition = |partition_index| MetadataResponsePartition { partition_index, ..Default::default() };
+        let topic = |name: &&str| MetadataResponseTopic {
+            name: Some((*name).into()),
+            partitions: (0..partitions).map(partition).collect(),
+            ..Default::default()
+        };
+        let answer = MetadataResponse { topics: topics.iter().map(topic).collect(), ..Default::default() };
+        Metadata::default().merged(answer, true, Instant::now(), Duration::ZERO)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::round::Round;
+use super::round::{Group, Round};
 use super::row::{Partition, Reading, Row, Sum};
 use super::text::{self, Dialect, Kind, Label, Value};
 
@@ -209,17 +209,40 @@ impl Families<'_> {
         })
     }
 
-    /// Whatever there is to say, at once: for what is not as many as groups or partitions are.
+    /// Whatever there is to say, at once: for what is not as many as groups, topics or partitions are.
     pub fn whole(
         &self,
         name: &'static str,
         help: &'static str,
         write: impl Fn(&Round, &mut Emit<'_>) + Send + 'static,
     ) -> Family {
-        let write = move |round: &Round, _: usize, out: &mut Vec<u8>| {
-            write(round, &mut |labels, value| text::sample(out, name, labels, value));
+        self.each(name, help, 1, move |round, _, emit| write(round, emit))
+    }
+
+    /// Whatever there is to say of each group that is known, also of those that have committed nothing.
+    pub fn known_groups(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        write: impl Fn(&Group, &mut Emit<'_>) + Send + 'static,
+    ) -> Family {
+        self.each(name, help, self.round.groups.len(), move |round, at, emit| {
+            round.groups.get(at).into_iter().for_each(|group| write(group, emit));
+        })
+    }
+
+    /// Whatever there is to say of each of so many things.
+    pub fn each(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        things: usize,
+        write: impl Fn(&Round, usize, &mut Emit<'_>) + Send + 'static,
+    ) -> Family {
+        let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
+            write(round, at, &mut |labels, value| text::sample(out, name, labels, value));
         };
-        Family { name, help, kind: Kind::Gauge, things: 1, write: Box::new(write) }
+        Family { name, help, kind: Kind::Gauge, things, write: Box::new(write) }
     }
 }
 
