@@ -205,22 +205,18 @@ impl Collector {
         sweep.ends_answered_ms = self.clock.now_ms();
         let known = self.cluster();
         for partition in &sweep.partitions {
-            let (end, lineage) = match listed.remove(partition) {
-                Some(Ok(ListedOffset { offset: Some(offset), leader_epoch, .. })) => {
-                    (Ok(offset), Lineage { topic_id: known.topic_id(&partition.topic), leader_epoch })
-                }
-                Some(Ok(_)) => (Err(Reason::EndUnknown), Lineage::default()),
-                Some(Err(error)) if !is_gone(&error) => {
-                    sweep.failures.push(format!("{partition}: {error}"));
-                    (Err(Reason::EndUnknown), Lineage::default())
-                }
-                Some(Err(_)) | None => (Err(Reason::TopicGone), Lineage::default()),
-            };
+            let answer = listed.remove(partition);
+            if let Some(Err(error)) = answer.as_ref().filter(|it| it.as_ref().is_err_and(|error| !is_gone(error))) {
+                sweep.failures.push(format!("{partition}: {error}"));
+            }
+            let leader_epoch = answer.as_ref().and_then(|it| it.as_ref().ok()?.leader_epoch);
+            let end = end(answer, self.gone.contains(&partition.topic));
             if end == Err(Reason::TopicGone) && known.partition_count(&partition.topic).is_none() {
                 self.gone.insert(partition.topic.clone());
             }
+            let topic_id = known.topic_id(&partition.topic).filter(|_| end.is_ok());
             sweep.ends.push(end);
-            sweep.lineages.push(lineage);
+            sweep.lineages.push(Lineage { topic_id, leader_epoch: leader_epoch.filter(|_| end.is_ok()) });
         }
         Ok(())
     }
@@ -434,6 +430,17 @@ fn group(listed: GroupListing) -> Group {
     }
 }
 
+/// Where a partition ends, from what its leader answered. One that was not asked about, because its topic is known not to
+/// exist, is gone; one that the answers leave out is not known.
+fn end(answer: Option<Result<ListedOffset, Error>>, is_known_to_be_gone: bool) -> Result<Offset, Reason> {
+    match answer {
+        Some(Ok(listed)) => listed.offset.ok_or(Reason::EndUnknown),
+        Some(Err(error)) if is_gone(&error) => Err(Reason::TopicGone),
+        None if is_known_to_be_gone => Err(Reason::TopicGone),
+        Some(Err(_)) | None => Err(Reason::EndUnknown),
+    }
+}
+
 fn is_gone(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::UnknownPartition) || error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
@@ -450,6 +457,22 @@ fn retention_ms(entries: &[ConfigEntry]) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::client::ConfigSource;
+
+    #[test]
+    fn a_partition_is_gone_only_when_that_was_said() {
+        let check = |answer, is_known_to_be_gone, want| {
+            let said = format!("{answer:?}");
+            assert_eq!(end(answer, is_known_to_be_gone), want, "{said}");
+        };
+        let listed = |offset| Some(Ok(ListedOffset { offset, timestamp_ms: None, leader_epoch: None }));
+        let refused = |kind| Some(Err(Error::new(kind)));
+        check(listed(Some(7)), false, Ok(7));
+        check(listed(None), false, Err(Reason::EndUnknown));
+        check(refused(ErrorKind::UnknownPartition), false, Err(Reason::TopicGone));
+        check(refused(ErrorKind::NoLeader), false, Err(Reason::EndUnknown));
+        check(None, true, Err(Reason::TopicGone));
+        check(None, false, Err(Reason::EndUnknown));
+    }
 
     #[test]
     fn what_retention_promises() {
