@@ -46,4 +46,4 @@ if [ -z "${HIGHWATER_BIN:-}" ]; then
 fi
 export HIGHWATER_BIN
 limit=(env); if command -v timeout >/dev/null; then limit=(timeout --foreground "${HIGHWATER_TEST_LIMIT:-50m}"); fi
-"${limit[@]}" cargo test --locked "$@"
+"${limit[@]}" cargo test --locked --no-fail-fast "$@"
