@@ -1,5 +1,7 @@
 //! The room as a whole, over brokers in memory.
 
+mod cancel;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

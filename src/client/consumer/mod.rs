@@ -233,11 +233,18 @@ impl Consumer {
 
     /// Goes on after a batch that could not be read, and says which offsets are passed over by that; `None` if no such
     /// batch of the partition was told of.
+    ///
+    /// Cancel safe: dropped while it waits, it has passed over nothing, and can be called again.
     pub async fn skip_broken(&mut self, of: &TopicPartition) -> Option<Range<Offset>> {
+        if !self.broken.contains_key(of) {
+            return None;
+        }
+        // Room first: whoever goes while waiting for it can come back for the batch.
+        let room = self.fetcher.reserve().await.ok()?;
         let offsets = self.broken.remove(of)?;
         tracing::warn!(partition = %of, from = offsets.start, to = offsets.end, "a batch that cannot be read is passed over");
-        let request = fetcher::Request::Skip { of: of.clone(), past: offsets.end };
-        self.fetcher.send(request).await.ok().map(|()| offsets)
+        room.send(fetcher::Request::Skip { of: of.clone(), past: offsets.end });
+        Some(offsets)
     }
 
     /// The partitions that are held at present.
@@ -261,6 +268,8 @@ impl Consumer {
     }
 
     /// Commits what is finished, now. Outside of a group there is nobody to commit to, which is an error.
+    ///
+    /// Cancel safe: once begun it is carried out, whether somebody waits for it or not.
     pub async fn commit(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Commit(reply)).await.map_err(|_| Error::closed())?;
@@ -284,6 +293,8 @@ impl Consumer {
 
     /// Gives out nothing more, waits for what is out, commits, and leaves the group, so that others take over at once.
     /// When `grace` is over, the rest is left undone: its records are read again by others.
+    ///
+    /// Cancel safe: once begun it is carried out, with no limit to it; another call waits for it, and sets one.
     pub async fn close(&mut self, grace: Duration) -> Result<(), Error> {
         // It does not accept a second command before the first, so the task is gone or listens.
         let _ = self.commands.send(Command::Close).await;

@@ -673,3 +673,20 @@ async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     assert!(timeout(LIMIT, consumer.next()).await.unwrap().is_none());
     consumer.close(LIMIT).await.unwrap();
 }
+
+/// Not to be had from a broker in passing: the fetcher's queue is full only for a moment.
+#[tokio::test]
+async fn who_goes_while_waiting_to_skip_a_batch_can_come_back_for_it() {
+    let world = World::new().await;
+    let of = TopicPartition::new("orders", 0);
+    let mut consumer = world.client.reader(world.config(), vec![(of.clone(), Some(0))]).unwrap();
+    consumer.broken.insert(of.clone(), 3..5);
+    let other = TopicPartition::new("orders", 1);
+    while consumer.fetcher.try_send(fetcher::Request::Skip { of: other.clone(), past: 1 }).is_ok() {}
+    let mut waiting = Box::pin(consumer.skip_broken(&of));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(waiting);
+    assert_eq!(consumer.skip_broken(&of).await, Some(3..5));
+    assert_eq!(consumer.skip_broken(&of).await, None);
+    consumer.close(LIMIT).await.unwrap();
+}

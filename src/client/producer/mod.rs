@@ -220,12 +220,16 @@ impl Producer {
     }
 
     /// Writes a record and waits until it is written. With a linger this waits for it too: many at once are faster.
+    ///
+    /// Cancel safe: dropped before it ends, the record is in the log once or not at all, and which of the two is not known.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<RecordMetadata, Error> {
         self.enqueue(record).await?.await
     }
 
     /// Puts a record into its partition's batch. Waits, at most `max_block`, for the topic's metadata and for memory, in
-    /// the order of arrival. Dropped while it waits, it has enqueued nothing.
+    /// the order of arrival.
+    ///
+    /// Cancel safe: dropped while it waits, it has enqueued nothing, and holds no memory and no place in the line.
     pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
         self.check_untransacted()?;
         match self.shared.try_place(&record)? {
@@ -246,6 +250,8 @@ impl Producer {
     }
 
     /// Waits until every record enqueued before is written or failed, without lingering.
+    ///
+    /// Cancel safe: dropped, records go on their way, and linger again.
     pub async fn flush(&self) {
         let _hurry = self.shared.hurry();
         let (reply, outcomes) = oneshot::channel();
@@ -259,16 +265,21 @@ impl Producer {
 
     /// Accepts nothing more, delivers what was enqueued, and within `grace` stops. What is undelivered then fails, and is
     /// counted in the error. A transaction that is open is aborted.
+    ///
+    /// Cancel safe: once begun, nothing more is accepted; what was enqueued is delivered all the same, and another call
+    /// waits for that and is told what this one would have been.
     pub async fn close(&self, grace: Duration) -> Result<(), Error> {
         self.shared.closing.store(true, Ordering::Release);
         let _ = tokio::time::timeout(grace, self.settle()).await;
-        let (reply, failed) = oneshot::channel();
-        if self.commands.send(Command::Stop(reply)).await.is_err() {
-            return Ok(());
+        let (stopped, is_stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(stopped)).await.is_ok() {
+            // The sender is gone one way or the other.
+            let _ = is_stopped.await;
         }
-        match failed.await {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(records) => Err(failure::undelivered(records)),
+        // Told once, to whoever stays for it.
+        match self.shared.undelivered.swap(0, Ordering::AcqRel) {
+            0 => Ok(()),
+            records => Err(failure::undelivered(records)),
         }
     }
 

@@ -9,6 +9,7 @@ mod transactions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,8 +43,8 @@ use crate::protocol::types::{BrokerId, TopicId};
 pub(super) enum Command {
     /// The outcomes of every batch that has none yet.
     Unsettled(oneshot::Sender<Vec<Arc<Outcome>>>),
-    /// Fail what is unsettled, say how many records that were, and end.
-    Stop(oneshot::Sender<usize>),
+    /// Fail what is unsettled, count it, and end.
+    Stop(oneshot::Sender<()>),
     Begin(oneshot::Sender<Result<Lease, Error>>),
     Offsets(Arc<GroupOffsets>, oneshot::Sender<Result<(), Error>>),
     End(Close, Option<oneshot::Sender<Result<(), Error>>>),
@@ -172,7 +173,8 @@ impl Sender {
                 let _ = reply.send(self.unsettled());
             }
             Command::Stop(reply) => {
-                let _ = reply.send(self.stop());
+                self.stop();
+                let _ = reply.send(());
                 return ControlFlow::Break(());
             }
             Command::Begin(reply) => self.begin(reply),
@@ -814,9 +816,10 @@ impl Sender {
         self.end_transactions(error);
     }
 
-    fn stop(&mut self) -> usize {
+    fn stop(&mut self) {
         self.end_transactions(&failure::closed());
-        self.fail_all(&failure::closed())
+        let records = self.fail_all(&failure::closed());
+        self.shared.undelivered.fetch_add(records, Ordering::AcqRel);
     }
 
     /// Closes every queue and fails what was not written; how many records that is.

@@ -164,6 +164,8 @@ pub(super) struct Shared {
     pub counters: Counters,
     /// Nothing is accepted any more.
     pub closing: AtomicBool,
+    /// Records that `close` gave up, until somebody is told.
+    pub undelivered: AtomicUsize,
     /// Why nothing can be written any more.
     pub fatal: OnceLock<Error>,
     pub wake: Notify,
@@ -200,6 +202,7 @@ impl Shared {
             config,
             counters: Counters::default(),
             closing: AtomicBool::new(false),
+            undelivered: AtomicUsize::new(0),
             fatal: OnceLock::new(),
             wake: Notify::new(),
             failed: ArcSwapOption::empty(),

@@ -124,6 +124,8 @@ impl Producer {
     /// Claims the transactional id now, and not with the first transaction. What a predecessor left open is aborted: of a
     /// program that reads, writes and starts again after a crash this has to come first, or its consumer waits until the
     /// coordinator gives up the offsets that hang in the air.
+    ///
+    /// Cancel safe, as [`Producer::begin`] is.
     pub async fn claim(&self) -> Result<(), Error> {
         self.begin().await?.abort().await
     }
@@ -131,8 +133,9 @@ impl Producer {
     /// Begins a transaction, after the one before it has ended. The first one claims the transactional id: whoever had it
     /// before is fenced, and what it left open is aborted. Waits at most `max_block`.
     ///
-    /// Only one transaction of a producer is open at a time: beginning another is an error, not a wait. Dropped while it
-    /// waits, it has begun nothing.
+    /// Only one transaction of a producer is open at a time: beginning another is an error, not a wait.
+    ///
+    /// Cancel safe: dropped while it waits, it has begun nothing.
     pub async fn begin(&self) -> Result<Transaction, Error> {
         if self.shared.config.transactional_id.is_none() {
             return Err(Error::config("a producer needs a `transactional_id` to begin a transaction"));
@@ -151,13 +154,14 @@ impl Producer {
 }
 
 impl Transaction {
-    /// As [`Producer::send`], within the transaction.
+    /// As [`Producer::send`], within the transaction. Cancel safe: dropped before it ends, the record is in the transaction
+    /// once or not at all.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<RecordMetadata, Error> {
         self.enqueue(record).await?.await
     }
 
     /// As [`Producer::enqueue`], within the transaction. Receipts need not be kept: a record that is not written fails the
-    /// commit.
+    /// commit. Cancel safe: dropped while it waits, it has enqueued nothing.
     pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Receipt, Error> {
         self.check()?;
         match self.shared().try_place(&record)? {
@@ -174,6 +178,8 @@ impl Transaction {
 
     /// Commits positions of a group together with what was written: with the commit they become visible, with an abort
     /// nothing of them remains. Refused if the group has a newer generation, or this member is not in it.
+    ///
+    /// Cancel safe: dropped before it ends, they are all in the transaction or none of them, and it can be committed.
     pub async fn send_offsets(
         &self,
         group: &GroupMetadata,
@@ -191,12 +197,17 @@ impl Transaction {
     /// Writes all that was enqueued and commits it. After an error of which [`Error::is_aborted`] is true nothing of it is
     /// read by those who read committed records, and another transaction may begin. After a timeout (`delivery_timeout` and
     /// `max_block` together) it is not known; the producer goes on trying, and the next transaction waits for that.
+    ///
+    /// Cancel safe: dropped before it ends, the transaction is committed or aborted as a whole, and which of the two is not
+    /// known, as after a timeout.
     pub async fn commit(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.told(Command::End(Close::Commit, Some(reply)), answer).await
     }
 
     /// Aborts it: what is not written yet never is, and what is written is not read by those who read committed records.
+    ///
+    /// Cancel safe: dropped, it is aborted all the same.
     pub async fn abort(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.told(Command::End(Close::Abort, Some(reply)), answer).await

@@ -711,37 +711,3 @@ async fn whatever_happens_what_is_read_is_what_was_committed() {
         }
     }
 }
-
-/// Polls a future a number of times, and drops it.
-async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    for _ in 0..polls {
-        if let std::task::Poll::Ready(output) = futures::poll!(&mut future) {
-            return Some(output);
-        }
-        tokio::task::yield_now().await;
-    }
-    None
-}
-
-#[tokio::test]
-async fn a_wait_that_is_dropped_leaves_a_producer_that_goes_on() {
-    for version in PROTOCOLS {
-        let (world, producer) = World::with_producer(version).await;
-        let group = GroupMetadata::new("g");
-        let mut committed = Vec::new();
-        for polls in (0..30).chain([1000]) {
-            drop(drop_after(polls, producer.begin()).await);
-            let transaction = producer.begin().await.unwrap();
-            world.write(&transaction, "x").await;
-            drop(drop_after(polls, transaction.send_offsets(&group, [position(&world.topic, 1)])).await);
-            drop(drop_after(polls, transaction.commit()).await);
-            let word = format!("{polls:04}");
-            world.commit(&producer, &word).await;
-            committed.push(word);
-        }
-        let read = read_after(&world, &producer, IsolationLevel::ReadCommitted).await;
-        let others: Vec<&str> = read.split(' ').filter(|word| *word != "x").collect();
-        assert_eq!(others, committed, "{version}");
-    }
-}
