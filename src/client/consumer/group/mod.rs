@@ -17,6 +17,8 @@
 
 pub mod classic;
 pub mod consumer;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -268,10 +268,9 @@ fn check(cases: &[(&str, &str)]) {
 
 #[test]
 fn members_share_out_and_give_up_before_others_take_over() {
-    check(&[
-        (
-            "one, then two, then one",
-            "topic t 4
+    check(&[(
+        "one, then two, then one",
+        "topic t 4
              join a t
              > a 2 [t0,t1,t2,t3]
              show
@@ -308,10 +307,14 @@ fn members_share_out_and_give_up_before_others_take_over() {
              > ok
              show
              > Empty 4/5",
-        ),
-        (
-            "the target follows the group at most once a second",
-            "topic t 2
+    )]);
+}
+
+#[test]
+fn the_target_follows_the_group_at_most_once_a_second() {
+    check(&[(
+        "a second member, and a second later",
+        "topic t 2
              join a t
              > a 2 [t0,t1]
              at 999
@@ -326,7 +329,12 @@ fn members_share_out_and_give_up_before_others_take_over() {
              > a 2 [t0]
              show
              > Reconciling 3/3 a:2[t0]-[t1] b:2[] until 45999",
-        ),
+    )]);
+}
+
+#[test]
+fn members_say_by_which_assignor_and_what_they_read() {
+    check(&[
         (
             "range",
             "topic t 5

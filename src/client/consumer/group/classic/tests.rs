@@ -1,12 +1,11 @@
 //! The machine by tables, and whole groups of machines against a model of the coordinator, by seeds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 
 use super::super::Distrust;
+use super::super::simulation::{self, PARTITIONS};
 use super::*;
 use crate::client::consumer::assignor::{Counts, Member};
 use crate::client::consumer::config::GroupProtocol;
@@ -314,17 +313,25 @@ fn what_changes_during_a_rebalance_is_looked_at_after_it() {
     );
 }
 
-const PARTITIONS: i32 = 7;
-
 /// Kafka's classic coordinator, as far as the machine can tell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Coordinator {
+    assignor: Assignor,
     generation: i32,
     phase: Phase,
     /// What each member said it owns, once it has joined this rebalance.
     members: BTreeMap<Str, Option<Claim>>,
     parts: BTreeMap<Str, Vec<TopicPartition>>,
     ids: u32,
+    /// Who of the machines waits as which member, and for what.
+    waiting: BTreeMap<usize, (Str, Waits)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Waits {
+    ForJoin,
+    /// In that generation.
+    ForSync(i32),
 }
 
 /// What is owned, and since which generation.
@@ -339,6 +346,11 @@ enum Phase {
 }
 
 impl Coordinator {
+    fn new(assignor: Assignor) -> Self {
+        let (members, parts, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { assignor, generation: 0, phase: Phase::Stable, members, parts, ids: 0, waiting }
+    }
+
     fn join(&mut self, id: Str, owned: BTreeSet<TopicPartition>, generation: Option<i32>) -> Option<Fault> {
         if id.is_empty() {
             self.ids += 1;
@@ -362,14 +374,8 @@ impl Coordinator {
         }
     }
 
-    fn remove(&mut self, id: &Str) {
-        if self.members.remove(id).is_some() {
-            self.rebalance();
-        }
-    }
-
     /// Everybody is in: the next generation, assigned at once.
-    fn complete(&mut self, assignor: Assignor) -> bool {
+    fn complete(&mut self) -> bool {
         if self.phase != Phase::Joining || self.members.is_empty() || self.members.values().any(Option::is_none) {
             return false;
         }
@@ -390,7 +396,7 @@ impl Coordinator {
                 })
             })
             .collect();
-        self.parts = assignor.assign(&members, &Counts::from([(Topic::from("t"), PARTITIONS)]));
+        self.parts = self.assignor.assign(&members, &Counts::from([(Topic::from("t"), PARTITIONS)]));
         true
     }
 
@@ -402,206 +408,86 @@ impl Coordinator {
             (true, true) => Ok(()),
         }
     }
-}
-
-struct Sim {
-    rng: SmallRng,
-    now: Instant,
-    coordinator: Coordinator,
-    assignor: Assignor,
-    machines: Vec<Machine>,
-}
-
-struct Machine {
-    group: ClassicGroup,
-    /// What the application reads.
-    reads: BTreeSet<TopicPartition>,
-    /// Answers on their way, and requests that wait at the coordinator.
-    events: VecDeque<Event>,
-    waiting: Option<(Str, Waits)>,
-    releasing: BTreeSet<TopicPartition>,
-    release: u64,
-    closing: bool,
-    stopped: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Waits {
-    ForJoin,
-    ForSync,
-}
-
-impl Sim {
-    fn new(seed: u64) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let assignor = *[Assignor::Range, Assignor::CooperativeSticky].choose(&mut rng).expect("two");
-        let mut sim =
-            Self { rng, now: Instant::now(), coordinator: Coordinator::default(), assignor, machines: Vec::new() };
-        (0..3).for_each(|_| sim.enter());
-        sim
-    }
-
-    fn enter(&mut self) {
-        let group = ClassicGroup::new(rules(self.assignor.is_cooperative()));
-        let (reads, releasing, events) = (BTreeSet::new(), BTreeSet::new(), VecDeque::from([Event::Wanted]));
-        let (waiting, release, closing, stopped) = (None, 0, false, false);
-        self.machines.push(Machine { group, reads, events, waiting, releasing, release, closing, stopped });
-    }
-
-    /// One thing happens to one machine.
-    fn step(&mut self, faults: bool) {
-        self.now += Duration::from_millis(self.rng.random_range(1..400));
-        let at = self.rng.random_range(0..self.machines.len());
-        if faults && self.rng.random_bool(0.04) {
-            return self.fault(at);
-        }
-        let machine = &mut self.machines[at];
-        let event = match self.rng.random_range(0..3) {
-            0 => machine.events.pop_front(),
-            1 if !machine.releasing.is_empty() => {
-                std::mem::take(&mut machine.releasing).iter().for_each(|partition| {
-                    machine.reads.remove(partition);
-                });
-                Some(Event::Released(machine.release))
+    /// What it answers somebody who waits, if it can by now.
+    fn answer(&self, id: &Str, waits: Waits, everybody_is_in: bool) -> Option<Event> {
+        let (generation, assignor) = (self.generation, self.assignor);
+        let fails = |code: ErrorCode| Some(Event::Synced(Err(Fault::from(code))));
+        match waits {
+            Waits::ForJoin if !self.members.contains_key(id) => {
+                Some(Event::Joined(Err(Fault::from(ErrorCode::UNKNOWN_MEMBER_ID))))
             }
-            _ if machine.group.is_away() && !machine.stopped => Some(Event::Wanted),
-            _ => Some(Event::Tick),
-        };
-        if let Some(event) = event {
-            self.tell(at, event);
+            Waits::ForJoin => {
+                everybody_is_in.then(|| Event::Joined(Ok(Joined { member_id: id.clone(), generation, assignor })))
+            }
+            Waits::ForSync(_) if !self.members.contains_key(id) => fails(ErrorCode::UNKNOWN_MEMBER_ID),
+            Waits::ForSync(_) if self.phase == Phase::Joining => fails(ErrorCode::REBALANCE_IN_PROGRESS),
+            Waits::ForSync(known) if known != generation => fails(ErrorCode::ILLEGAL_GENERATION),
+            Waits::ForSync(_) => Some(Event::Synced(Ok(self.parts[id].iter().cloned().collect()))),
         }
-        if self.rng.random_bool(0.02) {
-            self.expire();
-        }
-        self.answer();
+    }
+}
+
+impl simulation::Coordinator for Coordinator {
+    fn rules(&self, _: usize) -> Rules {
+        rules(self.assignor.is_cooperative())
     }
 
-    /// Ends the sessions of members that no machine is any more: their id never reached it, or it has left unheard.
-    fn expire(&mut self) {
-        let alive: BTreeSet<Str> = self.machines.iter().map(|machine| machine.group.member_id.clone()).collect();
-        let gone: Vec<Str> = self.coordinator.members.keys().filter(|id| !alive.contains(*id)).cloned().collect();
-        gone.iter().for_each(|id| self.coordinator.remove(id));
+    fn members(&self) -> Vec<Str> {
+        self.members.keys().cloned().collect()
     }
 
-    fn fault(&mut self, at: usize) {
-        match self.rng.random_range(0..6) {
-            0 => {
-                let ids: Vec<Str> = self.coordinator.members.keys().cloned().collect();
-                if let Some(id) = ids.choose(&mut self.rng) {
-                    self.coordinator.remove(id);
+    fn remove(&mut self, id: &Str) {
+        if self.members.remove(id).is_some() {
+            self.rebalance();
+        }
+    }
+
+    fn counts(&self, id: &Str, _: i32) -> bool {
+        self.members.contains_key(id)
+    }
+
+    fn asked(&mut self, machine: usize, question: Question) -> Option<Event> {
+        match question {
+            Question::Join(Joining { member_id, generation, owned, .. }) => {
+                self.waiting.remove(&machine);
+                let refused = self.join(member_id.clone(), owned, generation);
+                if refused.is_none() {
+                    self.waiting.insert(machine, (member_id, Waits::ForJoin));
                 }
+                refused.map(|fault| Event::Joined(Err(fault)))
             }
-            1 => self.tell(at, Event::Overdue),
-            2 => self.tell(at, Event::Changed("simulation")),
-            3 if self.machines.iter().filter(|machine| !machine.closing).count() > 1 => {
-                self.machines[at].closing = true;
-                self.tell(at, Event::Close);
+            Question::Sync(joined) => {
+                self.waiting.insert(machine, (joined.member_id, Waits::ForSync(joined.generation)));
+                None
             }
-            4 if self.machines.len() < 8 => self.enter(),
-            // An answer is lost on its way.
-            _ => {
-                let machine = &mut self.machines[at];
-                let lost = match machine.events.pop_front() {
-                    Some(Event::Joined(_)) => Some(Event::Joined(Err(Fault::Unanswered))),
-                    Some(Event::Synced(_)) => Some(Event::Synced(Err(Fault::Unanswered))),
-                    Some(Event::Beaten { generation, .. }) => {
-                        Some(Event::Beaten { generation, result: Err(Fault::Unanswered) })
-                    }
-                    other => other,
-                };
-                lost.into_iter().for_each(|event| machine.events.push_front(event));
+            Question::Heartbeat { member_id, generation } => {
+                Some(Event::Beaten { generation, result: self.check(&member_id, generation) })
             }
-        }
-    }
-
-    fn tell(&mut self, at: usize, event: Event) {
-        let actions = self.machines[at].group.on(event, self.now);
-        for action in actions {
-            self.act(at, action);
-        }
-        self.one_reader_each();
-    }
-
-    fn act(&mut self, at: usize, action: Action) {
-        let machine = &mut self.machines[at];
-        match action {
-            Action::Ask(Question::Join(Joining { member_id, generation, owned, .. })) => {
-                machine.waiting = None;
-                match self.coordinator.join(member_id.clone(), owned, generation) {
-                    Some(fault) => machine.events.push_back(Event::Joined(Err(fault))),
-                    None => machine.waiting = Some((member_id, Waits::ForJoin)),
-                }
+            Question::Leave { member_id, .. } => {
+                simulation::Coordinator::remove(self, &member_id);
+                Some(Event::Left)
             }
-            Action::Ask(Question::Sync(joined)) => machine.waiting = Some((joined.member_id, Waits::ForSync)),
-            Action::Ask(Question::Heartbeat { member_id, generation }) => {
-                let result = self.coordinator.check(&member_id, generation);
-                machine.events.push_back(Event::Beaten { generation, result });
-            }
-            Action::Assign(partitions) => machine.reads.extend(partitions),
-            Action::Revoke { id, partitions, .. } => (machine.release, machine.releasing) = (id, partitions),
-            Action::Lose { partitions, .. } => {
-                machine.releasing.clear();
-                machine.reads.retain(|partition| !partitions.contains(partition));
-            }
-            Action::Ask(Question::Leave { member_id, .. }) => {
-                self.coordinator.remove(&member_id);
-                machine.events.push_back(Event::Left);
-            }
-            Action::Stop(fault) => {
-                assert_eq!(fault, None);
-                machine.stopped = true;
-            }
-            Action::FindCoordinator => {}
             other => panic!("{other:?} is none of the classic protocol's"),
         }
     }
 
-    /// The coordinator answers whom it can.
-    fn answer(&mut self) {
-        let everybody_is_in = self.coordinator.complete(self.assignor);
-        let (generation, assignor) = (self.coordinator.generation, self.assignor);
-        for machine in &mut self.machines {
-            let Some((id, waits)) = machine.waiting.clone() else { continue };
-            let gone = !self.coordinator.members.contains_key(&id);
-            let event = match waits {
-                Waits::ForJoin if gone => Event::Joined(Err(Fault::from(ErrorCode::UNKNOWN_MEMBER_ID))),
-                Waits::ForJoin if everybody_is_in => Event::Joined(Ok(Joined { member_id: id, generation, assignor })),
-                Waits::ForSync if gone => Event::Synced(Err(Fault::from(ErrorCode::UNKNOWN_MEMBER_ID))),
-                Waits::ForSync if self.coordinator.phase == Phase::Joining => {
-                    Event::Synced(Err(Fault::from(ErrorCode::REBALANCE_IN_PROGRESS)))
-                }
-                Waits::ForSync if machine.group.identity().is_some_and(|(_, known)| known != generation) => {
-                    Event::Synced(Err(Fault::from(ErrorCode::ILLEGAL_GENERATION)))
-                }
-                Waits::ForSync => Event::Synced(Ok(self.coordinator.parts[&id].iter().cloned().collect())),
-                Waits::ForJoin => continue,
-            };
-            machine.waiting = None;
-            machine.events.push_back(event);
-        }
-    }
-
-    /// No partition is read by two machines that the coordinator both counts as members.
-    fn one_reader_each(&self) {
-        let mut readers: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
-        for (at, machine) in self.machines.iter().enumerate() {
-            let is_member = machine.group.identity().is_some_and(|(id, _)| self.coordinator.members.contains_key(&id));
-            for partition in machine.reads.iter().filter(|_| is_member) {
-                let other = readers.insert(partition, at);
-                assert_eq!(other, None, "{partition} is read by {at} as well");
+    fn answers(&mut self) -> Vec<(usize, Event)> {
+        let everybody_is_in = self.complete();
+        let mut answers = Vec::new();
+        for (machine, (id, waits)) in std::mem::take(&mut self.waiting) {
+            match self.answer(&id, waits, everybody_is_in) {
+                Some(event) => answers.push((machine, event)),
+                None => drop(self.waiting.insert(machine, (id, waits))),
             }
         }
+        answers
     }
 }
 
 #[test]
 fn groups_settle_and_never_share_a_partition() {
-    for seed in 0..400 {
-        let mut sim = Sim::new(seed);
-        (0..600).for_each(|_| sim.step(true));
-        (0..3000).for_each(|_| sim.step(false));
-        let mut read: Vec<i32> = sim.machines.iter().flat_map(|machine| &machine.reads).map(|p| p.partition).collect();
-        read.sort_unstable();
-        assert_eq!(read, (0..PARTITIONS).collect::<Vec<_>>(), "seed {seed}, {:?}: not settled", sim.assignor);
-    }
+    simulation::play(|_, rng| {
+        let assignor = [Assignor::Range, Assignor::CooperativeSticky].choose(rng);
+        Coordinator::new(*assignor.expect("two"))
+    });
 }

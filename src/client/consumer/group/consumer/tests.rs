@@ -1,12 +1,7 @@
 //! The machine by tables, and whole groups of machines against a model of the coordinator, by seeds.
 
-use std::collections::VecDeque;
-
-use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
-
 use super::super::classic::Joined;
+use super::super::simulation::{self, PARTITIONS};
 use super::super::{Group, Refusal};
 use super::*;
 use crate::client::consumer::assignor::Assignor;
@@ -566,8 +561,6 @@ fn the_shorter_interval_counts() {
     assert_eq!((at(1, 5), at(7, 5)), (Some(1), Some(5)));
 }
 
-const PARTITIONS: i32 = 7;
-
 /// Kafka's coordinator of consumer groups, as far as the machine can tell.
 #[derive(Debug, Default)]
 struct Coordinator {
@@ -592,12 +585,6 @@ impl Coordinator {
         let at = self.members.keys().position(|id| id == member).unwrap_or(0);
         let count = self.members.len().max(1);
         (0..PARTITIONS).filter(|number| *number as usize % count == at).map(|number| (id(b'a'), number)).collect()
-    }
-
-    fn remove(&mut self, member: &Str) {
-        if self.members.remove(member).is_some() {
-            self.epoch += 1;
-        }
     }
 
     fn hear(&mut self, beat: &Beat) -> Result<Heard, Fault> {
@@ -652,165 +639,38 @@ impl Coordinator {
     }
 }
 
-struct Sim {
-    rng: SmallRng,
-    now: Instant,
-    coordinator: Coordinator,
-    machines: Vec<Machine>,
-}
-
-struct Machine {
-    id: Str,
-    group: ConsumerGroup,
-    /// What the application reads.
-    reads: BTreeSet<TopicPartition>,
-    /// Answers on their way.
-    events: VecDeque<Event>,
-    releasing: BTreeSet<TopicPartition>,
-    release: u64,
-    closing: bool,
-    stopped: bool,
-}
-
-impl Sim {
-    fn new(seed: u64) -> Self {
-        let (rng, now) = (SmallRng::seed_from_u64(seed), Instant::now());
-        let coordinator = Coordinator { is_strict: seed % 2 == 1, ..Default::default() };
-        let mut sim = Self { rng, now, coordinator, machines: Vec::new() };
-        (0..3).for_each(|_| sim.enter());
-        sim
+impl simulation::Coordinator for Coordinator {
+    fn rules(&self, machine: usize) -> Rules {
+        Rules { member_id: Str::from(format!("m{machine}")), ..rules() }
     }
 
-    fn enter(&mut self) {
-        let id = Str::from(format!("m{}", self.machines.len()));
-        let group = ConsumerGroup::new(Rules { member_id: id.clone(), ..rules() });
-        let (reads, releasing, events) = (BTreeSet::new(), BTreeSet::new(), VecDeque::from([Event::Wanted]));
-        let (release, closing, stopped) = (0, false, false);
-        self.machines.push(Machine { id, group, reads, events, releasing, release, closing, stopped });
+    fn members(&self) -> Vec<Str> {
+        self.members.keys().cloned().collect()
     }
 
-    /// One thing happens to one machine.
-    fn step(&mut self, faults: bool) {
-        self.now += Duration::from_millis(self.rng.random_range(1..400));
-        let at = self.rng.random_range(0..self.machines.len());
-        if faults && self.rng.random_bool(0.04) {
-            return self.fault(at);
-        }
-        let machine = &mut self.machines[at];
-        let event = match self.rng.random_range(0..3) {
-            0 => machine.events.pop_front(),
-            1 if !machine.releasing.is_empty() => {
-                let released = std::mem::take(&mut machine.releasing);
-                machine.reads.retain(|partition| !released.contains(partition));
-                Some(Event::Released(machine.release))
-            }
-            _ if machine.group.is_away() && !machine.stopped => Some(Event::Wanted),
-            _ => Some(Event::Tick),
-        };
-        if let Some(event) = event {
-            self.tell(at, event);
-        }
-        if self.rng.random_bool(0.02) {
-            self.expire();
+    fn remove(&mut self, member: &Str) {
+        if self.members.remove(member).is_some() {
+            self.epoch += 1;
         }
     }
 
-    /// Ends the sessions of members that no machine is any more: their last heartbeat was overtaken or lost.
-    fn expire(&mut self) {
-        let alive = |id: &Str| self.machines.iter().any(|it| it.id == *id && !it.stopped && !it.group.is_away());
-        let gone: Vec<Str> = self.coordinator.members.keys().filter(|id| !alive(id)).cloned().collect();
-        gone.iter().for_each(|id| self.coordinator.remove(id));
+    fn counts(&self, member: &Str, epoch: i32) -> bool {
+        self.members.get(member).is_some_and(|it| it.epoch == epoch || it.former == epoch)
     }
 
-    fn fault(&mut self, at: usize) {
-        match self.rng.random_range(0..6) {
-            0 => {
-                let ids: Vec<Str> = self.coordinator.members.keys().cloned().collect();
-                if let Some(id) = ids.choose(&mut self.rng) {
-                    self.coordinator.remove(id);
-                }
+    fn asked(&mut self, _: usize, question: Question) -> Option<Event> {
+        match question {
+            Question::Beat(beat) => Some(Event::Heard { number: beat.number, result: self.hear(&beat) }),
+            Question::LastBeat { member_id, .. } => {
+                simulation::Coordinator::remove(self, &member_id);
+                Some(Event::Left)
             }
-            1 => self.tell(at, Event::Overdue),
-            2 => self.tell(at, Event::Changed("simulation")),
-            3 if self.machines.iter().filter(|machine| !machine.closing).count() > 1 => {
-                self.machines[at].closing = true;
-                self.tell(at, Event::Close);
-            }
-            4 if self.machines.len() < 8 => self.enter(),
-            // An answer is lost on its way.
-            _ => {
-                let machine = &mut self.machines[at];
-                let lost = match machine.events.pop_front() {
-                    Some(Event::Heard { number, .. }) => Some(Event::Heard { number, result: Err(Fault::Unanswered) }),
-                    Some(Event::Resolved(_)) => Some(Event::Resolved(BTreeMap::new())),
-                    other => other,
-                };
-                lost.into_iter().for_each(|event| machine.events.push_front(event));
-            }
-        }
-    }
-
-    fn tell(&mut self, at: usize, event: Event) {
-        let actions = self.machines[at].group.on(event, self.now);
-        for action in actions {
-            self.act(at, action);
-        }
-        self.one_reader_each();
-    }
-
-    fn act(&mut self, at: usize, action: Action) {
-        let machine = &mut self.machines[at];
-        match action {
-            Action::Ask(Question::Beat(beat)) => {
-                let result = self.coordinator.hear(&beat);
-                machine.events.push_back(Event::Heard { number: beat.number, result });
-            }
-            Action::Ask(Question::LastBeat { member_id, .. }) => {
-                self.coordinator.remove(&member_id);
-                machine.events.push_back(Event::Left);
-            }
-            Action::Resolve(ids) => {
-                let names = ids.into_iter().map(|id| (id, Topic::from("a")));
-                machine.events.push_back(Event::Resolved(names.collect()));
-            }
-            Action::Assign(partitions) => machine.reads.extend(partitions),
-            Action::Revoke { id, partitions, .. } => (machine.release, machine.releasing) = (id, partitions),
-            Action::Lose { partitions, .. } => {
-                machine.releasing.clear();
-                machine.reads.retain(|partition| !partitions.contains(partition));
-            }
-            Action::Stop(fault) => {
-                assert_eq!(fault, None);
-                machine.stopped = true;
-            }
-            Action::FindCoordinator => {}
             other => panic!("{other:?} is none of the consumer protocol's"),
-        }
-    }
-
-    /// No partition is read by two machines that the coordinator both counts as members.
-    fn one_reader_each(&self) {
-        let mut readers: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
-        for (at, machine) in self.machines.iter().enumerate() {
-            let is_member = machine.group.identity().is_some_and(|(id, epoch)| {
-                self.coordinator.members.get(&id).is_some_and(|it| it.epoch == epoch || it.former == epoch)
-            });
-            for partition in machine.reads.iter().filter(|_| is_member) {
-                let other = readers.insert(partition, at);
-                assert_eq!(other, None, "{partition} is read by {at} as well");
-            }
         }
     }
 }
 
 #[test]
 fn groups_settle_and_never_share_a_partition() {
-    for seed in 0..400 {
-        let mut sim = Sim::new(seed);
-        (0..600).for_each(|_| sim.step(true));
-        (0..3000).for_each(|_| sim.step(false));
-        let mut read: Vec<i32> = sim.machines.iter().flat_map(|machine| &machine.reads).map(|p| p.partition).collect();
-        read.sort_unstable();
-        assert_eq!(read, (0..PARTITIONS).collect::<Vec<_>>(), "seed {seed}: not settled");
-    }
+    simulation::play(|seed, _| Coordinator { is_strict: seed % 2 == 1, ..Default::default() });
 }
