@@ -7,6 +7,7 @@ mod groups;
 mod lag;
 mod records;
 mod topics;
+mod users;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use self::topics::{
     AddPartitions, ConfigTopics, CreateTopics, DeleteRecords, DeleteTopics, DescribeTopics, ListTopics, PartitionCount,
     Topics,
 };
+pub use self::users::{AlterUsers, DeleteUsers, DescribeUsers, ScramMechanism, Users};
 use crate::generator::{Rate, Shape};
 use crate::telemetry::LogFormat;
 
@@ -67,6 +69,9 @@ pub enum Command {
     /// Look at who may do what, and change it
     #[command(subcommand, alias = "acl")]
     Acls(Box<Acls>),
+    /// Look at who has a SCRAM password, and change it
+    #[command(subcommand, alias = "user")]
+    Users(Box<Users>),
     /// How far behind groups are: served as metrics, or shown
     Lag(Box<Lag>),
     /// Describe the cluster and its brokers, or have leaders chosen anew

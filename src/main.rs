@@ -53,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Topics(verb) => commands::topics(verb).await,
             Command::Groups(verb) => commands::groups(verb).await,
             Command::Acls(verb) => commands::acls(*verb).await,
+            Command::Users(verb) => commands::users(*verb).await,
             Command::Lag(args) => commands::lag(*args).await,
             Command::Cluster(args) => commands::cluster(args).await,
             Command::Produce(args) => commands::produce(args).await,

@@ -1,7 +1,8 @@
 //! Who may do what, and who may come in at all: rules and SCRAM credentials on real Kafka with an authorizer, by library
 //! and by command line; and what is said where there is none.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use highwater::client::{
@@ -44,9 +45,14 @@ impl Site {
     }
 
     /// A verb, its exit status and what it said.
-    fn say(&self, words: &str) -> (i32, String) {
-        let output = Command::new(binary()).args(words.split(' ')).args(["-b", &self.plain]).output();
-        let output = output.unwrap_or_else(|error| panic!("{words}: {error}"));
+    fn say(&self, words: &str, input: &str) -> (i32, String) {
+        let mut command = Command::new(binary());
+        command.args(words.split(' ')).args(["-b", &self.plain]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{words}: {error}"));
+        // Not every verb reads.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap_or_else(|error| panic!("{words}: {error}"));
         let said = if output.status.success() { output.stdout } else { output.stderr };
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
     }
@@ -217,17 +223,53 @@ async fn the_command_line_does_it(site: &Site) -> Outcome<()> {
         ("acls delete", 64, &["highwater: say which rules; `acls list` shows what there is"]),
     ];
     for (words, status, lines) in steps {
-        let expect = (*status, lines.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let say = async || {
-            let (status, said) = tokio::task::block_in_place(|| site.say(words));
-            let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-            Ok((status, said.lines().map(cells).collect::<Vec<_>>()))
-        };
-        match words.starts_with("acls list") {
-            true => until(expect, say).await?,
-            false => assert_eq!(say().await.map_err(|error: Box<dyn std::error::Error>| error)?, expect, "{words}"),
-        }
+        said(site, words, "", *status, lines).await?;
     }
+    Ok(())
+}
+
+/// A verb ends and says as is expected; one that only asks is repeated until it does. A table is told by its cells.
+async fn said(site: &Site, words: &str, input: &str, status: i32, lines: &[&str]) -> Outcome<()> {
+    let expect = (status, lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let say = async || {
+        let (status, said) = tokio::task::block_in_place(|| site.say(words, input));
+        let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        Outcome::Ok((status, said.lines().map(cells).collect::<Vec<_>>()))
+    };
+    match ["acls list", "users describe"].iter().any(|asking| words.starts_with(asking)) {
+        true => until(expect, say).await?,
+        false => assert_eq!(say().await?, expect, "{words}"),
+    }
+    Ok(())
+}
+
+/// A user is made, changed and removed by the command line, and can come in or not as it says.
+async fn the_command_line_makes_users(site: &Site) -> Outcome<()> {
+    let (head, row_256, row_512) =
+        ("USER MECHANISM ITERATIONS", "frank SCRAM-SHA-256 8192", "frank SCRAM-SHA-512 8192");
+    let both = [head, row_256, row_512];
+    let empty = "highwater: the password on standard input: it is empty";
+    said(site, "users alter frank", "\n", 65, &[empty]).await?;
+    let both_mechanisms = "users alter frank --mechanism scram-sha-512,SCRAM-SHA-256 --iterations 8192";
+    said(site, both_mechanisms, "first\n", 0, &both).await?;
+    said(site, "users describe frank", "", 0, &both).await?;
+    let comes_in = async |password: &str, sasl| Ok(site.login("frank", password, sasl).await.is_ok());
+    until(true, async || comes_in("first", Sasl::ScramSha512).await).await?;
+
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("password");
+    std::fs::write(&file, "second")?;
+    let again = format!("users alter frank --password-file {}", file.display());
+    said(site, &again, "", 0, &[head, "frank SCRAM-SHA-256 4096"]).await?;
+    until(true, async || comes_in("second", Sasl::ScramSha256).await).await?;
+
+    said(site, "users delete frank --mechanism SCRAM-SHA-512 --dry-run", "", 0, &[head, row_512]).await?;
+    said(site, "users delete frank --mechanism SCRAM-SHA-512", "", 0, &[head, row_512]).await?;
+    said(site, "users describe frank", "", 0, &[head, "frank SCRAM-SHA-256 4096"]).await?;
+    said(site, "users delete frank", "", 0, &[head, "frank SCRAM-SHA-256 4096"]).await?;
+    until(false, async || comes_in("second", Sasl::ScramSha256).await).await?;
+    let (status, text) = tokio::task::block_in_place(|| site.say("users describe frank", ""));
+    assert!(status == 65 && text.contains("user frank: ") && text.contains("RESOURCE_NOT_FOUND"), "{status} {text}");
     Ok(())
 }
 
@@ -239,7 +281,8 @@ fn on_kafka(version: Version) -> Result<(), Missing> {
         rules_are_made_and_found_and_removed(&admin).await?;
         rules_hold(&site, &admin).await?;
         users_come_and_go(&site, &admin).await?;
-        the_command_line_does_it(&site).await
+        the_command_line_does_it(&site).await?;
+        the_command_line_makes_users(&site).await
     });
     Ok(())
 }
@@ -278,10 +321,10 @@ async fn a_broker_that_has_no_rules_says_so() -> Outcome<()> {
             "{error}"
         );
     }
-    let (status, said) = tokio::task::block_in_place(|| site.say("acls list"));
-    assert!(
-        status == 65 && said.contains("DescribeAcls to broker 1") && said.contains("no version"),
-        "{status} {said}"
-    );
+    for (words, api) in [("acls list", "DescribeAcls"), ("users describe", "DescribeUserScramCredentials")] {
+        let (status, said) = tokio::task::block_in_place(|| site.say(words, ""));
+        let names_it = said.contains(&format!("{api} to broker 1")) && said.contains("no version");
+        assert!(status == 65 && names_it, "{status} {said}");
+    }
     Ok(broker.stop().await?)
 }

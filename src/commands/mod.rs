@@ -23,6 +23,7 @@ mod record_json;
 mod reset;
 mod session;
 mod topics;
+mod users;
 mod wanted;
 
 pub use acls::acls;
@@ -36,3 +37,4 @@ pub use groups::groups;
 pub use lag::lag;
 pub use produce::produce;
 pub use topics::topics;
+pub use users::users;
