@@ -220,13 +220,13 @@ pub struct Up {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Where the embedded broker listens
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:9092")]
     pub listen: SocketAddr,
     /// Where the gateway listens (POST /api/logs, GET /api/consumer/lag, GET /api/partition-mapping)
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:8080")]
     pub gateway_listen: SocketAddr,
     /// Where /metrics, /livez and /readyz are served
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9308")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:9308")]
     pub metrics_listen: SocketAddr,
     #[command(flatten)]
     pub fsync: FsyncArg,
@@ -258,7 +258,7 @@ pub enum Switch {
 #[derive(Debug, Args)]
 pub struct Broker {
     /// Where to listen
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:9092")]
     pub listen: SocketAddr,
     /// Keep topics, groups and offsets here; without it all is in memory and ends with the process
     #[arg(long, value_name = "DIR")]

@@ -252,7 +252,13 @@ async fn over_our_own(profile: Profile) -> Result<(), Box<dyn std::error::Error>
     let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
     let broker = DevBroker::start(Config { profile, groups, ..Config::with_brokers(1) }).await?;
     let bootstrap = broker.bootstrap_servers();
-    tokio::task::spawn_blocking(move || all(&bootstrap)).await?;
+    tokio::task::spawn_blocking(move || {
+        all(&bootstrap);
+        // Nobody else makes groups here: what `bench consume` made is gone.
+        let groups = Place::new(&bootstrap).json("groups list").to_string();
+        assert!(!groups.contains("perf-consumer"), "{groups}");
+    })
+    .await?;
     Ok(broker.stop().await?)
 }
 
@@ -291,6 +297,9 @@ fn over_kafka_43() {
 fn what_is_asked_of_nobody() {
     assert!(run("topics list", "").badly(64).contains("--bootstrap-server"));
     assert!(run("topics lst", "").badly(64).contains("list"));
+    assert!(run("topics list --log-level bogus", "").badly(64).contains("\"bogus\" is no level: error, warn"));
+    assert!(run("broker --listen nowhere", "").badly(64).contains("\"nowhere\" is nowhere to listen"));
+    assert!(run("produce -t t -H novalue", "").badly(64).contains("\"novalue\" is not KEY=VALUE"));
     let nobody = "topics list -b 127.0.0.1:1 -X socket.connection.setup.timeout.ms=300";
     assert!(run(nobody, "").badly(69).contains("127.0.0.1:1"));
     assert!(run("completions bash", "").well().contains("_highwater"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -40,6 +41,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
 
 async fn serve_within(head: Duration, listener: TcpListener, router: Router, stop: CancellationToken) {
     let (under_way, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let router = router.fallback(nothing_there).method_not_allowed_fallback(not_that_way);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head);
     loop {
@@ -73,6 +75,15 @@ async fn serve_within(head: Duration, listener: TcpListener, router: Router, sto
         });
     }
     under_way.shutdown().await;
+}
+
+async fn nothing_there(uri: Uri) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("there is nothing at {}\n", uri.path()))
+}
+
+async fn not_that_way(method: Method, uri: Uri) -> (StatusCode, String) {
+    let text = format!("{} cannot be asked by {method}; the header `allow` says how it can\n", uri.path());
+    (StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 /// Makes a directory and shows that it can be written to.
@@ -220,5 +231,34 @@ mod tests {
         assert!(well(&said(address, whole).await));
         stop.cancel();
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_is_told_in_words() {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Router::new().route("/inner", get(|| async { "well" }).post(|| async { "well" }));
+        // As the gateway's, with a layer around its routes.
+        let inner = inner.layer(tower_http::timeout::TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Duration::from_secs(9),
+        ));
+        let router = Router::new().route("/", get(|| async { "well" })).merge(inner);
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, stop.clone()));
+        let check = async |line: &str, status: &str, allow: Option<&str>, body: &str| {
+            let request = format!("{line} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+            let answer = said(address, request.as_bytes()).await;
+            let (head, said) = answer.split_once("\r\n\r\n").unwrap();
+            let allowed = head.lines().find_map(|line| line.strip_prefix("allow: "));
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")) && (allowed, said) == (allow, body), "{answer}");
+        };
+        check("GET /", "200", None, "well").await;
+        check("GET /metricz?a=b", "404", None, "there is nothing at /metricz\n").await;
+        let way = "cannot be asked by DELETE; the header `allow` says how it can\n";
+        check("DELETE /", "405", Some("GET,HEAD"), &format!("/ {way}")).await;
+        check("DELETE /inner", "405", Some("GET,HEAD,POST"), &format!("/inner {way}")).await;
+        stop.cancel();
+        serving.await.unwrap().unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::span;
+use super::values::{listen, span};
 use super::{Asking, Printing};
 use crate::lag::{Family, Pattern, Series};
 
@@ -38,7 +38,7 @@ pub struct Lag {
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub interval: Option<Duration>,
     /// Where /metrics, /api/lag, /v3/kafka, /livez and /readyz are served
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9308")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen, default_value = "127.0.0.1:9308")]
     pub listen: SocketAddr,
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL")]

@@ -1,6 +1,7 @@
 //! What people type for one value: a setting, some partitions, a moment, a place in a log.
 
 use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -165,27 +166,33 @@ impl FromStr for Bound {
     }
 }
 
+/// Where to listen: an address and a port, or a name that stands for one. Of several addresses the first of version 4 is
+/// meant, which is where clients of `localhost` look.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let wrong =
+        |why: &dyn fmt::Display| format!("{text:?} is nowhere to listen ({why}): write 127.0.0.1:PORT or NAME:PORT");
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|error| wrong(&error))?.collect();
+    let chosen = found.iter().find(|it| it.is_ipv4()).or(found.first());
+    chosen.copied().ok_or_else(|| wrong(&"no address has that name"))
+}
+
 /// A header of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub key: String,
-    /// `None` for a null value.
-    pub value: Option<String>,
+    pub value: String,
 }
 
 impl FromStr for Header {
     type Err = String;
 
-    /// `key=value`; a key alone has a null value, as kcat has it.
+    /// `key=value`; the value may be empty, and may hold further `=`. A key alone is more often a slip than a null value,
+    /// which a record in JSON can have.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = match text.split_once('=') {
-            Some((key, value)) => (key, Some(value.to_owned())),
-            None => (text, None),
-        };
-        if key.is_empty() {
-            return Err(format!("{text:?} is not KEY=VALUE, or KEY for a null value"));
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self { key: key.to_owned(), value: value.to_owned() }),
+            _ => Err(format!("{text:?} is not KEY=VALUE; an empty value is KEY=, and a null value takes `-f json`")),
         }
-        Ok(Self { key: key.to_owned(), value })
     }
 }
 
@@ -204,14 +211,30 @@ mod tests {
         check("a=", Some(("a", "")));
         check("a", None);
         check("=b", None);
-        let check = |text: &str, want: Option<(&str, Option<&str>)>| {
+        let check = |text: &str, want: Option<(&str, &str)>| {
             let read = text.parse::<Header>().ok();
-            assert_eq!(read.as_ref().map(|it| (it.key.as_str(), it.value.as_deref())), want, "{text:?}");
+            assert_eq!(read.as_ref().map(|it| (it.key.as_str(), it.value.as_str())), want, "{text:?}");
         };
-        check("k=v", Some(("k", Some("v"))));
-        check("k=", Some(("k", Some(""))));
-        check("k", Some(("k", None)));
+        check("k=v", Some(("k", "v")));
+        check("k=v=w", Some(("k", "v=w")));
+        check("k=", Some(("k", "")));
+        check("k", None);
         check("=v", None);
+    }
+
+    #[test]
+    fn places_to_listen() {
+        let check = |text: &str, want: Option<&str>| {
+            assert_eq!(listen(text).ok().map(|it| it.to_string()).as_deref(), want, "{text:?}");
+        };
+        check("127.0.0.1:9092", Some("127.0.0.1:9092"));
+        check("[::1]:0", Some("[::1]:0"));
+        check("localhost:9092", Some("127.0.0.1:9092"));
+        for wrong in ["", "9092", ":", "localhost", "localhost:", "localhost:x", "127.0.0.1:65536", "no such name:1"] {
+            check(wrong, None);
+        }
+        let said = listen("localhost").unwrap_err();
+        assert!(said.starts_with("\"localhost\" is nowhere to listen (") && said.ends_with("or NAME:PORT"), "{said}");
     }
 
     #[test]

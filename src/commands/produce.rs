@@ -193,7 +193,7 @@ impl Sending<'_> {
         let topic = read.topic.unwrap_or_else(|| self.topic.clone());
         let mut headers: Vec<(&str, Option<&[u8]>)> =
             read.headers.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
-        headers.extend(self.args.headers.iter().map(|it| (it.key.as_str(), it.value.as_deref().map(str::as_bytes))));
+        headers.extend(self.args.headers.iter().map(|it| (it.key.as_str(), Some(it.value.as_bytes()))));
         let record = ProducerRecord {
             topic: &topic,
             partition: self.args.partition.or(read.partition),

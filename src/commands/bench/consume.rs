@@ -24,7 +24,8 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
     if session.client.partition_count(&topic).await?.is_none() {
         return Err(session.about_topic(&topic, &Error::from(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)).await);
     }
-    let group_id = args.group.clone().unwrap_or_else(|| format!("perf-consumer-{}", rand::random_range(0..100_000)));
+    let made = args.group.is_none().then(|| format!("perf-consumer-{}", rand::random_range(0..100_000)));
+    let group_id = args.group.clone().or_else(|| made.clone()).unwrap_or_default();
     let mut config = ConsumerConfig { group_id, topics: vec![topic], ..session.settings.consumer_as(&args.membership) };
     if args.from_latest {
         config.auto_offset_reset = OffsetReset::Latest;
@@ -36,11 +37,27 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
     read.elapsed = begun.elapsed();
     let ended_at = Zoned::now();
     let closed = consumer.close(GRACE).await;
+    if let Some(group) = made {
+        remove(&session, group).await;
+    }
     session.client.close().await;
     let head = if args.hide_header { "" } else { HEAD };
     output::print(&format!("{head}{}", read.line(&time(&begun_at), &time(&ended_at))))?;
     outcome?;
     Ok(closed?)
+}
+
+/// A group that was made for this run alone is not left to the cluster; what was measured does not hang on that.
+async fn remove(session: &Session, group: String) {
+    let removed = session.admin.delete_groups(std::slice::from_ref(&group)).await;
+    let error = match removed.map(|mut removed| removed.pop()) {
+        Ok(Some((_, Err(error)))) | Err(error) => error,
+        Ok(_) => return,
+    };
+    // One that has committed nothing may be gone with its last member.
+    if error.code() != Some(ErrorCode::GROUP_ID_NOT_FOUND) {
+        eprintln!("highwater: the group {group} is left behind: {error}");
+    }
 }
 
 /// As Kafka's tool prints it, in the zone of the machine.
