@@ -3,6 +3,50 @@
 //! [`Client`] is the front door: a cheap handle, made once from a [`ClientConfig`], from which [`Client::admin`] and the
 //! producers and consumers are had.
 //!
+//! # Begin here
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use highwater::client::*;
+//! # use highwater::devbroker::{Config, DevBroker, GroupConfig};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+//! # let broker = DevBroker::start(Config { groups, ..Default::default() }).await?;
+//! # let bootstrap_servers = vec![broker.bootstrap_servers()];
+//!
+//! let client = Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?;
+//! let topic = Topic::from("orders");
+//! for (_, outcome) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(3)]).await? {
+//!     outcome?;
+//! }
+//!
+//! let producer = client.producer(ProducerConfig::default());
+//! let written = producer.send(ProducerRecord::new(&topic, b"two of them")).await?;
+//! assert_eq!(written.offset, Some(0));
+//! producer.close(Duration::from_secs(10)).await?;
+//!
+//! let mut consumer = client.consumer(ConsumerConfig {
+//!     group_id: "billing".to_owned(),
+//!     topics: vec![topic],
+//!     auto_offset_reset: OffsetReset::Earliest,
+//!     ..Default::default()
+//! })?;
+//! if let Some(delivery) = consumer.next().await {
+//!     let delivery = delivery?;
+//!     for record in delivery.records() {
+//!         assert_eq!(record.value, Some(&b"two of them"[..]));
+//!     }
+//!     // Only now may its offsets be committed.
+//!     delivery.finish();
+//! }
+//! consumer.close(Duration::from_secs(10)).await?;
+//! client.close().await;
+//! # Ok(broker.stop().await?)
+//! # }
+//! ```
+//!
 //! # Nouns
 //!
 //! - A **dial** ([`connect`]) reaches an address: TCP, TLS, or a pipe in memory.
@@ -24,6 +68,8 @@
 //! - No call takes longer than its deadline, whatever it waits for.
 //! - One lane keeps the order of its calls. Two lanes keep none.
 //! - A failed call has told the cluster what it says of it before the caller hears of it.
+//! - Every future here is cancel safe: it may be dropped wherever it waits, and what it belongs to goes on. What has
+//!   become of what it asked for, each method says.
 //!
 //! # Absent on purpose
 //!

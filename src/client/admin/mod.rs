@@ -50,7 +50,32 @@ use crate::protocol::api::Api;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::BrokerId;
 
-/// A handle; cheap to clone.
+/// A handle; cheap to clone. Every question is cancel safe: dropped, it leaves connections to others, and what was to be
+/// changed may have been changed or not, as after a lost answer.
+///
+/// ```
+/// use highwater::client::*;
+/// # use highwater::devbroker::{Config, DevBroker};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = DevBroker::start(Config::default()).await?;
+/// # let bootstrap_servers = vec![broker.bootstrap_servers()];
+/// # let client = Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?;
+/// let admin = client.admin();
+/// let wanted = [NewTopic::new("orders").partitions(3), NewTopic::new("no topic")];
+/// let made = admin.create_topics(&wanted).await?;
+/// assert!(made[0].1.is_ok());
+/// // Each thing has its own outcome; an error says what was asked, what is wrong, and whether to try again.
+/// let error = made[1].1.as_ref().unwrap_err();
+/// assert_eq!(error.code(), Some(ErrorCode::INVALID_TOPIC_EXCEPTION));
+/// assert!(!error.is_retriable() && error.api == Some("CreateTopics"));
+///
+/// let first = TopicPartition::new("orders", 0);
+/// let ends = admin.list_offsets(OffsetSpec::Latest, &[first.clone()], IsolationLevel::ReadCommitted).await?;
+/// assert_eq!(ends[&first].as_ref().map_err(Error::clone)?.offset, Some(0));
+/// # Ok(broker.stop().await?)
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Admin {
     cluster: Cluster,

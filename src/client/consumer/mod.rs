@@ -66,6 +66,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -92,7 +93,59 @@ const ITEMS_MAX: usize = 64;
 /// What the membership may have told the fetcher before it gets round to it: some rebalances.
 const FETCHER_REQUESTS_MAX: usize = 64;
 
-/// One member of a group, or a reader outside of any. Dropped without [`Consumer::close`], it leaves the group all the same, a little later.
+/// One member of a group, or a reader outside of any. Dropped without [`Consumer::close`], it leaves the group all the same, a
+/// little later.
+///
+/// ```
+/// use std::pin::pin;
+/// use std::time::Duration;
+///
+/// use futures::StreamExt;
+/// use highwater::client::*;
+/// # use highwater::devbroker::{Config, DevBroker, GroupConfig};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+/// # let broker = DevBroker::start(Config { groups, ..Default::default() }).await?;
+/// # let bootstrap_servers = vec![broker.bootstrap_servers()];
+/// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
+/// # let client = Client::connect(config).await?;
+/// # let topic = Topic::from("orders");
+/// # let producer = client.producer(ProducerConfig::default());
+/// # for value in [b"a", b"b", b"c"] {
+/// #     producer.send(ProducerRecord::new(&topic, value)).await?;
+/// # }
+/// let mut consumer = client.consumer(ConsumerConfig {
+///     group_id: "billing".to_owned(),
+///     topics: vec![topic],
+///     auto_offset_reset: OffsetReset::Earliest,
+///     ..Default::default()
+/// })?;
+/// let mut seen = 0;
+/// {
+///     let mut deliveries = pin!(consumer.deliveries());
+///     while let Some(delivery) = deliveries.next().await {
+///         let delivery = match delivery {
+///             Ok(delivery) => delivery,
+///             // One partition has no leader, say; the others go on, and so does this one when it can.
+///             Err(error) if error.is_retriable() => continue,
+///             Err(error) => return Err(error.into()),
+///         };
+///         // In any order, also elsewhere and later: what is committed is what is finished without a gap.
+///         for record in delivery.records() {
+///             seen += 1;
+///             delivery.finish_record(record.offset);
+///         }
+///         if seen == 3 {
+///             break;
+///         }
+///     }
+/// }
+/// consumer.commit().await?;
+/// consumer.close(Duration::from_secs(10)).await?;
+/// # Ok(broker.stop().await?)
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     items: mpsc::Receiver<Item>,
@@ -229,6 +282,15 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// The same as a stream, which ends when [`Consumer::next`] would. What it has not given out stays with the consumer when
+    /// it is dropped. Somebody who polled it and does not go on to is taken to be waiting still, and so never for late.
+    pub fn deliveries(&mut self) -> impl Stream<Item = Result<Delivery, Error>> + '_ {
+        futures::stream::unfold(self, |consumer| async {
+            let delivery = consumer.next().await?;
+            Some((delivery, consumer))
+        })
     }
 
     /// Goes on after a batch that could not be read, and says which offsets are passed over by that; `None` if no such

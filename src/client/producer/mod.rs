@@ -203,6 +203,42 @@ pub struct ProducerStats {
 }
 
 /// A handle on a producer; clones share it. When the last one is dropped, what was enqueued is still sent.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use highwater::client::*;
+/// # use highwater::devbroker::{Config, DevBroker, GroupConfig};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+/// # let broker = DevBroker::start(Config { groups, ..Default::default() }).await?;
+/// # let bootstrap_servers = vec![broker.bootstrap_servers()];
+/// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
+/// # let client = Client::connect(config).await?;
+/// let config = ProducerConfig { compression: Compression::Lz4, ..Default::default() };
+/// let producer = client.producer(config);
+/// let topic = Topic::from("orders");
+/// let mut receipts = Vec::new();
+/// for number in 0..1000u32 {
+///     let (key, value) = ((number % 7).to_be_bytes(), number.to_string());
+///     let record = ProducerRecord { key: Some(&key), ..ProducerRecord::new(&topic, value.as_bytes()) };
+///     // Waits only while the memory is full; the receipt says later where the record was written.
+///     receipts.push(producer.enqueue(record).await?);
+/// }
+/// producer.flush().await;
+/// for receipt in receipts {
+///     assert!(receipt.await?.offset.is_some());
+/// }
+///
+/// // What cannot be is an error of that record alone, and says whether another try makes sense.
+/// let large = vec![b'x'; 2 << 20];
+/// let error = producer.send(ProducerRecord::new(&topic, &large)).await.unwrap_err();
+/// assert!(error.is_too_large() && !error.is_retriable());
+/// producer.close(Duration::from_secs(10)).await?;
+/// # Ok(broker.stop().await?)
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
