@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use highwater::client::{
-    Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol, NewTopic,
-    OffsetReset, ProducerRecord, Topic,
+    Assignor, Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol,
+    NewTopic, OffsetReset, ProducerRecord, Topic,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use protocol_tests::program;
@@ -626,6 +626,22 @@ impl Drop for Foreign {
     }
 }
 
+/// Java's console consumer, as a member of the site's group.
+fn console(site: &Site, properties: &[&str]) -> Command {
+    let mut java = servers::script("servers/kafka.sh");
+    java.args(["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.ConsoleConsumer"]);
+    java.args(["--bootstrap-server", &site.servers, "--topic", &site.topic, "--group", &site.group]);
+    for property in ["auto.offset.reset=earliest"].iter().chain(properties) {
+        java.args(["--command-property", property]);
+    }
+    java
+}
+
+/// Lines of a file that somebody writes.
+fn printed(file: &Path) -> usize {
+    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
 /// Two members of ours, Java's console consumer and librdkafka share a group.
 async fn with_others(servers: String) -> Outcome<()> {
     let python = tokio::task::spawn_blocking(servers::python).await?;
@@ -636,15 +652,11 @@ async fn with_others(servers: String) -> Outcome<()> {
     let members = [site.member(&seen)?, site.member(&seen)?];
     python.args(["-c", LIBRDKAFKA, &servers, &site.group, &site.topic]);
     let mut rdkafka = Foreign::start(&mut python, &rdkafka_printed)?;
-    let mut java = servers::script("servers/kafka.sh");
-    java.args(["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.ConsoleConsumer"]);
-    java.args(["--bootstrap-server", &servers, "--topic", &site.topic, "--group", &site.group]);
-    java.args(["--command-property", "group.protocol=consumer", "--command-property", "auto.offset.reset=earliest"]);
+    let mut java = console(&site, &["group.protocol=consumer"]);
     let mut java = Foreign::start(&mut java, &java_printed)?;
     let group = site.until_shared_by(4).await?;
     assert!(group.is_consumer_protocol && group.members.iter().all(|it| it.assignment.len() == 3), "{group:?}");
     site.produce(0..1200).await?;
-    let printed = |file: &Path| std::fs::read_to_string(file).map_or(0, |text| text.lines().count());
     let all = async || (seen.counts().0 + printed(&java_printed) + printed(&rdkafka_printed) >= 1200).then_some(());
     until("all four have read what is theirs", all).await?;
     let counts = (seen.counts().0, printed(&java_printed), printed(&rdkafka_printed));
@@ -670,4 +682,56 @@ async fn other_peoples_clients_are_members_of_the_same_group() -> Outcome<()> {
         return Ok(());
     }
     on_all("other people's clients", with_others).await
+}
+
+/// A classic group in which two members of ours and Java's console consumer agree by one assignor, whoever came first and so
+/// assigns.
+async fn classic_with_java(servers: &str, assignor: Assignor, class: &str, java_leads: bool) -> Outcome<()> {
+    let (site, seen) = (Site::new(servers, 12).await?, Seen::default());
+    let config =
+        || ConsumerConfig { group_protocol: GroupProtocol::Classic, assignors: vec![assignor], ..site.config() };
+    let file = servers::scratch(&format!("classic-{class}-{java_leads}")).join("java");
+    let strategy = format!("partition.assignment.strategy=org.apache.kafka.clients.consumer.{class}");
+    let mut java = console(&site, &[&strategy]);
+    let (mut foreign, mut members) = (None, Vec::new());
+    for java_is_next in [java_leads, !java_leads] {
+        match java_is_next {
+            true => foreign = Some(Foreign::start(&mut java, &file)?),
+            false => {
+                members.extend([Member::start(servers, config(), &seen)?, Member::start(servers, config(), &seen)?])
+            }
+        }
+        site.until_shared_by(members.len() + usize::from(foreign.is_some())).await?;
+    }
+    until("each has four partitions", async || {
+        let group = site.described().await.ok()?;
+        group.members.iter().all(|it| it.assignment.len() == 4).then_some(())
+    })
+    .await?;
+    site.produce(0..1200).await?;
+    until("all have read what is theirs", async || (seen.counts().0 + printed(&file) >= 1200).then_some(())).await?;
+    assert_eq!((seen.counts().0, printed(&file)), (800, 400));
+    foreign.as_mut().ok_or("no member of Java's")?.terminate().await?;
+    site.until_shared_by(2).await?;
+    site.produce(1200..1800).await?;
+    until_read(&seen, 1400).await?;
+    for member in members {
+        member.close().await?;
+    }
+    seen.take_printed(&file)?;
+    assert_eq!((seen.counts(), site.committed().await?), ((1800, 0), 1800));
+    Ok(())
+}
+
+#[tokio::test]
+async fn javas_members_are_in_classic_groups_of_ours() -> Outcome<()> {
+    on_kafka("classic groups with Java's members", KAFKA_43, |servers| async move {
+        tokio::try_join!(
+            classic_with_java(&servers, Assignor::Sticky, "StickyAssignor", false),
+            classic_with_java(&servers, Assignor::Sticky, "StickyAssignor", true),
+            classic_with_java(&servers, Assignor::CooperativeSticky, "CooperativeStickyAssignor", true),
+        )?;
+        Ok(())
+    })
+    .await
 }

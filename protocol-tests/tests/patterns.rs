@@ -6,9 +6,9 @@ use std::time::Duration;
 use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, OffsetReset, ProducerRecord, Topic, TopicPattern,
 };
-use highwater::devbroker::{Config, DevBroker, GroupConfig};
+use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -38,6 +38,25 @@ impl Scene {
         };
         let members = [client.consumer(config.clone())?, client.consumer(config)?];
         Ok(Self { client, run, members })
+    }
+
+    /// Waits until both are members, with nothing to read: as in Java, a subscription that is empty for now is none that
+    /// a coordinator refuses.
+    async fn until_members_of_nothing(&self) -> Outcome<()> {
+        let group = format!("patterns-{}", self.run);
+        let joined = async {
+            loop {
+                let mut described = self.client.admin().describe_groups(std::slice::from_ref(&group)).await?;
+                if let Some(Ok(it)) = described.remove(&group)
+                    && (it.state.as_str(), it.members.len()) == ("Stable", 2)
+                {
+                    assert!(it.members.iter().all(|member| member.assignment.is_empty()), "{it:?}");
+                    return Ok(());
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, joined).await.map_err(|_| "a member without topics is not let in")?
     }
 
     fn topic(&self, name: &str) -> Topic {
@@ -93,6 +112,7 @@ impl Scene {
 
 async fn check(bootstrap: &str) -> Outcome<()> {
     let mut scene = Scene::begin(bootstrap).await?;
+    scene.until_members_of_nothing().await?;
     let mut read = scene.until_held(&[]).await?;
     for (made, deleted, held) in [
         (Some("a"), None, &["a"][..]),
@@ -116,13 +136,27 @@ async fn check(bootstrap: &str) -> Outcome<()> {
     Ok(())
 }
 
+async fn embedded(profile: Profile) -> Outcome<DevBroker> {
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    Ok(DevBroker::start(Config { groups, profile, ..Config::with_brokers(3) }).await?)
+}
+
 #[tokio::test]
 async fn over_the_embedded_broker() -> Outcome<()> {
-    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
-    let broker = DevBroker::start(Config { groups, ..Config::with_brokers(3) }).await?;
+    let broker = embedded(Profile::default()).await?;
     check(&broker.bootstrap_servers()).await?;
-    broker.stop().await?;
-    Ok(())
+    Ok(broker.stop().await?)
+}
+
+#[tokio::test]
+async fn a_broker_of_old_lets_members_of_nothing_in() -> Outcome<()> {
+    let broker = embedded(Profile::Kafka28).await?;
+    let scene = Scene::begin(&broker.bootstrap_servers()).await?;
+    scene.until_members_of_nothing().await?;
+    for mut member in scene.members {
+        member.close(LIMIT).await?;
+    }
+    Ok(broker.stop().await?)
 }
 
 async fn over_kafka(version: Version) -> Outcome<()> {
