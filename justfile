@@ -22,7 +22,7 @@ simulate SEEDS="10000":
 
 # Hostile bytes to everything that reads bytes, under a memory limit: so many cases a target.
 fuzz CASES="1000000":
-    CASES={{CASES}} cargo test --release -p protocol-tests --test hostile -- --nocapture
+    CASES={{CASES}} cargo test --release -p protocol-tests --test hostile
 
 # Everything CI does, with real servers.
 ci:

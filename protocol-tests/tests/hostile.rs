@@ -9,10 +9,11 @@
 //! CASES=1000000 cargo test --release -p protocol-tests --test hostile # so many a target at random, and all hostile lengths
 //! TARGET=zstd SEED=7 CASES=100000 …                                   # one target, other cases
 //! ```
+//!
+//! What is counted is what the whole process allocates, so the harness is our own, and nothing runs beside a case.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,12 +30,6 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const CASES: u64 = 1_500;
 /// Of all hostile lengths, so many at each place then.
 const AT_EACH_PLACE: usize = 2;
-
-/// What is allocated is allocated by all threads of a process: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
@@ -112,9 +107,7 @@ fn make_true(account: &mut Account, target: &Target, input: &[u8], from: usize, 
     }
 }
 
-#[test]
 fn every_message_is_spoiled_at_every_place() {
-    let _alone = alone();
     assert!(messages().len() > 900, "{} messages", messages().len());
     let mut accounts: BTreeMap<bool, Account> = BTreeMap::new();
     let chance = &mut SmallRng::seed_from_u64(1);
@@ -132,9 +125,7 @@ fn every_message_is_spoiled_at_every_place() {
     }
 }
 
-#[test]
 fn everything_else_is_spoiled_at_every_place() {
-    let _alone = alone();
     for target in targets().iter().filter(|target| !["requests", "responses"].contains(&target.name)) {
         let mut account = Account::default();
         for input in (target.seeds)() {
@@ -145,9 +136,7 @@ fn everything_else_is_spoiled_at_every_place() {
     }
 }
 
-#[test]
 fn cases_drawn_at_random() {
-    let _alone = alone();
     let cases = setting("CASES").unwrap_or(CASES);
     let seed = setting("SEED").unwrap_or(0);
     let only: Option<String> = setting("TARGET");
@@ -162,4 +151,14 @@ fn cases_drawn_at_random() {
         }
         account.tell(target.name);
     }
+}
+
+fn main() {
+    // `cargo test NAME` asks every test binary.
+    if std::env::args().skip(1).any(|argument| argument == "--list" || !argument.starts_with('-')) {
+        return;
+    }
+    every_message_is_spoiled_at_every_place();
+    everything_else_is_spoiled_at_every_place();
+    cases_drawn_at_random();
 }

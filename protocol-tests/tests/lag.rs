@@ -24,7 +24,11 @@ async fn connect(servers: &str) -> Result<Client, Error> {
 }
 
 async fn create(admin: &Admin, topic: &str, partitions: i32) -> Outcome<()> {
-    for (_, made) in admin.create_topics(&[NewTopic::new(topic).partitions(partitions)]).await? {
+    make(admin, NewTopic::new(topic).partitions(partitions)).await
+}
+
+async fn make(admin: &Admin, topic: NewTopic) -> Outcome<()> {
+    for (_, made) in admin.create_topics(&[topic]).await? {
         made?;
     }
     Ok(())
@@ -277,7 +281,7 @@ async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
     let admin = client.admin();
     let run = format!("lag-{}", std::process::id());
     let (topic, other) = (format!("{run}-a"), format!("{run}-b"));
-    create(&admin, &topic, 4).await?;
+    make(&admin, NewTopic::new(topic.as_str()).partitions(4).config("retention.ms", "604800000")).await?;
     create(&admin, &other, 1).await?;
     for partition in 0..4 {
         produce(&client, &topic, partition, &vec![None; 10 + 7 * partition as usize]).await?;
