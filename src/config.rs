@@ -147,6 +147,8 @@ mod tests {
             cluster_name = ''
             redis_prefix = ''
             redis = 'http://user:secret@host'
+            node_id = ''
+            lease_seconds = 0
             [gateway]
             topic = 'a b'
             body_bytes_max = 0
@@ -159,7 +161,8 @@ mod tests {
             generator.topics.log_event pipeline.group_id pipeline.output pipeline.rules.required \
             pipeline.drain_seconds sink.topics sink.store.mongodb.uri sink.batch_documents_max \
             sink.batches_in_flight_max sink.drain_seconds lag.interval_seconds lag.list_groups_every \
-            lag.log_starts_every lag.history_samples_max lag.status_window lag.cluster_name lag.redis_prefix lag.redis \
+            lag.log_starts_every lag.history_samples_max lag.status_window lag.cluster_name lag.redis_prefix \
+            lag.lease_seconds lag.node_id lag.redis \
             gateway.topic gateway.body_bytes_max gateway.concurrent_max gateway.timeout_seconds";
         assert_eq!(keys, want.split_whitespace().collect::<Vec<_>>(), "{said}");
         assert!(said.contains("generator.invalid_ratio = NaN: must be a number from 0.0 to 1.0\n"), "{said}");

@@ -347,6 +347,7 @@ impl House {
         match self.rounds.current(Timestamp::now().as_millisecond()) {
             Err(NoLag::NotYet) => Lag::NotYet,
             Err(NoLag::Since(time)) => Lag::UnknownFor(time),
+            Err(NoLag::NotHeld) => Lag::NotYet,
             Ok(round) => Lag::Known { worst: round.worst().map(worst), unknown: round.unknown() },
         }
     }

@@ -55,8 +55,7 @@ pub(super) fn publish(telemetry: &Telemetry, config: &lag::Config, rounds: &lag:
             Format::Prometheus => lag::Dialect::Prometheus,
             Format::OpenMetrics => lag::Dialect::OpenMetrics,
         };
-        let pages =
-            latest.latest().map(|round| lag::exposition(&shown, round, Timestamp::now().as_millisecond(), dialect));
+        let pages = latest.text(&shown, Timestamp::now().as_millisecond(), dialect);
         Box::new(pages.into_iter().flatten())
     }));
     let latest = rounds.clone();

@@ -52,6 +52,12 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     if args.redis.is_some() {
         config.redis.clone_from(&args.redis);
     }
+    if args.node_id.is_some() {
+        config.node_id.clone_from(&args.node_id);
+    }
+    if let Some(lease) = args.lease {
+        config.lease_seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
+    }
     if let Some(name) = &args.cluster_name {
         config.cluster_name.clone_from(name);
     }

@@ -43,6 +43,12 @@ pub struct Lag {
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL")]
     pub redis: Option<String>,
+    /// Share the groups with other monitors of the cluster that have the same Redis, under this name; each group is told by one
+    #[arg(long, value_name = "NAME", env = "HIGHWATER_NODE_ID")]
+    pub node_id: Option<String>,
+    /// How long the groups of a node that is gone may be told by nobody; the same for all nodes [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = span, requires = "node_id")]
+    pub lease: Option<Duration>,
     /// How far down our own families go [default: partition]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub series: Option<Series>,

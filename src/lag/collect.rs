@@ -11,7 +11,9 @@ use super::clock::Clock;
 use super::history::{Lineage, Probe, Sample};
 use super::join::Commits;
 use super::ladder;
+use super::nodes::Hold;
 use super::round::Group;
+use super::rounds::Rounds;
 use super::row::Reason;
 use super::store::Life;
 use crate::client::{
@@ -52,8 +54,14 @@ pub(super) struct Collector {
     clock: Clock,
     config: Config,
     sweeps: u32,
-    /// Sorted by name.
+    /// Where this monitor shares the groups with others.
+    pub rounds: Option<Rounds>,
+    /// What it held when groups were listed last.
+    listed_for: Option<Arc<Hold>>,
+    /// Sorted by name; only those that it reads.
     pub groups: Vec<Group>,
+    /// How many there are, whoever reads them.
+    pub listed: usize,
     /// Brokers that did not list theirs when they were asked last.
     pub unlisted: Vec<String>,
     pub log_starts: HashMap<TopicPartition, Offset>,
@@ -72,7 +80,10 @@ impl Collector {
             clock,
             config: config.clone(),
             sweeps: 0,
+            rounds: None,
+            listed_for: None,
             groups: Vec::new(),
+            listed: 0,
             unlisted: Vec::new(),
             log_starts: HashMap::new(),
             retention_ms: HashMap::new(),
@@ -84,7 +95,8 @@ impl Collector {
     /// An error only when nothing could be read at all.
     pub(super) async fn sweep(&mut self) -> Result<Sweep, Error> {
         let mut sweep = Sweep::default();
-        if self.is_turn(self.config.list_groups_every) || self.groups.is_empty() {
+        let reads_others = self.reads_others();
+        if reads_others || self.is_turn(self.config.list_groups_every) || self.groups.is_empty() {
             self.list_groups(&mut sweep).await?;
         }
         self.read_commits(&mut sweep).await?;
@@ -111,6 +123,13 @@ impl Collector {
         self.sweeps.is_multiple_of(every.max(1))
     }
 
+    /// Whether other groups are this node's to read than when they were listed last.
+    fn reads_others(&mut self) -> bool {
+        let hold = self.rounds.as_ref().and_then(Rounds::hold);
+        let before = std::mem::replace(&mut self.listed_for, hold.clone());
+        hold.is_some_and(|hold| before.is_none_or(|before| hold.reads_others_than(&before)))
+    }
+
     /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
     async fn list_groups(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_groups().await?;
@@ -120,6 +139,10 @@ impl Collector {
             by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));
         }
         by_name.extend(groups.map(group).map(|group| (Arc::clone(&group.name), group)));
+        self.listed = by_name.len();
+        if let Some(hold) = &self.listed_for {
+            by_name.retain(|name, _| hold.reads(name));
+        }
         self.unlisted = listed.failures.iter().map(ToString::to_string).collect();
         sweep.failures.extend(self.unlisted.iter().cloned());
         self.groups = by_name.into_values().collect();

@@ -9,6 +9,7 @@ use super::compat;
 use super::estimate::Method;
 use super::family::{Families, Family, GroupSum, Naming, Pages, Shown};
 use super::history::Break;
+use super::nodes::{Hold, Standing};
 use super::round::{Round, Total};
 use super::row::{Partition, Reason, Sum};
 use super::status::Status;
@@ -34,41 +35,62 @@ pub enum Series {
 /// Every family of a round, a page at a time: ours, then those of other exporters that are asked for. Of a round that is
 /// too old to speak of the present, only its age and what counts up.
 pub fn exposition(config: &Config, round: Arc<Round>, now_ms: i64, dialect: Dialect) -> Pages {
-    let families = families(config, &round, now_ms);
-    Pages::new(round, dialect, families)
+    let of = of(config, &round);
+    let mut all = always(&of, now_ms);
+    if round.is_current(now_ms) {
+        all.extend(lag(config, &of));
+    }
+    Pages::new(round, dialect, all)
 }
 
-fn families(config: &Config, round: &Round, now_ms: i64) -> Vec<Family> {
+/// The same of a node that shares the groups with others: of one whose lease does not hold, the same as of an old round.
+pub(super) fn shared(config: &Config, round: &Round, now_ms: i64, hold: &Hold, is_held: bool) -> Vec<Family> {
+    let of = of(config, round);
+    let mut all = always(&of, now_ms);
+    all.extend(nodes(&of, hold.standing, is_held));
+    if is_held && round.is_current(now_ms) {
+        all.extend(lag(config, &of));
+    }
+    all
+}
+
+fn of<'r>(config: &Config, round: &'r Round) -> Families<'r> {
     let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
     let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
     let shown = config.rows_max.and_then(|most| Shown::furthest(round, most)).map(Arc::new);
-    let hidden = shown.as_ref().map_or(0, |shown| shown.hidden);
-    let of = Families { round, naming, groups: round.totals().map(sum).collect(), shown };
-    let age = Value::Millis((now_ms - round.finished_ms).max(0));
-    let mut all = vec![of.one("highwater_lag_round_age_seconds", "Since the last round.", age), breaks(&of)];
-    all.extend(cost(&of));
-    if !round.is_current(now_ms) {
-        return all;
-    }
+    Families { round, naming, groups: round.totals().map(sum).collect(), shown }
+}
+
+/// What does not speak of the present.
+fn always(of: &Families<'_>, now_ms: i64) -> Vec<Family> {
+    let age = Value::Millis((now_ms - of.round.finished_ms).max(0));
+    let mut all = vec![of.one("highwater_lag_round_age_seconds", "Since the last round.", age), breaks(of)];
+    all.extend(cost(of));
+    all
+}
+
+fn lag(config: &Config, of: &Families<'_>) -> Vec<Family> {
+    let mut all = Vec::new();
     if config.series >= Series::Partition {
-        all.extend(lags(&of));
+        all.extend(lags(of));
+        let hidden = of.shown.as_ref().map_or(0, |shown| shown.hidden);
         let help = "Group and partition pairs without series of their own, those least behind; they are in all sums.";
         all.push(of.one("highwater_lag_hidden_rows", help, hidden));
-        all.extend(partitions(&of));
+        all.extend(partitions(of));
     }
     if config.series >= Series::Detail {
-        all.extend(details(&of));
+        all.extend(details(of));
     }
     if config.series >= Series::Topic {
-        all.extend(topics(&of));
+        all.extend(topics(of));
     }
-    all.extend(groups(&of));
-    all.extend(transactions(&of));
-    all.extend(unknown(&of));
-    all.extend(monitor(&of));
-    all.extend(holdings(&of));
+    all.extend(groups(of));
+    all.extend(transactions(of));
+    all.extend(unknown(of));
+    all.extend(monitor(of));
+    all.extend(holdings(of));
     for family in &config.compat {
-        all.extend(compat::families(*family, &config.cluster_name, &of));
+        all.extend(compat::families(*family, &config.cluster_name, of));
     }
     all
 }
@@ -294,6 +316,27 @@ fn monitor(of: &Families<'_>) -> [Family; 5] {
             round.failures.len(),
         ),
     ]
+}
+
+/// Of a node that shares the groups with others.
+fn nodes(of: &Families<'_>, standing: Standing, is_held: bool) -> Vec<Family> {
+    let handovers = of.one(
+        "highwater_lag_handovers_total",
+        "How often all nodes have come to keep to another roll of nodes.",
+        standing.handovers,
+    );
+    let mut all = vec![
+        of.one("highwater_lag_nodes", "Nodes that share the groups, as this one last heard.", standing.nodes),
+        of.one("highwater_lag_lease_held", "Whether this node may tell its groups.", is_held),
+        of.one("highwater_lag_lease_epoch", "How often a node came or went, as this one last heard.", standing.epoch),
+        of.one("highwater_lag_groups_listed", "Groups that the cluster has, of all nodes.", of.round.listed),
+        handovers.counter(),
+    ];
+    if let Some(ms) = standing.handover_ms {
+        let help = "How long at most groups were told by nobody at the last handover.";
+        all.push(of.one("highwater_lag_handover_seconds", help, millis(ms)));
+    }
+    all
 }
 
 fn breaks(of: &Families<'_>) -> Family {

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::round::{Group, Round};
+use super::rounds::Permit;
 use super::row::{Partition, Reading, Row, Sum};
 use super::text::{self, Dialect, Kind, Label, Value};
 
@@ -268,11 +269,17 @@ pub struct Pages {
     dialect: Dialect,
     families: std::vec::IntoIter<Family>,
     open: Option<(Family, usize)>,
+    permit: Option<Permit>,
 }
 
 impl Pages {
     pub(super) fn new(round: Arc<Round>, dialect: Dialect, families: Vec<Family>) -> Self {
-        Self { round, dialect, families: families.into_iter(), open: None }
+        Self { round, dialect, families: families.into_iter(), open: None, permit: None }
+    }
+
+    /// Ends where the permit does: what comes after is missing.
+    pub(super) fn while_permitted(self, permit: Option<Permit>) -> Self {
+        Self { permit, ..self }
     }
 
     /// The family that is being written and how far it is; of one that begins, its head is written.
@@ -289,6 +296,9 @@ impl Iterator for Pages {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
+        if self.permit.as_ref().is_some_and(|permit| !permit.holds()) {
+            return None;
+        }
         let mut out = Vec::with_capacity(PAGE + PAGE / 4);
         while out.len() < PAGE {
             let Some((family, mut at)) = self.family(&mut out) else { break };

@@ -23,6 +23,10 @@
 //!
 //! Whether a group gets on ([`status`]) is told by a window ([`window`]) of its commits ([`track`]), by Burrow's rules.
 //!
+//! Several monitors share the groups of a cluster where they are given names ([`nodes`]): each reads its own groups only, and
+//! tells them as long as it has a lease ([`rounds`]), so that no group is told by two. Ends are read by every node that has
+//! a group on the partition, and are told by each of them.
+//!
 //! # What it takes
 //!
 //! A row is 112 bytes, and twice that while the next round is made; its window about five bytes an entry. A partition has a
@@ -57,8 +61,10 @@ mod history;
 mod join;
 mod ladder;
 mod metrics;
+mod nodes;
 mod pattern;
 mod round;
+mod rounds;
 mod routes;
 mod row;
 mod run;
@@ -73,6 +79,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::nodes::Timing;
 use crate::limits::Limits;
 
 pub use compat::Family;
@@ -81,11 +88,13 @@ pub use exposition::{Series, exposition};
 pub use family::Pages;
 pub use history::{Break, Breaks, History, Lineage, Probe, Ring, Sample};
 pub use metrics::Metrics;
+pub use nodes::Hold;
 pub use pattern::{Filter, Pattern};
 pub use round::{Absent, Cost, Group, Round, Total, Worst};
+pub use rounds::{NoLag, Rounds};
 pub use routes::{json, router};
 pub use row::{Partition, Reading, Reason, Row, Sum};
-pub use run::{Monitor, NoLag, Rounds, run};
+pub use run::{Monitor, run};
 pub use status::{Commit, Status, status};
 pub use store::{RedisStore, StoreError};
 pub use text::Dialect;
@@ -125,6 +134,10 @@ pub struct Config {
     pub redis: Option<String>,
     /// Keys in Redis start with this, and the cluster's id.
     pub redis_prefix: String,
+    /// This monitor's name among others that share the groups, by way of the same Redis. `None`: it tells all groups.
+    pub node_id: Option<String>,
+    /// How long the groups of a node that is gone are told by nobody, at most; the same for all nodes.
+    pub lease_seconds: u32,
 }
 
 impl Default for Config {
@@ -144,6 +157,8 @@ impl Default for Config {
             cluster_name: "kafka".to_owned(),
             redis: None,
             redis_prefix: "highwater".to_owned(),
+            node_id: None,
+            lease_seconds: 15,
         }
     }
 }
@@ -159,6 +174,11 @@ impl Config {
         limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
         limits.not_empty("cluster_name", &self.cluster_name);
         limits.not_empty("redis_prefix", &self.redis_prefix);
+        limits.within("lease_seconds", self.lease_seconds, 1..=3_600);
+        if let Some(node_id) = &self.node_id {
+            limits.not_empty("node_id", node_id);
+            limits.must(self.redis.is_some(), "node_id", node_id, "with a redis, where nodes find each other");
+        }
         if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {
             // The URL itself may have a password in it.
             limits.must(false, "redis", &"…", format_args!("the URL of a Redis: {error}"));
@@ -167,6 +187,10 @@ impl Config {
 
     fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds.max(1))
+    }
+
+    fn timing(&self) -> Timing {
+        Timing { lease_ms: i64::from(self.lease_seconds.max(1)) * 1_000 }
     }
 
     /// Only other exporters' families have members in them, and members cost a request a coordinator more.

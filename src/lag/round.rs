@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::history::Breaks;
+use super::nodes::Hold;
 use super::row::{Partition, Reading, Reason, Row, Sum};
 use crate::client::{ApiStats, BrokerId, GroupMember, Metadata, TopicPartition, Traffic};
 
@@ -59,6 +60,10 @@ pub struct Round {
     pub skew_ms: i64,
     /// Sorted by name; also those that have committed nothing.
     pub groups: Vec<Group>,
+    /// How many groups brokers have listed, also those of other nodes.
+    pub listed: usize,
+    /// What this node may tell, where it shares the groups with others.
+    pub hold: Option<Arc<Hold>>,
     /// Every partition that some group has committed for, once, in order.
     pub partitions: Vec<Partition>,
     /// What groups have committed on topics, in order; their [rows](Round::rows) are in order of the partitions.
@@ -177,6 +182,10 @@ impl Round {
         if let Some(total) = Total::of(self, &self.readings[begin..end]) {
             return Ok(total);
         }
+        if let Some(hold) = self.hold.as_ref().filter(|hold| !hold.tells(name)) {
+            let owner = hold.owner(name).map_or("another", |owner| &*owner.name);
+            return Err(Absent::Unknown(format!("group {name} is node {owner}'s to tell")));
+        }
         Err(match self.unread.get(name) {
             Some(why) => Absent::Unknown(format!("the commits of group {name} could not be read: {why}")),
             None if self.group(name).is_none() && !self.unlisted.is_empty() => Absent::Unknown(format!(
@@ -185,6 +194,18 @@ impl Round {
             )),
             None => Absent::NothingCommitted,
         })
+    }
+
+    /// Only the groups that a node may tell.
+    pub(super) fn told_by(&self, hold: &Arc<Hold>) -> Self {
+        let unread = self.unread.iter().filter(|(group, _)| hold.tells(group));
+        Self {
+            groups: self.groups.iter().filter(|group| hold.tells(&group.name)).cloned().collect(),
+            readings: self.readings.iter().filter(|reading| hold.tells(&reading.group)).cloned().collect(),
+            unread: unread.map(|(group, why)| (Arc::clone(group), why.clone())).collect(),
+            hold: Some(Arc::clone(hold)),
+            ..self.clone()
+        }
     }
 
     pub(super) fn sum_of(&self, reading: &Reading) -> Sum {

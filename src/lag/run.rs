@@ -1,10 +1,7 @@
 //! The loop: a round every interval, whatever became of the one before.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -12,66 +9,45 @@ use super::clock::Clock;
 use super::collect::{Collector, Sweep};
 use super::history::History;
 use super::join::{Read, furthest_behind, join, position};
+use super::nodes::{Node, keep};
 use super::round::{Cost, Round};
-use super::store::RedisStore;
+use super::store::{RedisRegistry, RedisStore};
 use super::track::Tracks;
-use super::{Config, Metrics};
+use super::{Config, Metrics, Rounds};
 use crate::client::{Client, Error, Offset, TopicPartition};
-
-/// Where rounds are published: a cheap handle for any number of readers.
-#[derive(Debug, Clone)]
-pub struct Rounds(watch::Sender<Option<Arc<Round>>>);
-
-impl Default for Rounds {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
-}
-
-impl Rounds {
-    pub(super) fn publish(&self, round: Round) {
-        self.0.send_replace(Some(Arc::new(round)));
-    }
-
-    /// The last round; `None` before the first.
-    pub fn latest(&self) -> Option<Arc<Round>> {
-        self.0.borrow().clone()
-    }
-
-    /// Sees every round from now on.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Round>>> {
-        self.0.subscribe()
-    }
-
-    /// The last round, as long as it speaks of the present.
-    pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
-        let round = self.latest().ok_or(NoLag::NotYet)?;
-        match round.is_current(now_ms) {
-            true => Ok(round),
-            false => Err(NoLag::Since(Duration::from_millis(round.age_ms(now_ms)))),
-        }
-    }
-}
-
-/// Why there is no lag to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoLag {
-    #[error("lag not known yet: no round has been finished")]
-    NotYet,
-    #[error("lag unknown (since {} s): the cluster does not answer", .0.as_secs())]
-    Since(Duration),
-}
 
 /// How many times as long as a round and its pause may take, before the last one says nothing of the present.
 const ROUNDS_GOOD_FOR: i64 = 3;
 
 /// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age, and
-/// its lags for as long as it is [current](Round::is_current).
+/// its lags for as long as it is [current](Round::is_current). Where groups are shared with other nodes, only this node's
+/// are read and told.
 pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Metrics, stop: &CancellationToken) {
-    let mut monitor = Monitor::new(config, client);
-    let mut ticks = interval(config.interval());
+    tokio::join!(share(config, client, rounds, stop), make_rounds(config, client, rounds, metrics, stop));
+}
+
+async fn share(config: &Config, client: &Client, rounds: &Rounds, stop: &CancellationToken) {
+    let (Some(name), Some(url)) = (&config.node_id, &config.redis) else { return };
+    let timing = config.timing();
+    let registry = RedisRegistry::new(url, &prefix(client, config), timing);
+    keep(Node::new(name, timing.lease_ms, rand::random()), registry, rounds, stop).await;
+}
+
+/// A node that is about to have other groups does not wait for its next turn to read them.
+async fn make_rounds(config: &Config, client: &Client, rounds: &Rounds, metrics: &Metrics, stop: &CancellationToken) {
+    let mut monitor = Monitor::new(config, client).sharing(rounds);
+    let (mut ticks, mut reads) = (interval(config.interval()), rounds.reads());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        let turn = async {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = reads.changed() => {}
+            }
+        };
+        if stop.run_until_cancelled(turn).await.is_none() {
+            return;
+        }
         let Some(round) = stop.run_until_cancelled(monitor.round()).await else { return };
         match round {
             Ok(round) => {
@@ -124,6 +100,12 @@ impl Monitor {
         }
     }
 
+    /// Reads only the groups of this node, where `rounds` are shared with others.
+    fn sharing(mut self, rounds: &Rounds) -> Self {
+        self.collector.rounds = Some(rounds.clone());
+        self
+    }
+
     /// One sweep over all groups; an error only when nothing could be read at all.
     pub async fn round(&mut self) -> Result<Round, Error> {
         let began_ms = self.clock.now_ms();
@@ -149,6 +131,7 @@ impl Monitor {
             good_for_ms: took_ms.max(self.interval_ms).saturating_mul(ROUNDS_GOOD_FOR),
             skew_ms: now_ms - sweep.commits_asked_ms,
             groups: self.collector.groups.clone(),
+            listed: self.collector.listed,
             failures: sweep.failures,
             unread: sweep.unread,
             unlisted: self.collector.unlisted.clone(),
@@ -236,25 +219,5 @@ impl Monitor {
             lacks(partition, committed?).then_some((partition.clone(), (*end).ok()?))
         });
         behind.collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_round_speaks_of_the_present_for_a_while() {
-        let rounds = Rounds::default();
-        assert_eq!(rounds.current(0).err(), Some(NoLag::NotYet));
-        rounds.publish(Round { finished_ms: 1_000, good_for_ms: 3_000, ..Round::default() });
-        let check = |now_ms, want: Option<&str>| {
-            assert_eq!(rounds.current(now_ms).err().map(|no_lag| no_lag.to_string()).as_deref(), want, "{now_ms}");
-        };
-        // A clock that was set back makes nothing old.
-        check(0, None);
-        check(4_000, None);
-        check(4_001, Some("lag unknown (since 3 s): the cluster does not answer"));
-        check(61_000, Some("lag unknown (since 60 s): the cluster does not answer"));
     }
 }

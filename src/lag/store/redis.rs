@@ -37,7 +37,7 @@ pub type Life = (TopicPartition, Option<TopicId>);
 /// Redis did not do its part.
 #[derive(Debug, thiserror::Error)]
 #[error("Redis: {0}")]
-pub struct StoreError(String);
+pub struct StoreError(pub(super) String);
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -128,15 +128,21 @@ impl RedisStore {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let mut builder = Builder::from_config(Config::from_url(&self.url)?);
-        builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 5_000, 2));
-        builder.with_performance_config(|performance| performance.default_command_timeout = TIMEOUT);
-        builder.with_connection_config(|connection| connection.connection_timeout = TIMEOUT);
-        let client = builder.build()?;
-        client.init().await?;
+        let client = connect(&self.url, TIMEOUT).await?;
         self.script.load(&client).await?;
         Ok(self.client.insert(client).clone())
     }
+}
+
+/// A connection that is reopened when it is lost, and on which nothing takes longer than this.
+pub(super) async fn connect(url: &str, timeout: Duration) -> Result<Client, Error> {
+    let mut builder = Builder::from_config(Config::from_url(url)?);
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 5_000, 2));
+    builder.with_performance_config(|performance| performance.default_command_timeout = timeout);
+    builder.with_connection_config(|connection| connection.connection_timeout = timeout);
+    let client = builder.build()?;
+    client.init().await?;
+    Ok(client)
 }
 
 fn parse(text: &str) -> Option<Sample> {

@@ -1,0 +1,174 @@
+//! Three monitors that share the groups of a cluster, as processes with a real Redis: one is killed, one stands still for
+//! longer than its lease, one ends in order. No group is told by two of them, and each is told again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use highwater::client::{Client, ClientConfig, Error, NewTopic, TopicPartition};
+use highwater::devbroker::{self, DevBroker};
+use protocol_tests::program::{Program, binary};
+use protocol_tests::{unique, wait_until};
+
+const GROUPS: usize = 40;
+const LEASE: &str = "3s";
+/// Far beyond a lease.
+const WITHIN: Duration = Duration::from_secs(40);
+
+/// A broker with groups that lag, which lives as long as its runtime.
+fn cluster(runtime: &tokio::runtime::Runtime) -> Result<DevBroker, Box<dyn std::error::Error>> {
+    runtime.block_on(async {
+        let broker = DevBroker::start(devbroker::Config::with_brokers(3)).await?;
+        let bootstrap_servers = vec![broker.bootstrap_servers()];
+        let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+        for (_, made) in client.admin().create_topics(&[NewTopic::new("t").partitions(2)]).await? {
+            made?;
+        }
+        let offsets = [(TopicPartition::new("t", 0), 0.into()), (TopicPartition::new("t", 1), 0.into())];
+        for group in 0..GROUPS {
+            let altered = client.admin().alter_offsets(&format!("group-{group}"), &offsets).await?;
+            altered.into_iter().map(|(_, outcome)| outcome).collect::<Result<Vec<_>, Error>>()?;
+        }
+        client.close().await;
+        Ok(broker)
+    })
+}
+
+/// A monitor, and where it is asked.
+struct Node {
+    name: &'static str,
+    program: Program,
+    address: String,
+}
+
+impl Node {
+    fn start(name: &'static str, directory: &Path, bootstrap: &str, redis: &str, prefix: &str) -> Node {
+        let home = directory.join(name);
+        std::fs::create_dir(&home).expect("a directory");
+        let config = home.join("lag.toml");
+        std::fs::write(&config, format!("[lag]\nredis_prefix = '{prefix}'\n")).expect("a file");
+        let config = config.to_string_lossy().into_owned();
+        let what = ["--node-id", name, "--lease", LEASE, "--redis", redis, "--config", &config];
+        let how = ["-b", bootstrap, "--listen", "127.0.0.1:0", "--interval", "1s", "--series", "group"];
+        let mut program = Program::start(&home, &[&["lag"], &what[..], &how[..]].concat());
+        let address = wait_until("the monitor says where it listens", WITHIN, || {
+            program.check_running();
+            let log = program.log();
+            Some(log.split_once("http://")?.1.split_once('/')?.0.to_owned())
+        });
+        Node { name, program, address }
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.program.id().to_string()]).status();
+        assert!(sent.as_ref().is_ok_and(std::process::ExitStatus::success), "kill {signal}: {sent:?}");
+    }
+
+    /// A request that may be answered later.
+    fn ask(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).expect("a connection");
+        stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request");
+        stream
+    }
+
+    fn metrics(&self) -> String {
+        answer(self.ask())
+    }
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    assert!(text.starts_with("HTTP/1.0 200"), "{text}");
+    text
+}
+
+fn told(metrics: &str) -> BTreeSet<String> {
+    let rows = metrics.lines().filter_map(|line| line.strip_prefix("highwater_lag_group_records{consumergroup=\""));
+    rows.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+}
+
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Who tells each group. One that passes from one node to the other between two answers can be in both, once; one that is
+/// in both again is told by two.
+fn look(nodes: &[&Node]) -> BTreeMap<String, &'static str> {
+    let once = || {
+        let (mut by, mut twice) = (BTreeMap::new(), BTreeSet::new());
+        for node in nodes {
+            for group in told(&node.metrics()) {
+                if by.insert(group.clone(), node.name).is_some() {
+                    twice.insert(group);
+                }
+            }
+        }
+        (by, twice)
+    };
+    let (by, twice) = once();
+    if !twice.is_empty() {
+        let (_, again) = once();
+        assert!(twice.is_disjoint(&again), "told by two nodes: {twice:?} and then {again:?}");
+    }
+    by
+}
+
+/// Waits until these nodes, and all of them, tell all groups; says how long that took.
+fn share_all(what: &str, nodes: &mut [&mut Node]) -> Duration {
+    let began = Instant::now();
+    wait_until(what, WITHIN, || {
+        nodes.iter_mut().for_each(|node| node.program.check_running());
+        let nodes: Vec<&Node> = nodes.iter().map(|node| &**node).collect();
+        let by = look(&nodes);
+        let tellers: BTreeSet<_> = by.values().collect();
+        (by.len() == GROUPS && tellers.len() == nodes.len()).then_some(())
+    });
+    eprintln!("{what}: after {:?}", began.elapsed());
+    began.elapsed()
+}
+
+#[test]
+fn no_group_is_told_by_two_nodes_whatever_becomes_of_them() {
+    let Ok(redis) = std::env::var("HIGHWATER_TEST_REDIS") else {
+        eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
+        return;
+    };
+    binary();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = cluster(&runtime).expect("a cluster");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (bootstrap, prefix) = (broker.bootstrap_servers(), unique("test-nodes"));
+    let [mut a, mut b, mut c] =
+        ["a", "b", "c"].map(|name| Node::start(name, directory.path(), &bootstrap, &redis, &prefix));
+    share_all("three nodes tell all groups", &mut [&mut a, &mut b, &mut c]);
+    wait_until("a node says how many there are", WITHIN, || {
+        let metrics = c.metrics();
+        let published = ["nodes", "lease_held", "groups_listed"];
+        let published = published.map(|name| value(&metrics, &format!("highwater_lag_{name}")));
+        (published == [Some(3.0), Some(1.0), Some(GROUPS as f64)]).then_some(())
+    });
+
+    drop(b);
+    share_all("two tell those of a node that was killed", &mut [&mut a, &mut c]);
+    let handover = value(&c.metrics(), "highwater_lag_handover_seconds").expect("a handover");
+    assert!(handover > 0.0, "{handover}");
+    eprintln!("published gap: {handover} s");
+
+    a.signal("-STOP");
+    let asked_while_it_stood = a.ask();
+    share_all("one tells those of a node that stands still", &mut [&mut c]);
+    a.signal("-CONT");
+    let late = answer(asked_while_it_stood);
+    assert_eq!((told(&late).len(), value(&late, "highwater_lag_lease_held")), (0, Some(0.0)), "{late}");
+    share_all("both tell their own again", &mut [&mut a, &mut c]);
+
+    assert!(c.program.terminate(WITHIN).success(), "{}", c.program.log());
+    share_all("one tells those of a node that ended", &mut [&mut a]);
+    drop(a);
+    runtime.block_on(broker.stop()).expect("the broker ends");
+}

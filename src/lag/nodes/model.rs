@@ -1,0 +1,85 @@
+//! What the registry's scripts do, in Rust: what nodes are simulated with, and what Redis is held against.
+
+use std::collections::BTreeMap;
+
+use super::{Beat, MemberId, Roll, Term};
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    beat: u64,
+    acked: u64,
+    is_member: bool,
+}
+
+/// A registry.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    term: Option<Term>,
+    epoch: u64,
+    lease_ms: i64,
+    lines: BTreeMap<MemberId, Line>,
+}
+
+impl Model {
+    pub fn beat(&mut self, beat: &Beat) -> Roll {
+        if self.term.is_none() || self.has_forgotten(beat) {
+            let epoch = self.epoch.max(beat.floor) + 1;
+            *self = Self { term: Some(beat.fresh), epoch, lease_ms: beat.lease_ms, lines: BTreeMap::new() };
+        } else if self.lease_ms != beat.lease_ms {
+            if !self.lines.is_empty() {
+                return self.roll();
+            }
+            self.lease_ms = beat.lease_ms;
+        }
+        self.change(beat);
+        self.roll()
+    }
+
+    pub fn leave(&mut self, id: &MemberId) {
+        self.epoch += u64::from(self.lines.remove(id).is_some());
+    }
+
+    /// Whether a node knows more of this term than the registry does.
+    fn has_forgotten(&self, beat: &Beat) -> bool {
+        let line = match self.lines.get(&beat.id) {
+            Some(known) => known.beat < beat.confirmed,
+            None => beat.confirmed > 0 && self.epoch <= beat.epoch,
+        };
+        beat.term == self.term && (line || self.epoch < beat.epoch)
+    }
+
+    fn change(&mut self, beat: &Beat) {
+        let before = self.lines.len();
+        for (id, seen) in &beat.gone {
+            if self.lines.get(id).is_some_and(|line| seen.is_none_or(|seen| seen == line.beat)) {
+                self.lines.remove(id);
+            }
+        }
+        let known = self.lines.get_mut(&beat.id).filter(|line| beat.beat > line.beat);
+        let comes_or_goes = known.as_ref().is_some_and(|line| line.is_member != beat.is_member);
+        if let Some(line) = known {
+            // Who has not heard anything yet keeps to nothing new.
+            let acked = if beat.confirmed == 0 { line.acked } else { beat.epoch };
+            *line = Line { beat: beat.beat, acked, is_member: beat.is_member };
+        }
+        self.epoch += u64::from(comes_or_goes || self.lines.len() < before);
+        if beat.confirmed == 0 && !self.lines.contains_key(&beat.id) {
+            self.lines.insert(beat.id.clone(), Line { beat: beat.beat, acked: self.epoch, is_member: false });
+        }
+    }
+
+    pub fn roll(&self) -> Roll {
+        let said = |(id, line): (&MemberId, &Line)| super::Line {
+            id: id.clone(),
+            beat: line.beat,
+            acked: line.acked,
+            is_member: line.is_member,
+        };
+        Roll {
+            term: self.term.unwrap_or_default(),
+            epoch: self.epoch,
+            lease_ms: self.lease_ms,
+            lines: self.lines.iter().map(said).collect(),
+        }
+    }
+}
