@@ -42,6 +42,8 @@ pub struct Node {
     settled: Option<u64>,
     /// Since when what is going on now goes on.
     changing_since_ms: Option<i64>,
+    /// Since when nobody tells what this node told, as far as it knows.
+    silent_since_ms: Option<i64>,
     standing: Standing,
 }
 
@@ -64,6 +66,7 @@ impl Node {
             until: None,
             settled: None,
             changing_since_ms: None,
+            silent_since_ms: None,
             standing: Standing::default(),
         }
     }
@@ -114,6 +117,9 @@ impl Node {
         self.look_at_others(roll, now);
         let mine = roll.lines.iter().find(|line| line.id == self.me);
         let Some(mine) = mine.filter(|_| of_its_term && !went_back) else {
+            let was_silent = self.silent_since_ms.or(self.is_in.then_some(now.steady_ms));
+            // Where its line was taken away, others tell its groups.
+            self.silent_since_ms = was_silent.filter(|_| !of_its_term);
             self.end();
             return Ok(());
         };
@@ -177,6 +183,9 @@ impl Node {
 
     /// Its lease has ended: it is no member until all have kept to that. Whatever it saw of the others may be over too.
     fn pause(&mut self) {
+        if self.is_in {
+            self.silent_since_ms = self.until.map(|until| until.steady_ms);
+        }
         (self.is_in, self.settled) = (false, None);
         self.others.clear();
     }
@@ -220,8 +229,12 @@ impl Node {
             return;
         }
         (self.settled, self.is_in) = (Some(roll.epoch), self.view.as_ref().is_some_and(|view| view.has(&self.me)));
-        self.standing.handovers += 1;
-        self.standing.handover_ms = self.changing_since_ms.take().map(|since_ms| now.steady_ms - since_ms);
+        let changing_since_ms = self.changing_since_ms.take();
+        if self.is_in {
+            let since_ms = [changing_since_ms, self.silent_since_ms.take()].into_iter().flatten().min();
+            self.standing.handovers += 1;
+            self.standing.handover_ms = since_ms.map(|since_ms| now.steady_ms - since_ms);
+        }
     }
 }
 
@@ -343,6 +356,25 @@ mod tests {
         assert_eq!(a.beat(at(1_299), 9).gone, []);
         let (id, seen) = (MemberId { name: Arc::from("b"), life: 2 }, Some(1));
         assert_eq!(a.beat(at(1_300), 9).gone, [(id, seen)]);
+    }
+
+    #[test]
+    fn silence_is_part_of_a_handover() {
+        let check = |mut registry: Model, mut node: Node, beats: &[i64], want: i64| {
+            beats.iter().for_each(|ms| drop(beat(&mut node, &mut registry, *ms)));
+            let hold = node.hold();
+            assert!(hold.is_valid(at(beats[beats.len() - 1])), "{hold:?}");
+            assert_eq!(hold.standing.handover_ms, Some(want), "{beats:?}");
+        };
+        let (node, registry) = settled("a");
+        // The registry was away until long after the lease of the beat at 640 had ended.
+        check(registry, node, &[2_000, 2_001, 2_002], 2_002 - 1_140);
+        // It was emptied.
+        check(Model::default(), settled("a").0, &[700, 720, 1_000, 1_320, 1_321], 1_321 - 700);
+        // Others have told its groups in the meantime.
+        let (mut node, mut registry) = settled("a");
+        registry.leave(&node.end());
+        check(registry, node, &[3_000, 3_400, 3_600, 3_601], 1);
     }
 
     #[test]
