@@ -33,7 +33,7 @@ class KafkaPython(Client):
     name = "kafka-python"
     assignors = tuple(ASSIGNORS)
     sends_null_headers = False
-    # A member of its groups stops joining now and then on a busy machine, on Kafka too; it may try once more.
+    # A member of its groups may never be assigned anything, on Kafka too (see Subscribed.poll); it may try once more.
     may_stall = True
 
     def __init__(self, bootstrap):
@@ -155,7 +155,8 @@ class Subscribed:
         self.consumer = consumer
 
     def poll(self):
-        polled = self.consumer.poll(timeout_ms=100)
+        # A poll that ends while a join is under way loses what the join brings (3.0.12): then nothing is ever assigned.
+        polled = self.consumer.poll(timeout_ms=1000)
         return [record_of(message) for messages in polled.values() for message in messages]
 
     def assignment(self):
