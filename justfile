@@ -28,6 +28,11 @@ fuzz CASES="1000000":
 ci:
     .ci/run
 
+# The alert rules, and what each wakes somebody for, with Prometheus's promtool.
+rules:
+    promtool check rules grafana/alerts/lag.yaml
+    promtool test rules grafana/alerts/cases/lag.yaml
+
 # No C anywhere in what is built.
 no-c:
     protocol-tests/gates/no-c.sh

@@ -179,6 +179,19 @@ fn panels_show_metrics_that_exist() {
 }
 
 /// An alert that has no series is quiet for ever: those on the lag hold however few series are published.
+/// `just rules` plays them; that none is forgotten is seen here.
+#[test]
+fn every_alert_has_a_case() {
+    let read = |name: &str| fs::read_to_string(root().join("grafana/alerts").join(name)).expect("alert rules");
+    let (rules, cases) = (read("lag.yaml"), read("cases/lag.yaml"));
+    let named: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for alert in named {
+        assert!(cases.contains(&format!("- alertname: {alert}\n")), "{alert} is not seen to wake anybody");
+        assert!(cases.contains(&format!("alertname: {alert}, eval_time")), "{alert} is not seen to be quiet");
+    }
+}
+
 #[test]
 fn alerts_watch_what_is_published_on_every_level() {
     let rules = fs::read_to_string(root().join("grafana/alerts/lag.yaml")).expect("the alert rules");
