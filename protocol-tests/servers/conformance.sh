@@ -45,5 +45,9 @@ if [ -z "${HIGHWATER_BIN:-}" ]; then
   HIGHWATER_BIN=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/highwater
 fi
 export HIGHWATER_BIN
-limit=(env); if command -v timeout >/dev/null; then limit=(timeout --foreground "${HIGHWATER_TEST_LIMIT:-50m}"); fi
-"${limit[@]}" cargo test --locked --no-fail-fast "$@"
+limit=(env); if command -v timeout >/dev/null; then limit=(timeout -k 30s "${HIGHWATER_TEST_LIMIT:-50m}"); fi
+# In the background, since `timeout` has a process group of its own, in which Ctrl-C is not heard.
+"${limit[@]}" cargo test --locked --no-fail-fast "$@" &
+runner=$!
+trap 'kill "$runner" 2>/dev/null; exit 130' INT TERM
+wait "$runner"

@@ -30,6 +30,18 @@ pub fn unique(what: &str) -> String {
     format!("{what}-{}-{}", since.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Whether a test that has a harness of its own is asked for: `cargo test NAME` asks every test, and all without a name.
+pub fn is_asked_for(test: &str) -> bool {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // A number belongs to the flag before it.
+    let mut names = arguments.iter().filter(|it| !it.starts_with('-') && it.parse::<u32>().is_err()).peekable();
+    let is_asked_for = names.peek().is_none() || names.any(|name| test.contains(name.as_str()));
+    if !is_asked_for {
+        servers::tell(&format!("SKIPPED {test}: only {arguments:?} is asked for"));
+    }
+    is_asked_for && !arguments.iter().any(|it| it == "--list")
+}
+
 /// Runs scenarios in the midst of a test that is not itself asynchronous, because it starts servers.
 pub fn finish<E: Display>(scenarios: impl Future<Output = Result<(), E>>) {
     let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));

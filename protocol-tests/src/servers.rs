@@ -57,6 +57,11 @@ pub fn wanted() -> Result<(), Missing> {
     }
 }
 
+/// A Redis that is named by `HIGHWATER_TEST_REDIS`.
+pub fn redis() -> Result<String, Missing> {
+    std::env::var("HIGHWATER_TEST_REDIS").map_err(|_| Missing("HIGHWATER_TEST_REDIS names no Redis".into()))
+}
+
 /// One such test at a time in a process: each fills the machine, and none measures how it copes with the others.
 pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 use protocol_tests::fuzz::{Target, messages, mutate, target, targets};
+use protocol_tests::is_asked_for;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -154,8 +155,7 @@ fn cases_drawn_at_random() {
 }
 
 fn main() {
-    // `cargo test NAME` asks every test binary.
-    if std::env::args().skip(1).any(|argument| argument == "--list" || !argument.starts_with('-')) {
+    if !is_asked_for("hostile") {
         return;
     }
     every_message_is_spoiled_at_every_place();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use highwater::client::{Client, ClientConfig, Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
-use protocol_tests::{unique, wait_until};
+use protocol_tests::{servers, unique, wait_until};
 
 const GROUPS: usize = 40;
 const LEASE: &str = "3s";
@@ -134,10 +134,7 @@ fn share_all(what: &str, nodes: &mut [&mut Node]) -> Duration {
 
 #[test]
 fn no_group_is_told_by_two_nodes_whatever_becomes_of_them() {
-    let Ok(redis) = std::env::var("HIGHWATER_TEST_REDIS") else {
-        eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
-        return;
-    };
+    let Some(redis) = servers::or_skip("several lag monitors", servers::redis()) else { return };
     binary();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let broker = cluster(&runtime).expect("a cluster");

@@ -156,8 +156,7 @@ fn run_all(from: u64, count: u64, told: bool) -> bool {
 }
 
 fn main() -> ExitCode {
-    // The harness is our own: `cargo test NAME` asks every test binary.
-    if std::env::args().skip(1).any(|argument| argument == "--list" || !argument.starts_with('-')) {
+    if !protocol_tests::is_asked_for("simulation") {
         return ExitCode::SUCCESS;
     }
     note_panics();
