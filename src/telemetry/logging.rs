@@ -38,9 +38,13 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), Error> {
 
 /// A word alone would be taken for a module, and whoever mistypes a level would see nothing at all.
 fn check_levels(filter: &str) -> Result<(), String> {
-    let words =
-        filter.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[', '{', '}', ']']));
-    for word in words {
+    let mut depth = 0_i32;
+    // Not between the fields of a span.
+    let parts = filter.split(|c| {
+        depth += i32::from("[{".contains(c)) - i32::from("]}".contains(c));
+        c == ',' && depth == 0
+    });
+    for word in parts.map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '['])) {
         if word.parse::<LevelFilter>().is_err() {
             return Err(format!(
                 "{word:?} is no level: error, warn, info, debug, trace or off; of a module, {word}=info"
@@ -61,9 +65,15 @@ mod tests {
     #[test]
     fn a_word_alone_is_a_level() {
         let check = |filter: &str, well: bool| assert_eq!(check_levels(filter).is_ok(), well, "{filter}");
-        for filter in
-            ["info", "WARN,highwater=info", "off", "warn, highwater::client=debug", "[span{field=1}]=debug", ""]
-        {
+        for filter in [
+            "info",
+            "WARN,highwater=info",
+            "off",
+            "warn, highwater::client=debug",
+            "[span{field=1}]=debug",
+            "info,[span{a,b}]",
+            "",
+        ] {
             check(filter, true);
         }
         for filter in ["bogus", "info,verbose", "highwater::client"] {

@@ -358,14 +358,17 @@ impl Consumer {
     ///
     /// Cancel safe: once begun it is carried out, with no limit to it; another call waits for it, and sets one.
     pub async fn close(&mut self, grace: Duration) -> Result<(), Error> {
-        // It does not accept a second command before the first, so the task is gone or listens.
-        let _ = self.commands.send(Command::Close).await;
         let Some(membership) = &mut self.membership else { return Ok(()) };
-        let ended = timeout(grace, &mut *membership).await;
-        if ended.is_err() {
-            membership.abort();
+        let ended = timeout(grace, async {
+            // One that is gone needs no telling.
+            let _ = self.commands.send(Command::Close).await;
+            membership.await
+        });
+        let ended = ended.await;
+        let membership = self.membership.take();
+        if let Some(late) = membership.filter(|_| ended.is_err()) {
+            late.abort();
         }
-        self.membership = None;
         self.items.close();
         while self.items.try_recv().is_ok() {}
         match ended {

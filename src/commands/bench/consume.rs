@@ -24,7 +24,8 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
     if session.client.partition_count(&topic).await?.is_none() {
         return Err(session.about_topic(&topic, &Error::from(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)).await);
     }
-    let made = args.group.is_none().then(|| format!("perf-consumer-{}", rand::random_range(0..100_000)));
+    // A name that nobody has had: the group goes with its run.
+    let made = args.group.is_none().then(|| format!("perf-consumer-{:016x}", rand::random::<u64>()));
     let group_id = args.group.clone().or_else(|| made.clone()).unwrap_or_default();
     let mut config = ConsumerConfig { group_id, topics: vec![topic], ..session.settings.consumer_as(&args.membership) };
     if args.from_latest {
@@ -37,12 +38,13 @@ pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
     read.elapsed = begun.elapsed();
     let ended_at = Zoned::now();
     let closed = consumer.close(GRACE).await;
+    let head = if args.hide_header { "" } else { HEAD };
+    let printed = output::print(&format!("{head}{}", read.line(&time(&begun_at), &time(&ended_at))));
     if let Some(group) = made {
         remove(&session, group).await;
     }
     session.client.close().await;
-    let head = if args.hide_header { "" } else { HEAD };
-    output::print(&format!("{head}{}", read.line(&time(&begun_at), &time(&ended_at))))?;
+    printed?;
     outcome?;
     Ok(closed?)
 }
