@@ -16,6 +16,7 @@ use fred::interfaces::{ClientLike, SortedSetsInterface};
 use fred::types::config::{Config, ReconnectPolicy};
 use fred::types::scripts::Script;
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::{TopicId, TopicPartition};
 use crate::lag::Sample;
@@ -45,13 +46,48 @@ impl From<Error> for StoreError {
     }
 }
 
-/// A connection that is opened at the first use and reopened when it was lost.
+/// A connection that is opened at the first use, and reopened when it was lost. It is given up after anything that goes wrong:
+/// a host that has vanished never closes it, and a master that is one no more goes on refusing what is written to it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    url: String,
+    timeout: Duration,
+    pub(super) open: Option<(Client, Task)>,
+}
+
+/// What a client is moved by; it would outlive all of the client's handles.
+type Task = AbortOnDropHandle<Result<(), Error>>;
+
+impl Connection {
+    /// Nothing on it takes longer than `timeout`.
+    pub(super) fn new(url: &str, timeout: Duration) -> Self {
+        Self { url: url.to_owned(), timeout, open: None }
+    }
+
+    pub(super) async fn client(&mut self) -> Result<Client, Error> {
+        if let Some((client, _)) = &self.open {
+            return Ok(client.clone());
+        }
+        let (client, task) = connect(&self.url, self.timeout).await?;
+        self.open = Some((client.clone(), task));
+        Ok(client)
+    }
+
+    /// What was done on it.
+    pub(super) fn done<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        if done.is_err() {
+            self.open = None;
+        }
+        done
+    }
+}
+
+/// The samples of each partition.
 #[derive(Debug)]
 pub struct RedisStore {
-    url: String,
     prefix: String,
     script: Script,
-    client: Option<Client>,
+    connection: Connection,
 }
 
 impl RedisStore {
@@ -67,20 +103,18 @@ impl RedisStore {
 
     /// `redis://`, `rediss://`, `redis-cluster://` and `redis-sentinel://` URLs. Nothing is connected yet.
     pub fn new(url: &str, prefix: &str) -> Self {
-        let (url, prefix) = (url.to_owned(), prefix.to_owned());
-        Self { url, prefix, script: Script::from_lua(APPEND), client: None }
+        let connection = Connection::new(url, TIMEOUT);
+        Self { prefix: prefix.to_owned(), script: Script::from_lua(APPEND), connection }
     }
 
     /// Adds one sample a partition.
     pub async fn append(&mut self, samples: &[(Life, Sample)]) -> Result<(), StoreError> {
-        let client = self.connected().await?;
-        match self.try_append(&client, samples).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                self.script.load(&client).await?;
-                Ok(self.try_append(&client, samples).await?)
-            }
-            done => Ok(done?),
-        }
+        let client = self.connection.client().await?;
+        let done = match self.try_append(&client, samples).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => self.load_and_append(&client, samples).await,
+            done => done,
+        };
+        Ok(self.connection.done(done)?)
     }
 
     /// Samples of these partitions, oldest first.
@@ -88,14 +122,24 @@ impl RedisStore {
         if partitions.is_empty() {
             return Ok(HashMap::new());
         }
-        let client = self.connected().await?;
+        let client = self.connection.client().await?;
+        let sets = self.try_read(&client, partitions).await;
+        let sets = self.connection.done(sets)?;
+        let samples = sets.iter().map(|set| set.iter().filter_map(|text| parse(text)).collect());
+        Ok(partitions.iter().map(|(partition, _)| partition.clone()).zip(samples).collect())
+    }
+
+    async fn try_read(&self, client: &Client, partitions: &[Life]) -> Result<Vec<Vec<String>>, Error> {
         let pipeline = client.pipeline();
         for life in partitions {
             let _: () = pipeline.zrange(self.key(life), 0, -1, None, false, None, false).await?;
         }
-        let sets: Vec<Vec<String>> = pipeline.all().await?;
-        let samples = sets.iter().map(|set| set.iter().filter_map(|text| parse(text)).collect());
-        Ok(partitions.iter().map(|(partition, _)| partition.clone()).zip(samples).collect())
+        pipeline.all().await
+    }
+
+    async fn load_and_append(&self, client: &Client, samples: &[(Life, Sample)]) -> Result<(), Error> {
+        self.script.load(client).await?;
+        self.try_append(client, samples).await
     }
 
     async fn try_append(&self, client: &Client, samples: &[(Life, Sample)]) -> Result<(), Error> {
@@ -123,26 +167,19 @@ impl RedisStore {
         let key = format!("{}:lag:{{{partition}}}", self.prefix);
         topic_id.map_or_else(|| key.clone(), |id| format!("{key}:{id}"))
     }
-
-    async fn connected(&mut self) -> Result<Client, StoreError> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let client = connect(&self.url, TIMEOUT).await?;
-        self.script.load(&client).await?;
-        Ok(self.client.insert(client).clone())
-    }
 }
 
-/// A connection that is reopened when it is lost, and on which nothing takes longer than this.
-pub(super) async fn connect(url: &str, timeout: Duration) -> Result<Client, Error> {
+async fn connect(url: &str, timeout: Duration) -> Result<(Client, Task), Error> {
     let mut builder = Builder::from_config(Config::from_url(url)?);
     builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 5_000, 2));
     builder.with_performance_config(|performance| performance.default_command_timeout = timeout);
-    builder.with_connection_config(|connection| connection.connection_timeout = timeout);
+    builder.with_connection_config(|connection| {
+        connection.connection_timeout = timeout;
+        connection.internal_command_timeout = timeout;
+    });
     let client = builder.build()?;
-    client.init().await?;
-    Ok(client)
+    let task = client.init().await?;
+    Ok((client, AbortOnDropHandle::new(task)))
 }
 
 fn parse(text: &str) -> Option<Sample> {
@@ -189,7 +226,7 @@ mod tests {
         let sample = |at, end_offset| Sample { asked_ms: at, answered_ms: at + 1, end_offset };
         store.append(&[(a.clone(), sample(1_000, 5)), (b.clone(), sample(1_000, 6))]).await.unwrap();
         // A server that was restarted has forgotten the script.
-        let _: () = store.connected().await.unwrap().script_flush(false).await.unwrap();
+        let _: () = store.connection.client().await.unwrap().script_flush(false).await.unwrap();
         let later = i64::try_from(WINDOW.as_millis()).unwrap();
         store.append(&[(a.clone(), sample(500 + later, 7))]).await.unwrap();
         store.append(&[(b.clone(), sample(2_000 + later, 8))]).await.unwrap();

@@ -10,7 +10,7 @@ use fred::clients::Client;
 use fred::error::Error;
 use fred::types::scripts::Script;
 
-use super::redis::{StoreError, connect};
+use super::redis::{Connection, StoreError};
 use crate::lag::nodes::{Beat, Line, MemberId, Roll, Timing};
 
 /// KEYS[1]: the registry. ARGV: the node, its beat, the last one that was answered, the epoch that it keeps to, the greatest
@@ -69,24 +69,24 @@ return {}";
 /// The registry, over a connection of its own: what the history takes must not delay a beat.
 #[derive(Debug)]
 pub struct RedisRegistry {
-    url: String,
     key: String,
     timing: Timing,
     beat: Script,
     leave: Script,
-    client: Option<Client>,
+    connection: Connection,
 }
 
 impl RedisRegistry {
-    /// Nothing is connected yet.
+    /// Nothing is connected yet. Nothing waits longer than a few beats, so that a node whose connection hangs has a lease for
+    /// another try.
     pub fn new(url: &str, prefix: &str, timing: Timing) -> Self {
+        let timeout = u64::try_from(timing.beat_ms()).unwrap_or(1).max(100);
         Self {
-            url: url.to_owned(),
             key: format!("{prefix}:lag:nodes"),
             timing,
             beat: Script::from_lua(BEAT),
             leave: Script::from_lua(LEAVE),
-            client: None,
+            connection: Connection::new(url, Duration::from_millis(timeout)),
         }
     }
 
@@ -107,14 +107,16 @@ impl RedisRegistry {
         for (id, seen) in &beat.gone {
             args.extend([id.to_string(), seen.map(|seen| seen.to_string()).unwrap_or_default()]);
         }
-        let client = self.connected().await?;
-        let fields = self.call(&client, &self.beat, args).await?;
+        let client = self.connection.client().await?;
+        let answer = self.call(&client, &self.beat, args).await;
+        let fields = self.connection.done(answer)?;
         roll(&fields).ok_or_else(|| StoreError(format!("{} is no registry of nodes", self.key)))
     }
 
     pub async fn leave(&mut self, id: &MemberId) -> Result<(), StoreError> {
-        let client = self.connected().await?;
-        self.call(&client, &self.leave, vec![id.to_string()]).await?;
+        let client = self.connection.client().await?;
+        let answer = self.call(&client, &self.leave, vec![id.to_string()]).await;
+        self.connection.done(answer)?;
         Ok(())
     }
 
@@ -127,16 +129,6 @@ impl RedisRegistry {
             }
             done => done,
         }
-    }
-
-    /// Nothing waits longer than a few beats, so that a node whose connection hangs has a lease for another try.
-    async fn connected(&mut self) -> Result<Client, StoreError> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let timeout = u64::try_from(self.timing.beat_ms()).unwrap_or(1).max(100);
-        let client = connect(&self.url, Duration::from_millis(timeout)).await?;
-        Ok(self.client.insert(client).clone())
     }
 }
 
@@ -167,11 +159,16 @@ fn line(name: &str, value: &str) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use fred::interfaces::{KeysInterface, LuaInterface};
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
+    use tokio::io::copy_bidirectional;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
 
     use super::*;
     use crate::lag::nodes::{Model, Moment};
@@ -241,9 +238,9 @@ mod tests {
             assert_eq!(registry.beat(&beat).await.unwrap(), want, "{at}: {beat:#?} to {before:#?}");
             match random.random_range(0..100) {
                 // A server that was restarted has forgotten the scripts.
-                0 => registry.connected().await.unwrap().script_flush(false).await.unwrap(),
+                0 => registry.connection.client().await.unwrap().script_flush(false).await.unwrap(),
                 1 => {
-                    let _: () = registry.connected().await.unwrap().del(registry.key.as_str()).await.unwrap();
+                    let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
                     model = Model::default();
                 }
                 2..10 => {
@@ -253,7 +250,56 @@ mod tests {
                 _ => {}
             }
         }
-        let _: () = registry.connected().await.unwrap().del(registry.key.as_str()).await.unwrap();
+        let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
+    }
+
+    /// Stands before a server. Connections that there are when it is told to are never answered again, nor closed, as where a
+    /// host has vanished.
+    async fn proxy(server: String) -> (SocketAddr, watch::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, vanish) = (listener.local_addr().unwrap(), watch::Sender::new(()));
+        let vanishes = vanish.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = TcpStream::connect(&server).await.unwrap();
+                let mut vanishes = vanishes.subscribe();
+                tokio::spawn(async move {
+                    let has_vanished = tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => false,
+                        _ = vanishes.changed() => true,
+                    };
+                    if has_vanished {
+                        pending::<()>().await;
+                    }
+                });
+            }
+        });
+        (address, vanish)
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_something_went_wrong_is_given_up() {
+        let url = std::env::var("HIGHWATER_TEST_REDIS").ok();
+        let Some(server) = url.and_then(|url| Some(url.strip_prefix("redis://")?.to_owned())) else {
+            eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
+            return;
+        };
+        crate::tls::install_provider().unwrap();
+        let (address, vanish) = proxy(server).await;
+        let prefix = format!("test-{}", uuid::Uuid::new_v4());
+        let mut registry = RedisRegistry::new(&format!("redis://{address}"), &prefix, Timing { lease_ms: 10_000 });
+        let nobody = MemberId { name: Arc::from("a"), life: 1 };
+        registry.leave(&nobody).await.unwrap();
+
+        vanish.send_replace(());
+        assert!(registry.leave(&nobody).await.is_err(), "nobody answers");
+        registry.leave(&nobody).await.unwrap();
+
+        // As a master does that is one no more, the server answers, and refuses.
+        let client = registry.connection.client().await.unwrap();
+        let _: () = client.set(registry.key.as_str(), "", None, None, false).await.unwrap();
+        assert!(registry.leave(&nobody).await.is_err() && registry.connection.open.is_none());
+        let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
     }
 
     #[tokio::test]
