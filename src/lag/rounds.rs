@@ -183,7 +183,7 @@ mod tests {
         let id = |(name, life)| MemberId { name: Arc::from(name), life };
         let line = |id| Line { id, beat: 1, acked: epoch, is_member: true };
         let lines = names.iter().copied().zip(1..).map(id).map(line).collect();
-        Roll { term: 1, epoch, lease_ms: 10_000, lines }
+        Roll { term: 1, epoch, changed: epoch, lease_ms: 10_000, lines }
     }
 
     /// Has the first of `names` hear a roll of all of them.

@@ -16,6 +16,7 @@ pub struct OtherLease(pub i64);
 struct Seen {
     beat: u64,
     since_ms: i64,
+    is_member: bool,
 }
 
 /// A node's side of the registry.
@@ -36,9 +37,11 @@ pub struct Node {
     line_since_ms: Option<i64>,
     others: HashMap<MemberId, Seen>,
     view: Option<Arc<View>>,
+    /// Since which epoch the members are those of the view.
+    changed: u64,
     is_in: bool,
     until: Option<Moment>,
-    /// The last epoch that all nodes were seen to keep to.
+    /// The last change that all nodes were seen to keep to.
     settled: Option<u64>,
     /// Since when what is going on now goes on.
     changing_since_ms: Option<i64>,
@@ -62,6 +65,7 @@ impl Node {
             line_since_ms: None,
             others: HashMap::new(),
             view: None,
+            changed: 0,
             is_in: false,
             until: None,
             settled: None,
@@ -134,12 +138,14 @@ impl Node {
 
     /// How long to wait before the next beat.
     pub fn pause_ms(&self, now: Moment) -> i64 {
-        let Some(epoch) = self.epoch().filter(|_| !self.is_spent) else { return self.timing.hurry_ms() };
-        if epoch != self.acked {
+        if self.view.is_none() || self.is_spent {
+            return self.timing.hurry_ms();
+        }
+        if self.acked < self.changed {
             return 0;
         }
-        let most =
-            if self.settled == Some(epoch) && self.is_in { self.timing.beat_ms() } else { self.timing.hurry_ms() };
+        let is_settled = self.settled == Some(self.changed) && self.is_in;
+        let most = if is_settled { self.timing.beat_ms() } else { self.timing.hurry_ms() };
         let dead = |seen: &Seen| (seen.since_ms + self.timing.dead_ms() - now.steady_ms).max(1);
         self.others.values().map(dead).fold(most, i64::min)
     }
@@ -200,10 +206,11 @@ impl Node {
         let before = std::mem::take(&mut self.others);
         for line in roll.lines.iter().filter(|line| line.id != self.me) {
             let known = before.get(&line.id).filter(|seen| seen.beat == line.beat);
-            let seen = known.copied().unwrap_or(Seen { beat: line.beat, since_ms: now.steady_ms });
-            self.others.insert(line.id.clone(), seen);
+            let since_ms = known.map_or(now.steady_ms, |seen| seen.since_ms);
+            self.others.insert(line.id.clone(), Seen { beat: line.beat, since_ms, is_member: line.is_member });
         }
-        let gone = before.iter().filter(|(id, _)| !self.others.contains_key(id)).map(|(_, seen)| seen.since_ms);
+        let gone = before.iter().filter(|(id, seen)| seen.is_member && !self.others.contains_key(id));
+        let gone = gone.map(|(_, seen)| seen.since_ms);
         self.changing_since_ms = self.changing_since_ms.into_iter().chain(gone).min();
         self.past.retain(|id| self.others.contains_key(id));
     }
@@ -218,17 +225,21 @@ impl Node {
         self.standing.nodes = view.count();
         self.view = Some(Arc::new(view));
         self.standing.epoch = self.standing.epoch.max(roll.epoch);
-        self.changing_since_ms.get_or_insert(now.steady_ms);
+        if self.changed != roll.changed {
+            self.changed = roll.changed;
+            self.changing_since_ms.get_or_insert(now.steady_ms);
+        }
     }
 
-    /// Who has come may tell its groups once all nodes keep to an epoch that has it. So must those who are no members: the
-    /// line of one that is may be an older copy.
+    /// Who has come may tell its groups once all nodes keep to an epoch that has it, and all others that are members now. So
+    /// must those who are no members: the line of one that is may be an older copy. Epochs at which nobody but they have gone
+    /// are not waited for: a process that dies and is started over and over leaves lines that never keep to anything new.
     fn settle(&mut self, roll: &Roll, now: Moment) {
-        let all_keep_to_it = roll.lines.iter().all(|line| line.acked == roll.epoch);
-        if self.settled == Some(roll.epoch) || !all_keep_to_it {
+        let all_keep_to_it = roll.lines.iter().all(|line| line.acked >= roll.changed);
+        if self.settled == Some(roll.changed) || !all_keep_to_it {
             return;
         }
-        (self.settled, self.is_in) = (Some(roll.epoch), self.view.as_ref().is_some_and(|view| view.has(&self.me)));
+        (self.settled, self.is_in) = (Some(roll.changed), self.view.as_ref().is_some_and(|view| view.has(&self.me)));
         let changing_since_ms = self.changing_since_ms.take();
         if self.is_in {
             let since_ms = [changing_since_ms, self.silent_since_ms.take()].into_iter().flatten().min();
@@ -392,7 +403,7 @@ mod tests {
         let (mut node, _) = settled("a");
         let beat = node.beat(at(700), 9);
         let line = Line { id: beat.id.clone(), beat: beat.beat, acked: 0, is_member: true };
-        let older = Roll { term: beat.term.unwrap_or_default(), lease_ms: LEASE, lines: vec![line], epoch: 0 };
+        let older = Roll { term: beat.term.unwrap_or_default(), lease_ms: LEASE, lines: vec![line], ..Roll::default() };
         node.hear(&beat, &older, at(700)).unwrap();
         assert!(!node.hold().is_valid(at(700)));
         assert_ne!(node.beat(at(701), 10).id, beat.id);

@@ -2,7 +2,7 @@
 //!
 //! The nodes meet in a *registry*, which Redis keeps. Each has a line there, and raises its *beat* from time to time; the
 //! answer is the *roll*: all lines, of which some are of *members*, and the *epoch*, which goes up whenever a member comes or
-//! goes. Who a group belongs to follows from the members alone, by [`rendezvous`] hashing, so that no group has a line and a
+//! goes, and whenever a line goes. Who a group belongs to follows from the members alone, by [`rendezvous`] hashing, so that no group has a line and a
 //! new one needs none.
 //!
 //! ```text
@@ -14,7 +14,8 @@
 //! - Between two nodes that stay, rendezvous hashing moves nothing. A group moves to a node that comes, or away from one that
 //!   is gone.
 //! - A node that comes tells nothing before all nodes keep to an epoch that has it: each says with its beat which epoch it
-//!   keeps to, and a roll in which all say its own epoch is *settled*. So the epoch is a fence, not a number beside.
+//!   keeps to, and a roll in which all say an epoch that has the members of now is *settled*. The roll says since which epoch
+//!   they are its members: later ones differ by lines of others that have gone. So the epoch is a fence, not a number beside.
 //! - A node that is gone has stopped before its line is taken away, which is why others may have its groups at once: its lease
 //!   ends half a lease after it *sent* the last beat that was answered, and another node takes its line away only after that
 //!   has stood still for six tenths of a lease, counted from when it *saw* the line, and only if it still stands as it was
@@ -42,6 +43,11 @@
 //! old enough; then its groups are told by nobody for a beat. While Redis is away, each node tells its groups until its lease
 //! ends, and then nobody tells anything; once it is back, and has forgotten nothing, they are told after some beats, and
 //! otherwise within a lease. The first node of all begins after seven tenths of a lease.
+//!
+//! A process that dies before it is a member, and is started again, over and over, leaves lines that stand still. Those that
+//! were there when a member came or went are waited for until they are taken away, later ones are not: so the groups of a
+//! node that comes are told within a lease more. One that dies each time just after it has become a member is a member that
+//! comes and goes each time, and keeps others that come waiting for as long as it does so.
 
 mod hold;
 mod keep;
@@ -164,6 +170,8 @@ pub struct Beat {
 pub struct Roll {
     pub term: Term,
     pub epoch: u64,
+    /// The epoch at which a member last came or went: since then, the members are the same.
+    pub changed: u64,
     pub lease_ms: i64,
     /// In order.
     pub lines: Vec<Line>,

@@ -16,6 +16,7 @@ struct Line {
 pub struct Model {
     term: Option<Term>,
     epoch: u64,
+    changed: u64,
     lease_ms: i64,
     lines: BTreeMap<MemberId, Line>,
 }
@@ -24,7 +25,8 @@ impl Model {
     pub fn beat(&mut self, beat: &Beat) -> Roll {
         if self.term.is_none() || self.has_forgotten(beat) {
             let epoch = self.epoch.max(beat.floor) + 1;
-            *self = Self { term: Some(beat.fresh), epoch, lease_ms: beat.lease_ms, lines: BTreeMap::new() };
+            let (term, lines) = (Some(beat.fresh), BTreeMap::new());
+            *self = Self { term, epoch, changed: epoch, lease_ms: beat.lease_ms, lines };
         } else if self.lease_ms != beat.lease_ms {
             if !self.lines.is_empty() {
                 return self.roll();
@@ -36,7 +38,16 @@ impl Model {
     }
 
     pub fn leave(&mut self, id: &MemberId) {
-        self.epoch += u64::from(self.lines.remove(id).is_some());
+        if let Some(line) = self.lines.remove(id) {
+            self.raise(line.is_member);
+        }
+    }
+
+    fn raise(&mut self, has_changed: bool) {
+        self.epoch += 1;
+        if has_changed {
+            self.changed = self.epoch;
+        }
     }
 
     /// Whether a node knows more of this term than the registry does.
@@ -49,20 +60,22 @@ impl Model {
     }
 
     fn change(&mut self, beat: &Beat) {
-        let before = self.lines.len();
+        // Whether a member comes or goes, of each line that does or is one.
+        let mut moves = Vec::new();
         for (id, seen) in &beat.gone {
             if self.lines.get(id).is_some_and(|line| seen.is_none_or(|seen| seen == line.beat)) {
-                self.lines.remove(id);
+                moves.extend(self.lines.remove(id).map(|line| line.is_member));
             }
         }
-        let known = self.lines.get_mut(&beat.id).filter(|line| beat.beat > line.beat);
-        let comes_or_goes = known.as_ref().is_some_and(|line| line.is_member != beat.is_member);
-        if let Some(line) = known {
+        if let Some(line) = self.lines.get_mut(&beat.id).filter(|line| beat.beat > line.beat) {
+            moves.extend(Some(true).filter(|_| line.is_member != beat.is_member));
             // Who has not heard anything yet keeps to nothing new.
             let acked = if beat.confirmed == 0 { line.acked } else { beat.epoch };
             *line = Line { beat: beat.beat, acked, is_member: beat.is_member };
         }
-        self.epoch += u64::from(comes_or_goes || self.lines.len() < before);
+        if !moves.is_empty() {
+            self.raise(moves.contains(&true));
+        }
         if beat.confirmed == 0 && !self.lines.contains_key(&beat.id) {
             self.lines.insert(beat.id.clone(), Line { beat: beat.beat, acked: self.epoch, is_member: false });
         }
@@ -78,6 +91,7 @@ impl Model {
         Roll {
             term: self.term.unwrap_or_default(),
             epoch: self.epoch,
+            changed: self.changed,
             lease_ms: self.lease_ms,
             lines: self.lines.iter().map(said).collect(),
         }

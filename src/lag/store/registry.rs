@@ -1,6 +1,6 @@
 //! The registry of nodes in Redis: one hash, which two scripts change, called by their hashes.
 //!
-//! The fields `term`, `epoch` and `lease` are of all, and each node has a line `node:NAME#LIFE`: its beat, the epoch that it
+//! The fields `term`, `epoch`, `changed` and `lease` are of all, and each node has a line `node:NAME#LIFE`: its beat, the epoch that it
 //! keeps to, and whether it is a member. Redis is not asked what time it is; only the key's time to live goes by its clock, and when that
 //! is wrong, another term begins, before which all leases end ([`crate::lag::nodes`]).
 
@@ -27,6 +27,7 @@ local function line(node)
   return tonumber(at), acked, was_member
 end
 local known = redis.call('HMGET', key, 'term', 'epoch', 'lease')
+local has_gone, has_changed = false, false
 local epoch = tonumber(known[2] or '0')
 local at, acked, was_member = line(me)
 local forgotten = known[1] == term
@@ -34,24 +35,25 @@ local forgotten = known[1] == term
 if not known[1] or forgotten then
   redis.call('DEL', key)
   epoch, at = math.max(epoch, floor) + 1, nil
-  redis.call('HSET', key, 'term', ARGV[8], 'epoch', epoch, 'lease', lease)
+  redis.call('HSET', key, 'term', ARGV[8], 'epoch', epoch, 'changed', epoch, 'lease', lease)
 elseif known[3] ~= lease then
-  if redis.call('HLEN', key) > 3 then return redis.call('HGETALL', key) end
+  if redis.call('HLEN', key) > 4 then return redis.call('HGETALL', key) end
   redis.call('HSET', key, 'lease', lease)
 end
-local is_newer = at and beat > at
-local has_changed = is_newer and was_member ~= is_member
 for i = 11, #ARGV, 2 do
   local gone = 'node:' .. ARGV[i]
-  local there = line(gone)
+  local there, _, was_one = line(gone)
   if there and (ARGV[i + 1] == '' or there == tonumber(ARGV[i + 1])) then
     redis.call('HDEL', key, gone)
-    has_changed = true
+    has_gone, has_changed = true, has_changed or was_one == '1'
   end
 end
-if has_changed then
+local is_newer = at and beat > at
+has_changed = has_changed or (is_newer and was_member ~= is_member)
+if has_gone or has_changed then
   epoch = epoch + 1
   redis.call('HSET', key, 'epoch', epoch)
+  if has_changed then redis.call('HSET', key, 'changed', epoch) end
 end
 if is_newer then
   redis.call('HSET', key, me, ARGV[2] .. ':' .. (confirmed == 0 and acked or ARGV[4]) .. ':' .. is_member)
@@ -63,7 +65,12 @@ return redis.call('HGETALL', key)";
 
 /// KEYS[1]: the registry. ARGV: the node.
 const LEAVE: &str = r"
-if redis.call('HDEL', KEYS[1], 'node:' .. ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'epoch', 1) end
+local text = redis.call('HGET', KEYS[1], 'node:' .. ARGV[1])
+if text then
+  redis.call('HDEL', KEYS[1], 'node:' .. ARGV[1])
+  local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+  if string.match(text, ':1$') then redis.call('HSET', KEYS[1], 'changed', epoch) end
+end
 return {}";
 
 /// The registry, over a connection of its own: what the history takes must not delay a beat.
@@ -138,12 +145,13 @@ fn roll(fields: &[String]) -> Option<Roll> {
         match name.as_str() {
             "term" => roll.term = u64::from_str_radix(value, 16).ok()?,
             "epoch" => roll.epoch = value.parse().ok()?,
+            "changed" => roll.changed = value.parse().ok()?,
             "lease" => roll.lease_ms = value.parse().ok()?,
             name => roll.lines.push(line(name, value)?),
         }
     }
     roll.lines.sort_unstable();
-    (roll.epoch > 0).then_some(roll)
+    (roll.changed > 0).then_some(roll)
 }
 
 fn line(name: &str, value: &str) -> Option<Line> {
@@ -181,11 +189,12 @@ mod tests {
             let fields: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
             assert_eq!(roll(&fields).map(|it| (it.term, it.epoch, it.lines.len())), want, "{text}");
         };
-        check("term 00ff epoch 3 lease 10 node:a#01 7:3:1 node:b#02 1:2:0", Some((255, 3, 2)));
-        check("term 00ff epoch 3 lease 10", Some((255, 3, 0)));
-        for wrong in
-            ["", "term x epoch 3 lease 10", "term 1 epoch 3 lease 10 node:a 7:3:1", "epoch 3 lease 10 node:a#1 7:3"]
-        {
+        check("", None);
+        check("term 1 epoch 3 lease 10", None);
+        let check = |lines: &str, want| check(&format!("term 00ff epoch 3 changed 2 lease 10{lines}"), want);
+        check(" node:a#01 7:3:1 node:b#02 1:2:0", Some((255, 3, 2)));
+        check("", Some((255, 3, 0)));
+        for wrong in [" term x", " node:a 7:3:1", " node:a#1 7:3"] {
             check(wrong, None);
         }
     }
