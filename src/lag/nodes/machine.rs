@@ -36,6 +36,8 @@ pub struct Node {
     /// Since when this life is known to have a line.
     line_since_ms: Option<i64>,
     others: HashMap<MemberId, Seen>,
+    /// The last epoch that it has seen in this life, and that it keeps to.
+    epoch: Option<u64>,
     view: Option<Arc<View>>,
     /// Since which epoch the members are those of the view.
     changed: u64,
@@ -64,6 +66,7 @@ impl Node {
             term: None,
             line_since_ms: None,
             others: HashMap::new(),
+            epoch: None,
             view: None,
             changed: 0,
             is_in: false,
@@ -95,7 +98,7 @@ impl Node {
             id: self.me.clone(),
             beat: self.beats,
             confirmed: self.confirmed,
-            epoch: self.epoch().unwrap_or(0),
+            epoch: self.epoch.unwrap_or(0),
             floor: self.standing.epoch,
             term: self.term,
             is_member: holds && self.line_is_old(now),
@@ -116,7 +119,7 @@ impl Node {
             return Ok(());
         }
         let of_its_term = self.confirmed == 0 || self.term == Some(roll.term);
-        let went_back = self.epoch().is_some_and(|epoch| roll.epoch < epoch);
+        let went_back = self.epoch.is_some_and(|epoch| roll.epoch < epoch);
         self.term = Some(roll.term);
         self.look_at_others(roll, now);
         let mine = roll.lines.iter().find(|line| line.id == self.me);
@@ -138,7 +141,7 @@ impl Node {
 
     /// How long to wait before the next beat.
     pub fn pause_ms(&self, now: Moment) -> i64 {
-        if self.view.is_none() || self.is_spent {
+        if self.epoch.is_none() || self.is_spent {
             return self.timing.hurry_ms();
         }
         if self.acked < self.changed {
@@ -168,7 +171,8 @@ impl Node {
     /// Tells nothing any more, for good or until the next beat; says whose line there is to take away.
     pub fn end(&mut self) -> MemberId {
         (self.is_spent, self.is_in) = (true, false);
-        (self.until, self.view, self.settled, self.line_since_ms) = (None, None, None, None);
+        (self.until, self.epoch, self.view) = (None, None, None);
+        (self.settled, self.line_since_ms) = (None, None);
         self.me.clone()
     }
 
@@ -180,11 +184,6 @@ impl Node {
         self.me.life = life;
         self.is_spent = false;
         (self.beats, self.confirmed, self.acked) = (0, 0, 0);
-    }
-
-    /// The last that it has seen in this life, and that it keeps to.
-    fn epoch(&self) -> Option<u64> {
-        self.view.as_ref().map(|view| view.epoch)
     }
 
     /// Its lease has ended: it is no member until all have kept to that. Whatever it saw of the others may be over too.
@@ -218,7 +217,7 @@ impl Node {
     /// Groups that have gone to a node that came are let go at once, and those of a node that is gone are taken: nobody tells
     /// them any more.
     fn follow(&mut self, roll: &Roll, now: Moment) {
-        if self.epoch() == Some(roll.epoch) {
+        if self.epoch.replace(roll.epoch) == Some(roll.epoch) {
             return;
         }
         let view = View::of(roll);
@@ -386,6 +385,20 @@ mod tests {
         let (mut node, mut registry) = settled("a");
         registry.leave(&node.end());
         check(registry, node, &[3_000, 3_400, 3_600, 3_601], 1);
+    }
+
+    #[test]
+    fn lines_of_no_member_come_and_go_unnoticed() {
+        let (mut a, mut registry) = settled("a");
+        beat(&mut Node::new("b", LEASE, 2), &mut registry, 650);
+        beat(&mut a, &mut registry, 700);
+        let before = a.hold();
+        registry.leave(&MemberId { name: Arc::from("b"), life: 2 });
+        let roll = beat(&mut a, &mut registry, 750);
+        let after = a.hold();
+        assert!(roll.lines.len() == 1 && roll.epoch > roll.changed, "{roll:?}");
+        assert!(after.is_valid(at(1_249)) && !after.reads_others_than(&before) && !after.tells_others_than(&before));
+        assert_eq!((after.standing.handovers, a.pause_ms(at(750))), (before.standing.handovers, LEASE / 10));
     }
 
     #[test]

@@ -3,37 +3,34 @@
 
 use super::{MemberId, Roll};
 
-/// Those who share the groups at one epoch.
+/// Those who share the groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    pub epoch: u64,
-    members: Box<[(u64, MemberId)]>,
-}
+pub struct View(Box<[(u64, MemberId)]>);
 
 impl View {
     pub fn of(roll: &Roll) -> Self {
         let members = roll.lines.iter().filter(|line| line.is_member);
         let members = members.map(|line| (hash(&line.id.name), line.id.clone()));
-        Self { epoch: roll.epoch, members: members.collect() }
+        Self(members.collect())
     }
 
     /// Whether `other` has all of these.
     pub fn is_part_of(&self, other: &Self) -> bool {
-        self.members.iter().all(|member| other.members.contains(member))
+        self.0.iter().all(|member| other.0.contains(member))
     }
 
     pub fn count(&self) -> usize {
-        self.members.len()
+        self.0.len()
     }
 
     pub fn has(&self, id: &MemberId) -> bool {
-        self.members.iter().any(|(_, member)| member == id)
+        self.0.iter().any(|(_, member)| member == id)
     }
 
     /// Of two lives with one name, only one has groups.
     pub fn owner(&self, group: &str) -> Option<&MemberId> {
         let group = hash(group);
-        self.members.iter().max_by_key(|(name, id)| (mixed(name ^ group), id)).map(|(_, id)| id)
+        self.0.iter().max_by_key(|(name, id)| (mixed(name ^ group), id)).map(|(_, id)| id)
     }
 }
 
