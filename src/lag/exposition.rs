@@ -333,7 +333,7 @@ fn nodes(of: &Families<'_>, standing: Standing, is_held: bool) -> Vec<Family> {
         handovers.counter(),
     ];
     if let Some(ms) = standing.handover_ms {
-        let help = "How long at most groups were told by nobody at the last handover.";
+        let help = "How long at most groups were nobody's to tell at the last handover; a round comes after that.";
         all.push(of.one("highwater_lag_handover_seconds", help, millis(ms)));
     }
     all

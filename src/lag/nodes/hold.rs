@@ -13,7 +13,8 @@ pub struct Standing {
     pub epoch: u64,
     /// Rolls that were settled.
     pub handovers: u64,
-    /// How long the last of them took, from the last sign of life of a node that is gone, or from when another came.
+    /// How long the last of them took, from the last sign of life of a node that is gone, or from when another came, until
+    /// this node might tell all that is its own. To read what it took over from one that is gone takes a round more.
     pub handover_ms: Option<i64>,
 }
 
@@ -22,6 +23,8 @@ pub struct Standing {
 pub struct Hold {
     pub(super) me: Option<MemberId>,
     pub(super) view: Option<Arc<View>>,
+    /// The view with this node in it, also before the others have it in theirs.
+    pub(super) reads: Option<Arc<View>>,
     /// Whether all nodes have kept to a view that has this one.
     pub(super) is_in: bool,
     pub(super) until: Option<Moment>,
@@ -36,12 +39,12 @@ impl Hold {
 
     /// Whether the group is this node's to tell, while the lease holds.
     pub fn tells(&self, group: &str) -> bool {
-        self.is_in && self.reads(group)
+        self.is_in && self.view.as_ref().is_some_and(|view| view.owner(group) == self.me.as_ref())
     }
 
-    /// Whether the group is, or is about to become, this node's.
+    /// Whether the group is, or is about to become, this node's: what it comes to tell, it has read before.
     pub fn reads(&self, group: &str) -> bool {
-        self.owner(group).is_some_and(|owner| Some(owner) == self.me.as_ref())
+        self.reads.as_ref().is_some_and(|view| view.owner(group) == self.me.as_ref())
     }
 
     /// By the last roll.
@@ -60,11 +63,11 @@ impl Hold {
 
     /// Whether it may tell other groups than when it held `before`.
     pub fn tells_others_than(&self, before: &Self) -> bool {
-        self.is_in != before.is_in || self.reads_others_than(before)
+        (self.is_in, &self.me, &self.view) != (before.is_in, &before.me, &before.view)
     }
 
     /// Whether it reads other groups than when it held `before`.
     pub fn reads_others_than(&self, before: &Self) -> bool {
-        (&self.me, &self.view) != (&before.me, &before.view)
+        (&self.me, &self.reads) != (&before.me, &before.reads)
     }
 }

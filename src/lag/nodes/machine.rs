@@ -39,6 +39,8 @@ pub struct Node {
     /// The last epoch that it has seen in this life, and that it keeps to.
     epoch: Option<u64>,
     view: Option<Arc<View>>,
+    /// The same with this node in it.
+    reads: Option<Arc<View>>,
     /// Since which epoch the members are those of the view.
     changed: u64,
     is_in: bool,
@@ -68,6 +70,7 @@ impl Node {
             others: HashMap::new(),
             epoch: None,
             view: None,
+            reads: None,
             changed: 0,
             is_in: false,
             until: None,
@@ -162,6 +165,7 @@ impl Node {
         Hold {
             me: Some(self.me.clone()),
             view: self.view.clone(),
+            reads: self.reads.clone(),
             is_in: self.is_in,
             until: self.until,
             standing: self.standing,
@@ -171,7 +175,7 @@ impl Node {
     /// Tells nothing any more, for good or until the next beat; says whose line there is to take away.
     pub fn end(&mut self) -> MemberId {
         (self.is_spent, self.is_in) = (true, false);
-        (self.until, self.epoch, self.view) = (None, None, None);
+        (self.until, self.epoch, self.view, self.reads) = (None, None, None, None);
         (self.settled, self.line_since_ms) = (None, None);
         self.me.clone()
     }
@@ -220,7 +224,8 @@ impl Node {
         if self.epoch.replace(roll.epoch) == Some(roll.epoch) {
             return;
         }
-        let view = View::of(roll);
+        let view = View::of(roll, |line| line.is_member);
+        self.reads = Some(Arc::new(View::of(roll, |line| line.is_member || line.id == self.me)));
         self.standing.nodes = view.count();
         self.view = Some(Arc::new(view));
         self.standing.epoch = self.standing.epoch.max(roll.epoch);
@@ -385,6 +390,24 @@ mod tests {
         let (mut node, mut registry) = settled("a");
         registry.leave(&node.end());
         check(registry, node, &[3_000, 3_400, 3_600, 3_601], 1);
+    }
+
+    #[test]
+    fn who_comes_reads_what_it_is_about_to_tell() {
+        let (mut a, mut registry) = settled("a");
+        let mut b = Node::new("b", LEASE, 2);
+        beat(&mut b, &mut registry, 650);
+        let early = b.hold();
+        for ms in (700..=1_300).step_by(25) {
+            beat(&mut a, &mut registry, ms);
+            beat(&mut b, &mut registry, ms);
+        }
+        let late = b.hold();
+        assert!(late.is_valid(at(1_300)) && !late.reads_others_than(&early) && late.tells_others_than(&early));
+        for group in 0..100 {
+            let group = format!("g-{group}");
+            assert_eq!((early.reads(&group), early.tells(&group)), (late.tells(&group), false), "{group}");
+        }
     }
 
     #[test]

@@ -39,8 +39,10 @@
 //!
 //! A node that is stopped in order leaves the registry, and its groups are told by others after a beat. Of one that was
 //! killed, or stands still, the groups are told by others within a lease of its last beat: six tenths until its line is taken
-//! away, and some beats until the others have heard of that. A node that comes takes nothing from others before its line is
-//! old enough; then its groups are told by nobody for a beat. While Redis is away, each node tells its groups until its lease
+//! away, and some beats until the others have heard of that. To read them takes a
+//! round more, which begins at once. A node that comes takes nothing from others before its line is old enough; in the meantime
+//! it reads what is about to become its own, and then its groups are told by nobody for a beat, or until a round is finished
+//! that began in that time and took longer. While Redis is away, each node tells its groups until its lease
 //! ends, and then nobody tells anything; once it is back, and has forgotten nothing, they are told after some beats, and
 //! otherwise within a lease. The first node of all begins after seven tenths of a lease.
 //!

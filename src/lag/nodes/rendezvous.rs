@@ -1,15 +1,15 @@
 //! Which node a group belongs to: the one whose name and the group's give the highest number (rendezvous hashing). Where a
 //! node comes or goes, only its own groups move. Pure, and the same in every version: nodes must agree.
 
-use super::{MemberId, Roll};
+use super::{Line, MemberId, Roll};
 
 /// Those who share the groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View(Box<[(u64, MemberId)]>);
 
 impl View {
-    pub fn of(roll: &Roll) -> Self {
-        let members = roll.lines.iter().filter(|line| line.is_member);
+    pub fn of(roll: &Roll, is_there: impl Fn(&Line) -> bool) -> Self {
+        let members = roll.lines.iter().filter(|line| is_there(line));
         let members = members.map(|line| (hash(&line.id.name), line.id.clone()));
         Self(members.collect())
     }
@@ -51,13 +51,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::super::Line;
     use super::*;
 
     fn view(names: &[&str]) -> View {
         let id = |(name, life): (&&str, u64)| MemberId { name: Arc::from(*name), life };
         let line = |id| Line { id, beat: 1, acked: 1, is_member: true };
-        View::of(&Roll { lines: names.iter().zip(0..).map(id).map(line).collect(), ..Roll::default() })
+        View::of(&Roll { lines: names.iter().zip(0..).map(id).map(line).collect(), ..Roll::default() }, |_| true)
     }
 
     fn owners(view: &View) -> Vec<String> {
