@@ -36,6 +36,8 @@ pub struct Node {
     /// Since when this life is known to have a line.
     line_since_ms: Option<i64>,
     others: HashMap<MemberId, Seen>,
+    /// After how long without a beat a line of theirs is taken away: by the longer lease, theirs or this node's.
+    dead_ms: i64,
     /// The last epoch that it has seen in this life, and that it keeps to.
     epoch: Option<u64>,
     view: Option<Arc<View>>,
@@ -57,8 +59,10 @@ pub struct Node {
 impl Node {
     /// `life` is a number that no other life of a node has.
     pub fn new(name: &str, lease_ms: i64, life: u64) -> Self {
+        let timing = Timing { lease_ms };
         Self {
-            timing: Timing { lease_ms },
+            timing,
+            dead_ms: timing.dead_ms(),
             me: MemberId { name: Arc::from(name), life },
             past: Vec::new(),
             is_spent: false,
@@ -92,7 +96,7 @@ impl Node {
             self.pause();
         }
         self.beats += 1;
-        let is_gone = |seen: &Seen| now.steady_ms - seen.since_ms >= self.timing.dead_ms();
+        let is_gone = |seen: &Seen| now.steady_ms - seen.since_ms >= self.dead_ms;
         let others = self.others.iter().filter(|(_, seen)| is_gone(seen));
         let mut gone: Vec<_> = others.map(|(id, seen)| (id.clone(), Some(seen.beat))).collect();
         gone.extend(self.past.iter().map(|id| (id.clone(), None)));
@@ -114,9 +118,9 @@ impl Node {
 
     /// What the registry answered to a beat.
     pub fn hear(&mut self, beat: &Beat, roll: &Roll, now: Moment) -> Result<(), OtherLease> {
+        self.dead_ms = self.timing.dead_ms().max(Timing { lease_ms: roll.lease_ms }.dead_ms());
         if roll.lease_ms != self.timing.lease_ms {
-            self.end();
-            return Err(OtherLease(roll.lease_ms));
+            return Err(self.stay_out(beat, roll, now));
         }
         if beat.id != self.me || self.is_spent {
             return Ok(());
@@ -152,7 +156,7 @@ impl Node {
         }
         let is_settled = self.settled == Some(self.changed) && self.is_in;
         let most = if is_settled { self.timing.beat_ms() } else { self.timing.hurry_ms() };
-        let dead = |seen: &Seen| (seen.since_ms + self.timing.dead_ms() - now.steady_ms).max(1);
+        let dead = |seen: &Seen| (seen.since_ms + self.dead_ms - now.steady_ms).max(1);
         self.others.values().map(dead).fold(most, i64::min)
     }
 
@@ -180,17 +184,25 @@ impl Node {
         self.me.clone()
     }
 
+    /// It looks at the others all the same: lines of those that are gone must not keep it out for as long as Redis has them.
+    fn stay_out(&mut self, beat: &Beat, roll: &Roll, now: Moment) -> OtherLease {
+        self.end();
+        self.look_at_others(roll, now);
+        self.until = Some(beat.sent.plus(self.timing.trust_ms()));
+        OtherLease(roll.lease_ms)
+    }
+
     fn begin_anew(&mut self, life: u64) {
-        let over = self.end();
         if self.confirmed > 0 {
-            self.past.push(over);
+            self.past.push(self.me.clone());
         }
         self.me.life = life;
         self.is_spent = false;
         (self.beats, self.confirmed, self.acked) = (0, 0, 0);
     }
 
-    /// Its lease has ended: it is no member until all have kept to that. Whatever it saw of the others may be over too.
+    /// Its lease has ended, or it has none: it is no member until all have kept to that. Whatever it saw of the others a lease
+    /// ago may be over too.
     fn pause(&mut self) {
         if self.is_in {
             self.silent_since_ms = self.until.map(|until| until.steady_ms);
@@ -432,6 +444,24 @@ mod tests {
         let roll = registry.beat(&beat);
         assert_eq!(other.hear(&beat, &roll, at(700)), Err(OtherLease(LEASE)));
         assert!(!other.hold().is_valid(at(700)));
+    }
+
+    #[test]
+    fn a_dead_node_of_another_lease_keeps_nobody_out() {
+        // The last beat was at 640; it is seen from 700 on.
+        let check = |lease_ms: i64, want_ms: i64| {
+            let (_, mut registry) = settled("a");
+            let mut other = Node::new("a", lease_ms, 2);
+            let joined = (700..5_000).step_by(20).find(|ms| {
+                let beat = other.beat(at(*ms), ms.unsigned_abs());
+                let roll = registry.beat(&beat);
+                other.hear(&beat, &roll, at(*ms)).is_ok()
+            });
+            assert_eq!(joined, Some(want_ms), "{lease_ms}");
+        };
+        // By the longer of the two leases: a's may hold, or this node may have looked away.
+        check(LEASE / 2, 700 + LEASE / 10 * 6);
+        check(LEASE * 2, 700 + LEASE / 10 * 12);
     }
 
     #[test]

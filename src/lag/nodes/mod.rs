@@ -23,6 +23,8 @@
 //!   rates that differ by a tenth.
 //! - A node that was away for longer than its lease is no member, until all have kept to that; one whose line was taken away
 //!   is another one ([`MemberId::life`]).
+//! - Nodes of different leases do not share: one that finds lines of another lease stays out until those have gone, and takes
+//!   away those that stand still for six tenths of the longer lease.
 //! - A registry that has lost what it had said (it was emptied, or is an older copy) is found out by the first node that knows
 //!   more, and begins a new *term*, in which everybody comes anew. Until then it may have forgotten nodes that still hold
 //!   leases: therefore a line becomes a member's only when it has been there for six tenths of a lease, and whoever has a

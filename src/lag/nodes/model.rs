@@ -27,13 +27,19 @@ impl Model {
             let epoch = self.epoch.max(beat.floor) + 1;
             let (term, lines) = (Some(beat.fresh), BTreeMap::new());
             *self = Self { term, epoch, changed: epoch, lease_ms: beat.lease_ms, lines };
-        } else if self.lease_ms != beat.lease_ms {
-            if !self.lines.is_empty() {
-                return self.roll();
-            }
-            self.lease_ms = beat.lease_ms;
         }
-        self.change(beat);
+        let mut moves = self.take_away(beat);
+        let is_refused = self.lease_ms != beat.lease_ms && !self.lines.is_empty();
+        if !is_refused {
+            self.lease_ms = beat.lease_ms;
+            moves.extend(self.renew(beat));
+        }
+        if !moves.is_empty() {
+            self.raise(moves.contains(&true));
+        }
+        if !is_refused {
+            self.add(beat);
+        }
         self.roll()
     }
 
@@ -59,23 +65,26 @@ impl Model {
         beat.term == self.term && (line || self.epoch < beat.epoch)
     }
 
-    fn change(&mut self, beat: &Beat) {
-        // Whether a member comes or goes, of each line that does or is one.
-        let mut moves = Vec::new();
-        for (id, seen) in &beat.gone {
-            if self.lines.get(id).is_some_and(|line| seen.is_none_or(|seen| seen == line.beat)) {
-                moves.extend(self.lines.remove(id).map(|line| line.is_member));
-            }
-        }
-        if let Some(line) = self.lines.get_mut(&beat.id).filter(|line| beat.beat > line.beat) {
-            moves.extend(Some(true).filter(|_| line.is_member != beat.is_member));
-            // Who has not heard anything yet keeps to nothing new.
-            let acked = if beat.confirmed == 0 { line.acked } else { beat.epoch };
-            *line = Line { beat: beat.beat, acked, is_member: beat.is_member };
-        }
-        if !moves.is_empty() {
-            self.raise(moves.contains(&true));
-        }
+    /// Of each line that goes, whether it is a member's.
+    fn take_away(&mut self, beat: &Beat) -> Vec<bool> {
+        let is_gone = |(id, seen): &&(MemberId, Option<u64>)| {
+            self.lines.get(id).is_some_and(|line| seen.is_none_or(|seen| seen == line.beat))
+        };
+        let gone: Vec<_> = beat.gone.iter().filter(is_gone).collect();
+        gone.into_iter().filter_map(|(id, _)| Some(self.lines.remove(id)?.is_member)).collect()
+    }
+
+    /// `Some(true)` where a member comes or goes by that.
+    fn renew(&mut self, beat: &Beat) -> Option<bool> {
+        let line = self.lines.get_mut(&beat.id).filter(|line| beat.beat > line.beat)?;
+        let moves = line.is_member != beat.is_member;
+        // Who has not heard anything yet keeps to nothing new.
+        let acked = if beat.confirmed == 0 { line.acked } else { beat.epoch };
+        *line = Line { beat: beat.beat, acked, is_member: beat.is_member };
+        moves.then_some(true)
+    }
+
+    fn add(&mut self, beat: &Beat) {
         if beat.confirmed == 0 && !self.lines.contains_key(&beat.id) {
             self.lines.insert(beat.id.clone(), Line { beat: beat.beat, acked: self.epoch, is_member: false });
         }

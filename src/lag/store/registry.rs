@@ -27,18 +27,15 @@ local function line(node)
   return tonumber(at), acked, was_member
 end
 local known = redis.call('HMGET', key, 'term', 'epoch', 'lease')
-local has_gone, has_changed = false, false
+local is_other, has_gone, has_changed = known[3] ~= lease, false, false
 local epoch = tonumber(known[2] or '0')
 local at, acked, was_member = line(me)
 local forgotten = known[1] == term
   and (epoch < keeps or (at and at < confirmed) or (not at and confirmed > 0 and epoch <= keeps))
 if not known[1] or forgotten then
   redis.call('DEL', key)
-  epoch, at = math.max(epoch, floor) + 1, nil
+  epoch, at, is_other = math.max(epoch, floor) + 1, nil, false
   redis.call('HSET', key, 'term', ARGV[8], 'epoch', epoch, 'changed', epoch, 'lease', lease)
-elseif known[3] ~= lease then
-  if redis.call('HLEN', key) > 4 then return redis.call('HGETALL', key) end
-  redis.call('HSET', key, 'lease', lease)
 end
 for i = 11, #ARGV, 2 do
   local gone = 'node:' .. ARGV[i]
@@ -48,13 +45,18 @@ for i = 11, #ARGV, 2 do
     has_gone, has_changed = true, has_changed or was_one == '1'
   end
 end
-local is_newer = at and beat > at
+if is_other and redis.call('HLEN', key) == 4 then
+  redis.call('HSET', key, 'lease', lease)
+  is_other = false
+end
+local is_newer = not is_other and at and beat > at
 has_changed = has_changed or (is_newer and was_member ~= is_member)
 if has_gone or has_changed then
   epoch = epoch + 1
   redis.call('HSET', key, 'epoch', epoch)
   if has_changed then redis.call('HSET', key, 'changed', epoch) end
 end
+if is_other then return redis.call('HGETALL', key) end
 if is_newer then
   redis.call('HSET', key, me, ARGV[2] .. ':' .. (confirmed == 0 and acked or ARGV[4]) .. ':' .. is_member)
 elseif not at and confirmed == 0 then
