@@ -56,7 +56,7 @@ pub(super) struct Collector {
     sweeps: u32,
     /// Where this monitor shares the groups with others.
     pub rounds: Option<Rounds>,
-    /// What it held when groups were listed last.
+    /// What it held when all brokers listed their groups last.
     listed_for: Option<Arc<Hold>>,
     /// Sorted by name; only those that it reads.
     pub groups: Vec<Group>,
@@ -95,9 +95,10 @@ impl Collector {
     /// An error only when nothing could be read at all.
     pub(super) async fn sweep(&mut self) -> Result<Sweep, Error> {
         let mut sweep = Sweep::default();
-        let reads_others = self.reads_others();
+        let hold = self.rounds.as_ref().and_then(Rounds::hold);
+        let reads_others = self.reads_others(hold.as_deref());
         if reads_others || self.is_turn(self.config.list_groups_every) || self.groups.is_empty() {
-            self.list_groups(&mut sweep).await?;
+            self.list_groups(hold, &mut sweep).await?;
         }
         self.read_commits(&mut sweep).await?;
         sweep.partitions = partitions(&sweep.commits);
@@ -105,10 +106,10 @@ impl Collector {
         let there: Vec<_> = sweep.partitions.iter().filter(|it| !self.gone.contains(&it.topic)).cloned().collect();
         self.read_ends(&there, &mut sweep).await?;
         self.read_stable_offsets(&mut sweep).await?;
-        if self.is_turn(self.config.log_starts_every) {
+        if reads_others || self.is_turn(self.config.log_starts_every) {
             self.read_log_starts(&there, &mut sweep).await?;
         }
-        if self.is_turn(RETENTION_EVERY) {
+        if reads_others || self.is_turn(RETENTION_EVERY) {
             self.read_retention(&there).await;
         }
         self.sweeps = self.sweeps.wrapping_add(1);
@@ -123,15 +124,14 @@ impl Collector {
         self.sweeps.is_multiple_of(every.max(1))
     }
 
-    /// Whether other groups are this node's to read than when they were listed last.
-    fn reads_others(&mut self) -> bool {
-        let hold = self.rounds.as_ref().and_then(Rounds::hold);
-        let before = std::mem::replace(&mut self.listed_for, hold.clone());
-        hold.is_some_and(|hold| before.is_none_or(|before| hold.reads_others_than(&before)))
+    /// Whether other groups are this node's to read than when all were listed last.
+    fn reads_others(&self, hold: Option<&Hold>) -> bool {
+        let before = self.listed_for.as_ref();
+        hold.is_some_and(|hold| before.is_none_or(|before| hold.reads_others_than(before)))
     }
 
     /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
-    async fn list_groups(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
+    async fn list_groups(&mut self, hold: Option<Arc<Hold>>, sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_groups().await?;
         let groups = listed.groups.into_iter().filter(|listed| self.config.groups.passes(&listed.group_id));
         let mut by_name: HashMap<Arc<str>, Group> = HashMap::new();
@@ -140,8 +140,11 @@ impl Collector {
         }
         by_name.extend(groups.map(group).map(|group| (Arc::clone(&group.name), group)));
         self.listed = by_name.len();
-        if let Some(hold) = &self.listed_for {
+        if let Some(hold) = &hold {
             by_name.retain(|name, _| hold.reads(name));
+        }
+        if listed.failures.is_empty() {
+            self.listed_for = hold;
         }
         self.unlisted = listed.failures.iter().map(ToString::to_string).collect();
         sweep.failures.extend(self.unlisted.iter().cloned());
@@ -478,8 +481,55 @@ fn retention_ms(entries: &[ConfigEntry]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nodes::Node;
+    use super::super::rounds::tests::hear;
     use super::*;
-    use crate::client::ConfigSource;
+    use crate::client::{ClientConfig, ConfigSource, NewTopic};
+    use crate::devbroker::{self, DevBroker, Fault, Matching};
+    use crate::protocol::api::Body;
+    use crate::protocol::messages::ListGroupsRequest;
+
+    const GROUPS: usize = 30;
+
+    /// A broker with groups that have committed for a topic.
+    async fn house() -> (DevBroker, Client) {
+        let broker = DevBroker::start(devbroker::Config::with_brokers(3)).await.unwrap();
+        let bootstrap_servers = vec![broker.bootstrap_servers()];
+        let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await.unwrap();
+        client.admin().create_topics(&[NewTopic::new("t").partitions(1)]).await.unwrap();
+        for group in 0..GROUPS {
+            let offsets = [(TopicPartition::new("t", 0), 0.into())];
+            client.admin().alter_offsets(&format!("g-{group}"), &offsets).await.unwrap();
+        }
+        (broker, client)
+    }
+
+    #[tokio::test]
+    async fn groups_that_are_taken_over_are_listed_until_all_brokers_have() {
+        let (broker, client) = house().await;
+        let (rounds, mut node) = (Rounds::default(), Node::new("a", 10_000, 1));
+        hear(&mut node, &rounds, &["a", "b"], 1);
+        let config = Config { list_groups_every: 1_000, ..Config::default() };
+        let mut collector = Collector::new(&client, Clock::start(), &config);
+        collector.rounds = Some(rounds.clone());
+        collector.sweep().await.unwrap();
+        assert!(collector.groups.len() < GROUPS && collector.retention_ms.len() == 1, "{collector:?}");
+
+        hear(&mut node, &rounds, &["a"], 2);
+        (collector.log_starts, collector.retention_ms) = (HashMap::new(), HashMap::new());
+        broker.faults().inject(Matching::api(ListGroupsRequest::KEY).broker(2), 100, Fault::Disconnect);
+        let sweep = collector.sweep().await.unwrap();
+        assert!(!sweep.failures.is_empty() && collector.groups.len() < GROUPS, "{collector:?}");
+        assert_eq!((collector.log_starts.len(), collector.retention_ms.len()), (1, 1), "of what was taken over");
+        broker.faults().clear();
+        collector.sweep().await.unwrap();
+        assert_eq!(collector.groups.len(), GROUPS);
+
+        broker.faults().reset_counts();
+        collector.sweep().await.unwrap();
+        assert_eq!(broker.faults().count(ListGroupsRequest::KEY), 0, "all are listed");
+        broker.stop().await.unwrap();
+    }
 
     #[test]
     fn a_partition_is_gone_only_when_that_was_said() {

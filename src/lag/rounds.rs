@@ -158,7 +158,7 @@ pub enum NoLag {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::nodes::{Line, MemberId, Node, Roll};
     use super::super::round::Absent;
     use super::super::round::tests::{Plain, blank, group, round as of_rows};
@@ -187,7 +187,7 @@ mod tests {
     }
 
     /// Has the first of `names` hear a roll of all of them.
-    fn hear(node: &mut Node, rounds: &Rounds, names: &[&str], epoch: u64) {
+    pub fn hear(node: &mut Node, rounds: &Rounds, names: &[&str], epoch: u64) {
         let beat = node.beat(rounds.now(), 0);
         node.hear(&beat, &roll(names, epoch), rounds.now()).unwrap();
         rounds.share(node.hold());
