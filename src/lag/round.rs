@@ -204,7 +204,12 @@ impl Round {
             readings: self.readings.iter().filter(|reading| hold.tells(&reading.group)).cloned().collect(),
             unread: unread.map(|(group, why)| (Arc::clone(group), why.clone())).collect(),
             hold: Some(Arc::clone(hold)),
-            ..self.clone()
+            partitions: self.partitions.clone(),
+            failures: self.failures.clone(),
+            unlisted: self.unlisted.clone(),
+            cost: self.cost.clone(),
+            cluster: Arc::clone(&self.cluster),
+            ..*self
         }
     }
 

@@ -100,10 +100,8 @@ impl Rounds {
 
     /// The last round, as long as it speaks of the present and is this node's to tell.
     pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
-        // In this order: what is shown may have become less since, never more.
-        let permit = self.permit();
         let round = self.latest().ok_or(NoLag::NotYet)?;
-        if permit.is_some_and(|permit| !permit.holds()) {
+        if self.permit(&round).is_some_and(|permit| !permit.holds()) {
             return Err(NoLag::NotHeld);
         }
         match round.is_current(now_ms) {
@@ -114,16 +112,19 @@ impl Rounds {
 
     /// The last round as metrics, a page at a time, and none any more once something in it is not this node's to tell.
     pub fn text(&self, config: &Config, now_ms: i64, dialect: Dialect) -> Option<Pages> {
-        let permit = self.permit();
-        let round = self.latest()?;
-        let Some(permit) = permit else { return Some(exposition(config, round, now_ms, dialect)) };
+        let (round, hold) = (self.latest()?, self.hold());
+        let (Some(permit), Some(hold)) = (self.permit(&round), hold) else {
+            return Some(exposition(config, round, now_ms, dialect));
+        };
         let held = permit.holds();
-        let families = shared(config, &round, now_ms, &permit.hold, held);
+        let families = shared(config, &round, now_ms, &hold, held);
         Some(Pages::new(round, dialect, families).while_permitted(Some(permit).filter(|_| held)))
     }
 
-    fn permit(&self) -> Option<Permit> {
-        self.hold().map(|hold| Permit { rounds: self.clone(), hold })
+    /// To tell this round: what this node held when it was shown says which groups are in it.
+    fn permit(&self, round: &Round) -> Option<Permit> {
+        let hold = round.hold.clone()?;
+        Some(Permit { rounds: self.clone(), hold })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -224,6 +225,15 @@ pub(super) mod tests {
         let others: Vec<_> = names.iter().filter_map(|name| round.total_of(name).err()).collect();
         assert_eq!(others.len(), 2_000 - left);
         assert!(matches!(&others[0], Absent::Unknown(why) if why.ends_with(" is node b's to tell")), "{:?}", others[0]);
+
+        // Another may have come since, and gone.
+        let permit = rounds.permit(&round).unwrap();
+        assert!(permit.holds());
+        hear(&mut node, &rounds, &["a"], 3);
+        assert!(permit.holds() && count(text()).0 == 2_000, "what it held is less than it has now");
+        let permit = rounds.permit(&rounds.latest().unwrap()).unwrap();
+        hear(&mut node, &rounds, &["a", "b"], 4);
+        assert!(!permit.holds(), "what it held is more than it has now");
 
         node.end();
         rounds.share(node.hold());

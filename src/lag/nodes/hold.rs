@@ -58,7 +58,7 @@ impl Hold {
             (Some(now), Some(then)) => now.is_part_of(then),
             _ => false,
         };
-        self.is_in && self.me == before.me && nobody_came
+        self.is_in && before.is_in && self.me == before.me && nobody_came
     }
 
     /// Whether it may tell other groups than when it held `before`.
