@@ -56,6 +56,10 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
         config.node_id.clone_from(&args.node_id);
     }
     if let Some(lease) = args.lease {
+        if config.node_id.is_none() {
+            let message = "--lease is of monitors that share groups: give this one a name with --node-id too";
+            return Err(Failure::new(Status::Config, message));
+        }
         config.lease_seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
     }
     if let Some(name) = &args.cluster_name {
@@ -120,6 +124,24 @@ mod tests {
         check(file, &[], "1 9 mongodb://file d");
         check(file, &["--data-dir", "/d"], "1 9 mongodb://file d");
         check(file, &mongodb, "1 9 mongodb://flag d");
+    }
+
+    #[test]
+    fn a_lease_is_of_a_node_wherever_that_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        let check = |settings: &str, flags: &[&str], want: Result<u32, Status>| {
+            std::fs::write(&path, settings).unwrap();
+            let file = path.to_string_lossy();
+            let typed = [&["highwater", "lag", "--lease", "7s", "--config", &*file], flags].concat();
+            let Command::Lag(args) = Cli::try_parse_from(typed).unwrap().command else { panic!("{flags:?}") };
+            let lease = of_lag(&args).map(|config| config.lease_seconds).map_err(|failure| failure.status);
+            assert_eq!(lease, want, "{flags:?}");
+        };
+        let redis = ["--redis", "redis://localhost"];
+        check("[lag]\nnode_id = 'a'\n", &redis, Ok(7));
+        check("", &[&redis[..], &["--node-id", "a"]].concat(), Ok(7));
+        check("", &redis, Err(Status::Config));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{listen, span};
+use super::values::{listen, seconds, span};
 use super::{Asking, Printing};
 use crate::lag::{Family, Pattern, Series};
 
@@ -47,7 +47,7 @@ pub struct Lag {
     #[arg(long, value_name = "NAME", env = "HIGHWATER_NODE_ID")]
     pub node_id: Option<String>,
     /// How long the groups of a node that is gone may be told by nobody; the same for all nodes [default: 15s]
-    #[arg(long, value_name = "TIME", value_parser = span, requires = "node_id")]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub lease: Option<Duration>,
     /// How far down our own families go [default: partition]
     #[arg(long, value_enum, value_name = "LEVEL")]

@@ -113,6 +113,15 @@ pub fn span(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| wrong())
 }
 
+/// A length of time in whole seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let time = span(text)?;
+    match time.subsec_nanos() {
+        0 => Ok(time),
+        _ => Err(format!("{text:?} is not a number of whole seconds")),
+    }
+}
+
 /// Where to begin, or to end, in each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -281,6 +290,12 @@ mod tests {
         for wrong in ["", "30", "-1s", "1y", "P1M"] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn whole_seconds() {
+        assert_eq!(seconds("2000ms"), Ok(Duration::from_secs(2)));
+        assert_eq!(seconds("1500ms"), Err("\"1500ms\" is not a number of whole seconds".to_owned()));
     }
 
     #[test]
