@@ -35,7 +35,13 @@
 //! held, and Prometheus gives samples the time at which it asked.
 //!
 //! What is not covered: a Redis that is two for a while, because a replica was promoted while the old master still answers
-//! (`min-replicas-to-write 1` there closes that), and a copy that is older than half a lease.
+//! (`min-replicas-to-write 1` there closes that), and a copy that is older than half a lease. Nor is a whole machine that is
+//! paused with both its clocks, as a snapshot of it may be: it goes on as if no time had passed, and believes in its lease
+//! until that ends by its own clocks, or its next beat is answered.
+//!
+//! What nodes must have in common: the lease; the filters of groups, since a group that its owner leaves out is told by
+//! nobody; and the time of day, roughly (NTP), since the history that they share has times of each one's clock, so that a lag
+//! in time is wrong after a handover by as much as the clocks differ.
 //!
 //! # How long a group is told by nobody
 //!
