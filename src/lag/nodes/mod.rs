@@ -2,8 +2,8 @@
 //!
 //! The nodes meet in a *registry*, which Redis keeps. Each has a line there, and raises its *beat* from time to time; the
 //! answer is the *roll*: all lines, of which some are of *members*, and the *epoch*, which goes up whenever a member comes or
-//! goes, and whenever a line goes. Who a group belongs to follows from the members alone, by [`rendezvous`] hashing, so that no group has a line and a
-//! new one needs none.
+//! goes, and whenever a line goes. Who a group belongs to follows from the members alone, by [`rendezvous`] hashing, so that
+//! no group has a line and a new one needs none.
 //!
 //! ```text
 //! Node ── Beat ──▶ registry ── Roll ──▶ Node ── Hold ──▶ Rounds: which groups are read, and which are shown

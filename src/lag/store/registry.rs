@@ -1,8 +1,8 @@
 //! The registry of nodes in Redis: one hash, which two scripts change, called by their hashes.
 //!
-//! The fields `term`, `epoch`, `changed` and `lease` are of all, and each node has a line `node:NAME#LIFE`: its beat, the epoch that it
-//! keeps to, and whether it is a member. Redis is not asked what time it is; only the key's time to live goes by its clock, and when that
-//! is wrong, another term begins, before which all leases end ([`crate::lag::nodes`]).
+//! The fields `term`, `epoch`, `changed` and `lease` are of all, and each node has a line `node:NAME#LIFE`: its beat, the
+//! epoch that it keeps to, and whether it is a member. Redis is not asked what time it is; only the key's time to live goes
+//! by its clock, and when that is wrong, another term begins, before which all leases end ([`crate::lag::nodes`]).
 
 use std::time::Duration;
 
