@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,6 +115,16 @@ impl Site {
             let parts: Vec<usize> = group.members.iter().map(|it| it.assignment.len()).collect();
             let all = parts.len() == members && !parts.contains(&0);
             (all && parts.iter().sum::<usize>() == self.partitions as usize).then_some(group)
+        })
+        .await
+    }
+
+    /// Waits until the group has so many members with so many partitions each: on the way there they may share unevenly.
+    async fn until_each_has(&self, members: usize, partitions: usize) -> Outcome<GroupDescription> {
+        until(&format!("{members} members have {partitions} partitions each"), async || {
+            let group = self.described().await.ok()?;
+            let even = group.members.iter().all(|it| it.assignment.len() == partitions);
+            (even && group.members.len() == members).then_some(group)
         })
         .await
     }
@@ -654,13 +664,7 @@ async fn with_others(servers: String) -> Outcome<()> {
     let mut rdkafka = Foreign::start(&mut python, &rdkafka_printed)?;
     let mut java = console(&site, &["group.protocol=consumer"]);
     let mut java = Foreign::start(&mut java, &java_printed)?;
-    // On the way there they may share unevenly.
-    let group = until("four members have a quarter each", async || {
-        let group = site.described().await.ok()?;
-        let quarters = group.members.iter().filter(|it| it.assignment.len() == 3).count();
-        (quarters == 4 && group.members.len() == 4).then_some(group)
-    });
-    assert!(group.await?.is_consumer_protocol);
+    assert!(site.until_each_has(4, 3).await?.is_consumer_protocol);
     site.produce(0..1200).await?;
     let all = async || (seen.counts().0 + printed(&java_printed) + printed(&rdkafka_printed) >= 1200).then_some(());
     until("all four have read what is theirs", all).await?;
@@ -669,14 +673,25 @@ async fn with_others(servers: String) -> Outcome<()> {
     assert_eq!(counts, (600, 300, 300));
     java.terminate().await?;
     rdkafka.terminate().await?;
+    go_on_alone(&site, &seen, members, 1200, &[java_printed, rdkafka_printed]).await
+}
+
+/// After 1200 records the others have left: two members of ours read 600 more, `count` in all, and nobody has read anything
+/// twice.
+async fn go_on_alone(
+    site: &Site,
+    seen: &Seen,
+    members: impl IntoIterator<Item = Member>,
+    count: usize,
+    printed: &[PathBuf],
+) -> Outcome<()> {
     site.until_shared_by(2).await?;
     site.produce(1200..1800).await?;
-    until_read(&seen, 1200).await?;
+    until_read(seen, count).await?;
     for member in members {
         member.close().await?;
     }
-    seen.take_printed(&java_printed)?;
-    seen.take_printed(&rdkafka_printed)?;
+    printed.iter().try_for_each(|file| seen.take_printed(file))?;
     assert_eq!((seen.counts(), site.committed().await?), ((1800, 0), 1800));
     Ok(())
 }
@@ -708,24 +723,12 @@ async fn classic_with_java(servers: &str, assignor: Assignor, class: &str, java_
         }
         site.until_shared_by(members.len() + usize::from(foreign.is_some())).await?;
     }
-    until("each has four partitions", async || {
-        let group = site.described().await.ok()?;
-        group.members.iter().all(|it| it.assignment.len() == 4).then_some(())
-    })
-    .await?;
+    site.until_each_has(3, 4).await?;
     site.produce(0..1200).await?;
     until("all have read what is theirs", async || (seen.counts().0 + printed(&file) >= 1200).then_some(())).await?;
     assert_eq!((seen.counts().0, printed(&file)), (800, 400));
     foreign.as_mut().ok_or("no member of Java's")?.terminate().await?;
-    site.until_shared_by(2).await?;
-    site.produce(1200..1800).await?;
-    until_read(&seen, 1400).await?;
-    for member in members {
-        member.close().await?;
-    }
-    seen.take_printed(&file)?;
-    assert_eq!((seen.counts(), site.committed().await?), ((1800, 0), 1800));
-    Ok(())
+    go_on_alone(&site, &seen, members, 1400, &[file]).await
 }
 
 #[tokio::test]

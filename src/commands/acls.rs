@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::output::{self, Row};
-use super::session::{Session, all};
+use super::output::Row;
+use super::session::{Session, settle};
 use crate::app::{Failure, Status};
+use crate::cli;
 use crate::cli::acls::{Matching, NameFilter, NamePattern, Rules};
-use crate::cli::{self, Output};
 use crate::client::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource};
 
 pub async fn acls(verb: cli::Acls) -> Result<(), Failure> {
@@ -53,16 +53,16 @@ impl From<Acl> for Shown {
 }
 
 /// Each rule once, in order.
-fn print(output: Output, mut acls: Vec<Acl>) -> Result<(), Failure> {
+fn shown(mut acls: Vec<Acl>) -> Vec<Shown> {
     acls.sort_unstable();
     acls.dedup();
-    output::print(&output::rows(output, &acls.into_iter().map(Shown::from).collect::<Vec<_>>())?)
+    acls.into_iter().map(Shown::from).collect()
 }
 
 async fn list(args: cli::ListAcls) -> Result<(), Failure> {
     let filters = filters(&args.rules, &args.matching).map_err(Failure::of(Status::Usage))?;
     let session = Session::open(&args.asking, "acls").await?;
-    print(args.printing.output, matching(&session, &filters).await?)
+    settle(args.printing.output, &shown(matching(&session, &filters).await?), Vec::new())
 }
 
 async fn matching(session: &Session, filters: &[AclFilter]) -> Result<Vec<Acl>, Failure> {
@@ -83,7 +83,7 @@ async fn create(args: cli::CreateAcls) -> Result<(), Failure> {
             Err(error) => failures.push(Failure::new(Status::of(&error), format!("{acl}: {error}"))),
         }
     }
-    settle(args.printing.output, created, failures)
+    settle(args.printing.output, &shown(created), failures)
 }
 
 async fn delete(args: cli::DeleteAcls) -> Result<(), Failure> {
@@ -93,7 +93,7 @@ async fn delete(args: cli::DeleteAcls) -> Result<(), Failure> {
     }
     let session = Session::open(&args.asking, "acls").await?;
     if args.dry_run {
-        return print(args.printing.output, matching(&session, &filters).await?);
+        return settle(args.printing.output, &shown(matching(&session, &filters).await?), Vec::new());
     }
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for (_, outcome) in session.admin.delete_acls(&filters).await? {
@@ -105,14 +105,7 @@ async fn delete(args: cli::DeleteAcls) -> Result<(), Failure> {
             }),
         }
     }
-    settle(args.printing.output, deleted, failures)
-}
-
-fn settle(output: Output, done: Vec<Acl>, failures: Vec<Failure>) -> Result<(), Failure> {
-    if !done.is_empty() || failures.is_empty() {
-        print(output, done)?;
-    }
-    all(failures)
+    settle(args.printing.output, &shown(deleted), failures)
 }
 
 /// Each combination of what is named is a rule.

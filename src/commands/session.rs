@@ -9,7 +9,7 @@ use super::hint::did_you_mean;
 use super::output::{self, Row};
 use super::properties::Settings;
 use crate::app::{self, Failure, Status};
-use crate::cli::{Asking, Printing};
+use crate::cli::{Asking, Output, Printing};
 use crate::client::{Admin, Client, Error, ErrorCode};
 
 /// A connected client, and the settings for what is made from it.
@@ -89,14 +89,22 @@ impl Account {
     /// Prints it; the exit status is that of the first failure.
     pub fn settle(self, printing: Printing) -> Result<(), Failure> {
         let Self { mut outcomes, failures } = self;
-        if printing.output == crate::cli::Output::Table {
+        if printing.output == Output::Table {
             outcomes.retain(|outcome| outcome.error.is_none());
         }
-        if !(outcomes.is_empty() && printing.output == crate::cli::Output::Table) {
+        if !(outcomes.is_empty() && printing.output == Output::Table) {
             output::print(&output::rows(printing.output, &outcomes)?)?;
         }
         all(failures)
     }
+}
+
+/// What was found or done in a table, unless there is nothing of it but failures; what was not in the failure.
+pub(super) fn settle<R: Row + Serialize>(output: Output, done: &[R], failures: Vec<Failure>) -> Result<(), Failure> {
+    if !done.is_empty() || failures.is_empty() {
+        output::print(&output::rows(output, done)?)?;
+    }
+    all(failures)
 }
 
 /// One failure that says all there were, each on a line of its own.

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::output::{self, Row};
-use super::session::{Session, all};
+use super::output::Row;
+use super::session::{Session, settle};
 use crate::app::{Failure, Status};
 use crate::cli::{self, Output};
 use crate::client::{Error, ScramChange, ScramCredential, ScramMechanism, Secret};
@@ -40,29 +40,21 @@ impl Row for Shown {
     }
 }
 
-impl Shown {
-    fn new(user: &str, credential: ScramCredential) -> Self {
-        let ScramCredential { mechanism, iterations } = credential;
-        Self { user: user.to_owned(), mechanism: mechanism.to_string(), iterations }
-    }
-}
-
 /// A user, and a credential of theirs.
 type Credential = (String, ScramCredential);
 
-/// What was found or done in a table; what was not in the failure.
-fn settle(output: Output, done: &[Credential], failures: Vec<Failure>) -> Result<(), Failure> {
-    if !done.is_empty() || failures.is_empty() {
-        let rows: Vec<Shown> = done.iter().map(|(user, credential)| Shown::new(user, *credential)).collect();
-        output::print(&output::rows(output, &rows)?)?;
-    }
-    all(failures)
+fn shown(credentials: Vec<Credential>) -> Vec<Shown> {
+    let row = |(user, ScramCredential { mechanism, iterations })| {
+        let mechanism = mechanism.to_string();
+        Shown { user, mechanism, iterations }
+    };
+    credentials.into_iter().map(row).collect()
 }
 
 async fn describe(args: cli::DescribeUsers) -> Result<(), Failure> {
     let session = Session::open(&args.asking, "users").await?;
     let (found, failures) = credentials(&session, &args.users, &[]).await?;
-    settle(args.printing.output, &found, failures)
+    settle(args.printing.output, &shown(found), failures)
 }
 
 /// The credentials of users, all or those for some mechanisms; and of whom there are none.
@@ -120,7 +112,7 @@ async fn delete(args: cli::DeleteUsers) -> Result<(), Failure> {
     let mechanisms: Vec<ScramMechanism> = args.mechanisms.iter().copied().map(mechanism).collect();
     let (found, failures) = credentials(&session, &args.users, &mechanisms).await?;
     if args.dry_run {
-        return settle(args.printing.output, &found, failures);
+        return settle(args.printing.output, &shown(found), failures);
     }
     let remove = |(user, ScramCredential { mechanism, .. }): Credential| ScramChange::Delete { user, mechanism };
     carry_out(&session, args.printing.output, found, failures, remove).await
@@ -143,7 +135,7 @@ async fn carry_out(
             Err(error) => failures.push(about_user(&format!("{user} ({})", credential.mechanism), &error)),
         }
     }
-    settle(output, &done, failures)
+    settle(output, &shown(done), failures)
 }
 
 fn mechanism(named: cli::ScramMechanism) -> ScramMechanism {

@@ -191,6 +191,12 @@ fn times<const N: usize>(read: &[String], of: [&str; N]) -> [usize; N] {
     times
 }
 
+/// What was dropped and what came after it, of which all was read.
+fn is_once_or_not_at_all(read: &[String], has_ended: bool) {
+    let [dropped, after] = times(read, ["cut", "after"]);
+    assert!(after == 1 && dropped <= 1 && (dropped == 1 || !has_ended), "{dropped} {after}");
+}
+
 mod producers {
     use super::*;
     use crate::protocol::messages::ProduceRequest;
@@ -210,8 +216,7 @@ mod producers {
                 let ended = cut.of(producer.send(world.record("cut"))).await.map(Result::unwrap);
                 producer.send(world.record("after")).await.unwrap();
                 close(&producer).await;
-                let [dropped, after] = times(&world.read().await, ["cut", "after"]);
-                assert!(after == 1 && dropped <= 1 && (dropped == 1 || ended.is_none()), "{dropped} {after}");
+                is_once_or_not_at_all(&world.read().await, ended.is_some());
                 ended.is_some()
             })
             .await;
@@ -374,8 +379,7 @@ mod transactions {
             let ended = cut.of(transaction.send(world.record("cut"))).await.map(Result::unwrap);
             transaction.send(world.record("after")).await.unwrap();
             transaction.commit().await.unwrap();
-            let [dropped, after] = times(&world.read().await, ["cut", "after"]);
-            assert!(after == 1 && dropped <= 1 && (dropped == 1 || ended.is_none()), "{dropped} {after}");
+            is_once_or_not_at_all(&world.read().await, ended.is_some());
             ended.is_some()
         })
         .await;

@@ -6,3 +6,14 @@ mod registry;
 
 pub use redis::{Life, RedisStore, StoreError};
 pub use registry::RedisRegistry;
+
+/// The Redis that `HIGHWATER_TEST_REDIS` names; without one, a test says that it is skipped.
+#[cfg(test)]
+fn redis_of_tests() -> Option<String> {
+    crate::tls::install_provider().expect("the only provider");
+    let url = std::env::var("HIGHWATER_TEST_REDIS").ok();
+    if url.is_none() {
+        eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
+    }
+    url
+}

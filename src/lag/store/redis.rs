@@ -212,14 +212,9 @@ mod tests {
         assert_ne!(key(Some(1)), key(Some(2)));
     }
 
-    /// Asked only where `HIGHWATER_TEST_REDIS` names a server.
     #[tokio::test]
     async fn what_is_added_is_read_and_cut_by_time() {
-        let Ok(url) = std::env::var("HIGHWATER_TEST_REDIS") else {
-            eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
-            return;
-        };
-        crate::tls::install_provider().unwrap();
+        let Some(url) = super::super::redis_of_tests() else { return };
         let mut store = RedisStore::new(&url, &format!("test-{}", uuid::Uuid::new_v4()));
         let life = |partition, id: u8| (TopicPartition::new("t", partition), Some(Uuid([id; 16])));
         let (a, b) = (life(0, 1), life(1, 1));

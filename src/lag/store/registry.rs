@@ -234,11 +234,7 @@ mod tests {
     /// The nodes are simulated with a model of the scripts; here it is held against them.
     #[tokio::test]
     async fn redis_answers_as_the_model_does() {
-        let Ok(url) = std::env::var("HIGHWATER_TEST_REDIS") else {
-            eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
-            return;
-        };
-        crate::tls::install_provider().unwrap();
+        let Some(url) = super::super::redis_of_tests() else { return };
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
         let mut registry = RedisRegistry::new(&url, &prefix, Timing { lease_ms: LEASE });
         let (mut model, mut random) = (Model::default(), SmallRng::seed_from_u64(5));
@@ -290,12 +286,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_on_which_something_went_wrong_is_given_up() {
-        let url = std::env::var("HIGHWATER_TEST_REDIS").ok();
-        let Some(server) = url.and_then(|url| Some(url.strip_prefix("redis://")?.to_owned())) else {
-            eprintln!("skipped: HIGHWATER_TEST_REDIS names no Redis");
-            return;
-        };
-        crate::tls::install_provider().unwrap();
+        let Some(url) = super::super::redis_of_tests() else { return };
+        let server = url.strip_prefix("redis://").expect("no TLS in the tests").to_owned();
         let (address, vanish) = proxy(server).await;
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
         let mut registry = RedisRegistry::new(&format!("redis://{address}"), &prefix, Timing { lease_ms: 10_000 });
