@@ -1,5 +1,6 @@
-//! Three monitors that share the groups of a cluster, as processes with a real Redis: one is killed, one stands still for
-//! longer than its lease, one ends in order. No group is told by two of them, and each is told again.
+//! Three monitors that share the groups of a cluster, as processes with a real Redis, or in a group of a real Kafka: one is
+//! killed, one stands still for longer than its lease, one ends in order. No group is told by two of them, and each is told
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use highwater::client::{Client, ClientConfig, Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
+use protocol_tests::servers::{KAFKA_43, Kafka};
 use protocol_tests::{servers, unique, wait_until};
 
 const GROUPS: usize = 40;
@@ -22,19 +24,25 @@ const WITHIN: Duration = Duration::from_secs(40);
 fn cluster(runtime: &tokio::runtime::Runtime) -> Result<DevBroker, Box<dyn std::error::Error>> {
     runtime.block_on(async {
         let broker = DevBroker::start(devbroker::Config::with_brokers(3)).await?;
-        let bootstrap_servers = vec![broker.bootstrap_servers()];
-        let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
-        for (_, made) in client.admin().create_topics(&[NewTopic::new("t").partitions(2)]).await? {
-            made?;
-        }
-        let offsets = [(TopicPartition::new("t", 0), 0.into()), (TopicPartition::new("t", 1), 0.into())];
-        for group in 0..GROUPS {
-            let altered = client.admin().alter_offsets(&format!("group-{group}"), &offsets).await?;
-            altered.into_iter().map(|(_, outcome)| outcome).collect::<Result<Vec<_>, Error>>()?;
-        }
-        client.close().await;
+        groups_that_lag(&broker.bootstrap_servers(), "group").await?;
         Ok(broker)
     })
+}
+
+async fn groups_that_lag(bootstrap: &str, prefix: &str) -> Result<(), Error> {
+    let bootstrap_servers = vec![bootstrap.to_owned()];
+    let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+    let topic = format!("{prefix}-topic");
+    for (_, made) in client.admin().create_topics(&[NewTopic::new(&*topic).partitions(2)]).await? {
+        made?;
+    }
+    let offsets = [(TopicPartition::new(&*topic, 0), 0.into()), (TopicPartition::new(&*topic, 1), 0.into())];
+    for group in 0..GROUPS {
+        let altered = client.admin().alter_offsets(&format!("{prefix}-{group}"), &offsets).await?;
+        altered.into_iter().map(|(_, outcome)| outcome).collect::<Result<Vec<_>, Error>>()?;
+    }
+    client.close().await;
+    Ok(())
 }
 
 /// A monitor, and where it is asked.
@@ -45,13 +53,18 @@ struct Node {
 }
 
 impl Node {
+    /// By way of a Redis.
     fn start(name: &'static str, directory: &Path, bootstrap: &str, redis: &str, prefix: &str) -> Node {
-        let home = directory.join(name);
-        std::fs::create_dir(&home).expect("a directory");
-        let config = home.join("lag.toml");
+        let config = directory.join("lag.toml");
         std::fs::write(&config, format!("[lag]\nredis_prefix = '{prefix}'\n")).expect("a file");
         let config = config.to_string_lossy().into_owned();
-        let what = ["--node-id", name, "--lease", LEASE, "--redis", redis, "--config", &config];
+        Self::start_with(name, directory, bootstrap, &["--lease", LEASE, "--redis", redis, "--config", &config])
+    }
+
+    fn start_with(name: &'static str, directory: &Path, bootstrap: &str, what: &[&str]) -> Node {
+        let home = directory.join(name);
+        std::fs::create_dir(&home).expect("a directory");
+        let what = [what, &["--node-id", name]].concat();
         let how = ["-b", bootstrap, "--listen", "127.0.0.1:0", "--interval", "1s", "--series", "group"];
         let mut program = Program::start(&home, &[&["lag"], &what[..], &how[..]].concat());
         let address = wait_until("the monitor says where it listens", WITHIN, || {
@@ -168,4 +181,51 @@ fn no_group_is_told_by_two_nodes_whatever_becomes_of_them() {
     share_all("one tells those of a node that ended", &mut [&mut a]);
     drop(a);
     runtime.block_on(broker.stop()).expect("the broker ends");
+}
+
+/// The group of the nodes has a name that passes the filter, and is told by nobody all the same.
+#[test]
+fn nor_where_they_meet_in_a_group_of_kafka() {
+    let Some(kafka) = servers::or_skip("lag monitors in a group", Kafka::shared(KAFKA_43)) else { return };
+    binary();
+    let prefix = unique("test-circle");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(groups_that_lag(kafka.bootstrap(), &prefix)).expect("groups");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (nodes_group, globs) = (format!("{prefix}-nodes"), format!("{prefix}-*"));
+    // The shortest that a broker takes by default.
+    let what = ["--lease", "10s", "--nodes-group", &nodes_group, "--group", &globs];
+    let [mut a, mut b, mut c] =
+        ["a", "b", "c"].map(|name| Node::start_with(name, directory.path(), kafka.bootstrap(), &what));
+    share_all("three nodes tell all groups", &mut [&mut a, &mut b, &mut c]);
+    let listed = value(&c.metrics(), "highwater_lag_groups_listed");
+    assert_eq!(listed, Some(GROUPS as f64), "the nodes' own group is none of them");
+
+    assert!(b.program.terminate(WITHIN).success(), "{}", b.program.log());
+    share_all("two tell those of a node that ended", &mut [&mut a, &mut c]);
+
+    a.signal("-STOP");
+    let asked_while_it_stood = a.ask();
+    share_all("one tells those of a node that stands still", &mut [&mut c]);
+    let handover = value(&c.metrics(), "highwater_lag_handover_seconds").expect("a handover");
+    assert!(handover > 0.0, "{handover}");
+    eprintln!("published gap: {handover} s");
+    a.signal("-CONT");
+    let late = answer(asked_while_it_stood);
+    assert_eq!((told(&late).len(), value(&late, "highwater_lag_lease_held")), (0, Some(0.0)), "{late}");
+
+    drop(c);
+    share_all("who stood still tells those of a node that was killed", &mut [&mut a]);
+    drop(a);
+    runtime.block_on(remove(kafka.bootstrap(), &prefix)).expect("nothing is left");
+}
+
+async fn remove(bootstrap: &str, prefix: &str) -> Result<(), Error> {
+    let bootstrap_servers = vec![bootstrap.to_owned()];
+    let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+    let groups: Vec<_> = (0..GROUPS).map(|group| format!("{prefix}-{group}")).collect();
+    client.admin().delete_groups(&groups).await?;
+    client.admin().delete_topics(&[format!("{prefix}-topic").as_str().into()]).await?;
+    client.close().await;
+    Ok(())
 }

@@ -55,6 +55,9 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     if args.node_id.is_some() {
         config.node_id.clone_from(&args.node_id);
     }
+    if args.nodes_group.is_some() {
+        config.nodes_group.clone_from(&args.nodes_group);
+    }
     if let Some(lease) = args.lease {
         if config.node_id.is_none() {
             let message = "--lease is of monitors that share groups: give this one a name with --node-id too";

@@ -43,10 +43,14 @@ pub struct Lag {
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL")]
     pub redis: Option<String>,
-    /// Share the groups with other monitors of the cluster that have the same Redis, under this name; each group is told by
-    /// one. All need the same filters of groups, the same lease, and clocks that agree (NTP)
+    /// Share the groups with other monitors of the cluster, under this name; each group is told by one. They find each other in
+    /// the Redis, or else in a group of their own. All need the same filters of groups, the same lease, and clocks that agree
+    /// (NTP)
     #[arg(long, value_name = "NAME", env = "HIGHWATER_NODE_ID")]
     pub node_id: Option<String>,
+    /// The group in which the monitors find each other, also where there is a Redis [default without one: highwater-lag]
+    #[arg(long, value_name = "GROUP")]
+    pub nodes_group: Option<String>,
     /// How long the groups of a node that is gone may be told by nobody; the same for all nodes [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub lease: Option<Duration>,

@@ -78,6 +78,7 @@
 
 pub mod admin;
 pub mod broker;
+pub mod circle;
 pub mod cluster;
 pub mod connect;
 pub mod connection;
@@ -108,6 +109,7 @@ pub use admin::{
     LogDir, MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential,
     ScramMechanism, ShareOffset, ShareOffsets, TopicCommits,
 };
+pub use circle::{Circle, CircleConfig, Entry};
 pub use cluster::{Cluster, To, Topics};
 pub use connect::{Address, Dial};
 pub use consumer::{
@@ -266,6 +268,11 @@ impl Client {
         partitions: Vec<(TopicPartition, Option<Offset>)>,
     ) -> Result<Consumer, Error> {
         Consumer::assigned(&self.cluster, config, partitions)
+    }
+
+    /// A group of a kind of one's own, in which this process has nothing yet.
+    pub fn circle(&self, config: CircleConfig) -> Circle {
+        Circle::new(self.cluster.clone(), config)
     }
 
     /// How many partitions a topic has; `None` if there is no such topic.

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::history::{Lineage, Probe, Sample};
 use super::join::Commits;
 use super::ladder;
-use super::nodes::Hold;
+use super::nodes::{Hold, PROTOCOL_TYPE};
 use super::round::Group;
 use super::rounds::Rounds;
 use super::row::Reason;
@@ -133,7 +133,10 @@ impl Collector {
     /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
     async fn list_groups(&mut self, hold: Option<Arc<Hold>>, sweep: &mut Sweep) -> Result<(), Error> {
         let listed = self.admin.list_groups().await?;
-        let groups = listed.groups.into_iter().filter(|listed| self.config.groups.passes(&listed.group_id));
+        // Monitors that share groups are members of one themselves, which reads nothing.
+        let is_read = |listed: &GroupListing| listed.protocol_type.as_deref() != Some(PROTOCOL_TYPE);
+        let groups = listed.groups.into_iter().filter(is_read);
+        let groups = groups.filter(|listed| self.config.groups.passes(&listed.group_id));
         let mut by_name: HashMap<Arc<str>, Group> = HashMap::new();
         if !listed.failures.is_empty() {
             by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));

@@ -134,8 +134,11 @@ pub struct Config {
     pub redis: Option<String>,
     /// Keys in Redis start with this, and the cluster's id.
     pub redis_prefix: String,
-    /// This monitor's name among others that share the groups, by way of the same Redis. `None`: it tells all groups.
+    /// This monitor's name among others that share the groups. `None`: it tells all groups.
     pub node_id: Option<String>,
+    /// The group of the monitors themselves, in which nodes find each other. `None`: they do so in the Redis, if there is one,
+    /// and else in the group `highwater-lag`.
+    pub nodes_group: Option<String>,
     /// How long the groups of a node that is gone are told by nobody, at most; the same for all nodes.
     pub lease_seconds: u32,
 }
@@ -158,6 +161,7 @@ impl Default for Config {
             redis: None,
             redis_prefix: "highwater".to_owned(),
             node_id: None,
+            nodes_group: None,
             lease_seconds: 15,
         }
     }
@@ -177,7 +181,15 @@ impl Config {
         limits.within("lease_seconds", self.lease_seconds, 1..=3_600);
         if let Some(node_id) = &self.node_id {
             limits.not_empty("node_id", node_id);
-            limits.must(self.redis.is_some(), "node_id", node_id, "with a redis, where nodes find each other");
+        }
+        if let Some(group) = &self.nodes_group {
+            limits.not_empty("nodes_group", group);
+            limits.must(
+                self.node_id.is_some(),
+                "nodes_group",
+                group,
+                "with a node_id, under which others know this one",
+            );
         }
         if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {
             // The URL itself may have a password in it.

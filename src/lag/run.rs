@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::collect::{Collector, Sweep};
 use super::history::History;
 use super::join::{Read, furthest_behind, join, position};
-use super::nodes::{Node, keep};
+use super::nodes::{Node, keep, keep_in_circle};
 use super::round::{Cost, Round};
 use super::store::{RedisRegistry, RedisStore};
 use super::track::Tracks;
@@ -18,6 +18,8 @@ use crate::client::{Client, Error, Offset, TopicPartition};
 
 /// How many times as long as a round and its pause may take, before the last one says nothing of the present.
 const ROUNDS_GOOD_FOR: i64 = 3;
+/// Where nodes meet that have no Redis, unless another group is named.
+const NODES_GROUP: &str = "highwater-lag";
 
 /// Makes rounds until `stop`. A round that fails is said and left out: the last one stays published, with its age, and
 /// its lags for as long as it is [current](Round::is_current). Where groups are shared with other nodes, only this node's
@@ -27,10 +29,18 @@ pub async fn run(config: &Config, client: &Client, rounds: &Rounds, metrics: &Me
 }
 
 async fn share(config: &Config, client: &Client, rounds: &Rounds, stop: &CancellationToken) {
-    let (Some(name), Some(url)) = (&config.node_id, &config.redis) else { return };
+    let Some(name) = &config.node_id else { return };
     let timing = config.timing();
-    let registry = RedisRegistry::new(url, &prefix(client, config), timing);
-    keep(Node::new(name, timing.lease_ms, rand::random()), registry, rounds, stop).await;
+    match (&config.nodes_group, &config.redis) {
+        (None, Some(url)) => {
+            let registry = RedisRegistry::new(url, &prefix(client, config), timing);
+            keep(Node::new(name, timing.lease_ms, rand::random()), registry, rounds, stop).await;
+        }
+        (group, _) => {
+            let group = group.as_deref().unwrap_or(NODES_GROUP);
+            keep_in_circle(name, group, timing, client, rounds, stop).await;
+        }
+    }
 }
 
 /// A node that is about to have other groups does not wait for its next turn to read them.

@@ -75,6 +75,7 @@ pub use assignor::Assignor;
 pub use config::{ConsumerConfig, GroupProtocol, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
 pub use subscription::TopicPattern;
+pub(super) use wire::leave as leave_request;
 
 use self::membership::{Command, Held, Identity, Membership, Parts};
 use self::memory::Memory;

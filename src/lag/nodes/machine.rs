@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::hold::{Hold, Standing};
-use super::{Beat, MemberId, Moment, Roll, Term, Timing, View};
+use super::{Beat, Line, MemberId, Moment, Roll, Term, Timing, View};
 
 /// The other nodes were given another lease: whoever kept to a shorter one would take lines away that still hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -236,8 +236,11 @@ impl Node {
         if self.epoch.replace(roll.epoch) == Some(roll.epoch) {
             return;
         }
-        let view = View::of(roll, |line| line.is_member);
-        self.reads = Some(Arc::new(View::of(roll, |line| line.is_member || line.id == self.me)));
+        let ids = |is_there: &dyn Fn(&Line) -> bool| {
+            View::of(roll.lines.iter().filter(|line| is_there(line)).map(|line| &line.id))
+        };
+        let view = ids(&|line| line.is_member);
+        self.reads = Some(Arc::new(ids(&|line| line.is_member || line.id == self.me)));
         self.standing.nodes = view.count();
         self.view = Some(Arc::new(view));
         self.standing.epoch = self.standing.epoch.max(roll.epoch);
@@ -267,7 +270,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Line;
     use super::super::model::Model;
     use super::*;
 

@@ -1,4 +1,7 @@
-//! Several monitors that share the groups of a cluster: who tells which group's lag, and until when. Pure but for [`keep`].
+//! Several monitors that share the groups of a cluster: who tells which group's lag, and until when. Pure but for the loops.
+//!
+//! Nodes without Redis are members of a group of their own ([`circle`]); what follows is of those with one. What a node holds,
+//! and whom a group belongs to, is the same for both.
 //!
 //! The nodes meet in a *registry*, which Redis keeps. Each has a line there, and raises its *beat* from time to time; the
 //! answer is the *roll*: all lines, of which some are of *members*, and the *epoch*, which goes up whenever a member comes or
@@ -59,6 +62,7 @@
 //! node that comes are told within a lease more. One that dies each time just after it has become a member is a member that
 //! comes and goes each time, and keeps others that come waiting for as long as it does so.
 
+mod circle;
 mod hold;
 mod keep;
 mod machine;
@@ -71,6 +75,7 @@ mod simulation;
 use std::fmt;
 use std::sync::Arc;
 
+pub(super) use circle::{PROTOCOL_TYPE, keep_in_circle};
 pub use hold::{Hold, Standing};
 pub(super) use keep::keep;
 pub use machine::Node;
@@ -119,7 +124,7 @@ impl Timing {
     }
 
     /// How long a line stands still before another node takes it away.
-    fn dead_ms(self) -> i64 {
+    pub(super) fn dead_ms(self) -> i64 {
         self.lease_ms / 10 * 6
     }
 

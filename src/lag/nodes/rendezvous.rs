@@ -1,17 +1,21 @@
 //! Which node a group belongs to: the one whose name and the group's give the highest number (rendezvous hashing). Where a
 //! node comes or goes, only its own groups move. Pure, and the same in every version: nodes must agree.
 
-use super::{Line, MemberId, Roll};
+use super::MemberId;
 
 /// Those who share the groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View(Box<[(u64, MemberId)]>);
 
 impl View {
-    pub fn of(roll: &Roll, is_there: impl Fn(&Line) -> bool) -> Self {
-        let members = roll.lines.iter().filter(|line| is_there(line));
-        let members = members.map(|line| (hash(&line.id.name), line.id.clone()));
-        Self(members.collect())
+    pub fn of<'a>(ids: impl Iterator<Item = &'a MemberId>) -> Self {
+        let mut all: Box<[_]> = ids.map(|id| (hash(&id.name), id.clone())).collect();
+        all.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        Self(all)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &MemberId> {
+        self.0.iter().map(|(_, id)| id)
     }
 
     /// Whether `other` has all of these.
@@ -55,8 +59,7 @@ mod tests {
 
     fn view(names: &[&str]) -> View {
         let id = |(name, life): (&&str, u64)| MemberId { name: Arc::from(*name), life };
-        let line = |id| Line { id, beat: 1, acked: 1, is_member: true };
-        View::of(&Roll { lines: names.iter().zip(0..).map(id).map(line).collect(), ..Roll::default() }, |_| true)
+        View::of(names.iter().zip(0..).map(id).collect::<Vec<_>>().iter())
     }
 
     fn owners(view: &View) -> Vec<String> {
