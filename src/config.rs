@@ -110,7 +110,7 @@ mod tests {
         let check = |text: &str, want| {
             let config = Config::parse(text, "[lag]\ninterval_seconds = 1\nlist_groups_every = 1\n").unwrap();
             let lag = &config.lag;
-            assert_eq!((lag.interval_seconds, lag.list_groups_every, lag.status_window), want, "{text}");
+            assert_eq!((lag.interval_seconds as u64, lag.list_groups_every, lag.status_window), want, "{text}");
         };
         check("", (1, 1, 10));
         check("[lag]\ninterval_seconds = 30\n", (30, 1, 10));

@@ -17,7 +17,7 @@ use crate::telemetry::{Check, Format, Telemetry};
 const GRACE: Duration = Duration::from_secs(2);
 /// A monitor is not ready when its last round is older than this, and than so many intervals.
 const ROUND_AGE: Duration = Duration::from_secs(60);
-const ROUND_INTERVALS: u64 = 3;
+const ROUND_INTERVALS: u32 = 3;
 
 /// Runs until a signal.
 pub async fn monitor(client: Client, listen: SocketAddr, config: lag::Config) -> Result<(), Failure> {
@@ -59,7 +59,7 @@ pub(super) fn publish(telemetry: &Telemetry, config: &lag::Config, rounds: &lag:
         Box::new(pages.into_iter().flatten())
     }));
     let latest = rounds.clone();
-    let old = ROUND_AGE.max(Duration::from_secs(config.interval_seconds.saturating_mul(ROUND_INTERVALS)));
+    let old = ROUND_AGE.max(config.interval().saturating_mul(ROUND_INTERVALS));
     telemetry.add_ready_check(Check::new("lag", move || match latest.latest() {
         None => Err("no round has been finished yet".to_owned()),
         Some(round) => {

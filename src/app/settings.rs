@@ -47,7 +47,7 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     let mut all = read(args.config.as_deref(), "")?;
     let config = &mut all.lag;
     if let Some(interval) = args.interval {
-        config.interval_seconds = interval.as_secs().max(1);
+        config.interval_seconds = interval.as_secs_f64();
     }
     if args.redis.is_some() {
         config.redis.clone_from(&args.redis);
@@ -88,6 +88,8 @@ pub fn load(load: &cli::Load, config: &mut generator::Config) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
@@ -148,10 +150,28 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_is_what_was_typed_or_refused() {
+        let check = |typed: &str, want: Result<Duration, &str>| {
+            let args = ["highwater", "lag", "--interval", typed];
+            let Command::Lag(args) = Cli::try_parse_from(args).unwrap().command else { panic!("{typed}") };
+            let interval = of_lag(&args).map(|config| config.interval()).map_err(|failure| failure.message);
+            match want {
+                Ok(want) => assert_eq!(interval.ok(), Some(want), "{typed}"),
+                Err(want) => assert!(interval.as_ref().is_err_and(|said| said.contains(want)), "{interval:?}"),
+            }
+        };
+        check("10s", Ok(Duration::from_secs(10)));
+        check("1500ms", Ok(Duration::from_millis(1_500)));
+        check("100ms", Ok(Duration::from_millis(100)));
+        check("0s", Err("lag.interval_seconds = 0.0: must be a number from 0.1 to 86400"));
+        check("99ms", Err("lag.interval_seconds = 0.099: must be a number from 0.1 to 86400"));
+    }
+
+    #[test]
     fn every_mistake_is_said_with_the_status_of_a_wrong_configuration() {
         let failure = of_up_with("[lag]\ninterval_seconds = 0\n[sink]\nbatch_documents_max = 0\n", &[]).unwrap_err();
         assert_eq!(failure.status, Status::Config);
-        assert!(failure.message.contains("lag.interval_seconds = 0: must be a number from 1 to 86400"), "{failure}");
+        assert!(failure.message.contains("lag.interval_seconds = 0.0: must be a number from 0.1 to 86400"), "{failure}");
         assert!(failure.message.contains("sink.batch_documents_max = 0: "), "{failure}");
     }
 }

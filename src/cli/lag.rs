@@ -14,7 +14,8 @@ use crate::lag::{Family, Pattern, Series};
 pub struct Lag {
     #[command(flatten)]
     pub asking: Asking,
-    /// Look once, print it, and end; with status 2 where a limit is exceeded
+    /// Look once, print it, and end; with status 2 where a limit is exceeded. Lag is to the high watermark, also of readers of
+    /// committed records
     #[arg(long, conflicts_with = "watch")]
     pub once: bool,
     /// Show a table of those furthest behind, over and over
@@ -34,7 +35,7 @@ pub struct Lag {
     /// With --once: end with status 2 if a group may be further behind on a partition than this long, e.g. 5m
     #[arg(long, value_name = "TIME", requires = "once", value_parser = span)]
     pub max_seconds: Option<Duration>,
-    /// Between two rounds [default: 10s, or 2s with --watch]
+    /// Between two rounds, at least 100ms [default: 10s, or 2s with --watch]
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub interval: Option<Duration>,
     /// Where /metrics, /api/lag, /v3/kafka, /livez and /readyz are served

@@ -104,8 +104,8 @@ pub use window::Window;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Between the starts of two rounds.
-    pub interval_seconds: u64,
+    /// Between the starts of two rounds; fractions count.
+    pub interval_seconds: f64,
     /// Groups are listed in every so many rounds; a new group waits no longer than that.
     pub list_groups_every: u32,
     /// Log starts are asked for in every so many rounds.
@@ -146,7 +146,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            interval_seconds: 10,
+            interval_seconds: 10.0,
             list_groups_every: 3,
             log_starts_every: 6,
             stable_offsets_every: 6,
@@ -170,7 +170,7 @@ impl Default for Config {
 impl Config {
     /// Holds what was set against what makes sense.
     pub fn check(&self, limits: &mut Limits) {
-        limits.within("interval_seconds", self.interval_seconds, 1..=86_400);
+        limits.within("interval_seconds", self.interval_seconds, 0.1..=86_400.0);
         limits.within("list_groups_every", self.list_groups_every, 1..=100_000);
         limits.within("log_starts_every", self.log_starts_every, 1..=100_000);
         limits.within("stable_offsets_every", self.stable_offsets_every, 0..=100_000);
@@ -197,8 +197,9 @@ impl Config {
         }
     }
 
-    fn interval(&self) -> Duration {
-        Duration::from_secs(self.interval_seconds.max(1))
+    /// What no number of seconds can be said of is refused by [`Self::check`].
+    pub fn interval(&self) -> Duration {
+        Duration::try_from_secs_f64(self.interval_seconds).unwrap_or(Duration::from_secs(1))
     }
 
     fn timing(&self) -> Timing {
