@@ -200,7 +200,8 @@ impl House {
 
     /// Hands the lag to `/metrics`, and what must hold to `/readyz`.
     fn publish(&self) {
-        super::monitor::publish(&self.telemetry, &self.config.lag, &self.rounds);
+        let clusters = lag::Clusters::of(vec![(self.config.lag.clone(), self.rounds.clone())]);
+        super::monitor::publish(&self.telemetry, clusters);
         let sink = Arc::clone(&self.meters.sink.counters);
         self.telemetry.add_ready_check(Check::new("document store", move || sink.store_takes_documents()));
     }

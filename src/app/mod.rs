@@ -19,7 +19,7 @@ mod up;
 
 pub use failure::{Failure, Status};
 pub use listen::{Target, broker, connect};
-pub use monitor::monitor;
+pub use monitor::{Source, monitor};
 pub use signals::stop_on_signal;
 pub use topics::ensure_topics;
 pub use up::up;

@@ -1,16 +1,19 @@
-//! `highwater lag` as a daemon: the lag monitor of a cluster, its metrics and its HTTP faces, on one port.
+//! `highwater lag` as a daemon: the lag monitor of a cluster, or of several, its metrics and its HTTP faces, on one port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join_all, select_all};
 use jiff::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::listen::{bind, serve};
+use super::listen::{bind, connect, serve};
 use super::room::Room;
 use super::{Failure, Status, say, stop_on_signal};
-use crate::client::{Client, Error};
-use crate::lag;
+use crate::client::{Client, ClientConfig, Error};
+use crate::lag::{self, Clusters};
 use crate::telemetry::{Check, Format, Telemetry};
 
 /// How long a round, or a scrape, that is under way may take at the end.
@@ -18,49 +21,90 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A monitor is not ready when its last round is older than this, and than so many intervals.
 const ROUND_AGE: Duration = Duration::from_secs(60);
 const ROUND_INTERVALS: u32 = 3;
+/// Before a cluster that could not be reached is tried again; doubled each time.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// A cluster to monitor.
+#[derive(Debug)]
+pub struct Source {
+    pub config: lag::Config,
+    pub reach: ClientConfig,
+    /// Where it was reached before; otherwise it is tried until it is.
+    pub client: Option<Client>,
+}
 
 /// Runs until a signal.
-pub async fn monitor(client: Client, listen: SocketAddr, config: lag::Config) -> Result<(), Failure> {
+pub async fn monitor(sources: Vec<Source>, listen: SocketAddr) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let listener = bind(listen, "metrics", "--listen").await?;
     let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
-    let (metrics, rounds) = (lag::Metrics::new(&telemetry.meter("lag")), lag::Rounds::default());
-    publish(&telemetry, &config, &rounds);
+    let metrics = lag::Metrics::new(&telemetry.meter("lag"));
+    let told: Vec<_> = sources.iter().map(|source| (source.config.clone(), lag::Rounds::default())).collect();
+    let clusters = Clusters::of(told.clone());
+    publish(&telemetry, clusters.clone());
     if let Ok(address) = listener.local_addr() {
         say(format_args!("lag        http://{address}/metrics  /api/lag  /v3/kafka  /readyz"));
     }
-    let router = telemetry.router().merge(lag::router(&config, rounds.clone()));
+    let router = telemetry.router().merge(lag::router_of(clusters));
     let server = Room::start("metrics server", |stop| serve(listener, router, stop));
-    let monitored = client.clone();
-    let monitor = Room::start("lag monitor", |stop| async move {
-        lag::run(&config, &monitored, &rounds, &metrics, &stop).await;
-        Ok::<(), Error>(())
-    });
-    [&server, &monitor].into_iter().for_each(|room| room.report_to(&telemetry));
+    let start = |(source, (_, rounds)): (Source, (lag::Config, lag::Rounds))| {
+        let metrics = metrics.clone();
+        Room::start("lag monitor", |stop| async move {
+            watch_over(source, &rounds, metrics, &stop).await;
+            Ok::<(), Error>(())
+        })
+    };
+    let rooms: Vec<_> = sources.into_iter().zip(told).map(start).chain([server]).collect();
+    rooms.iter().for_each(|room| room.report_to(&telemetry));
     let failed = tokio::select! {
         () = stop.cancelled() => None,
-        failure = monitor.failed() => Some(failure),
-        failure = server.failed() => Some(failure),
+        (failure, ..) = select_all(rooms.iter().map(|room| Box::pin(room.failed()))) => Some(failure),
     };
-    tokio::join!(monitor.stop(GRACE), server.stop(GRACE));
-    client.close().await;
+    join_all(rooms.into_iter().map(|room| room.stop(GRACE))).await;
     failed.map_or(Ok(()), |failure| Err(Failure::new(Status::Software, failure)))
 }
 
-/// Hands the lag to `/metrics`, and what must hold to `/readyz`.
-pub(super) fn publish(telemetry: &Telemetry, config: &lag::Config, rounds: &lag::Rounds) {
-    let (latest, shown) = (rounds.clone(), config.clone());
+/// One cluster, as soon as it is reached.
+async fn watch_over(source: Source, rounds: &lag::Rounds, metrics: lag::Metrics, stop: &CancellationToken) {
+    let config = &source.config;
+    let metrics = if config.names_cluster { metrics.of_cluster(&config.cluster_name) } else { metrics };
+    let Some(client) = reach(&source, stop).await else { return };
+    lag::run(config, &client, rounds, &metrics, stop).await;
+    client.close().await;
+}
+
+/// `None` once it is told to stop. One of several clusters that cannot be reached is no reason to look at none.
+async fn reach(source: &Source, stop: &CancellationToken) -> Option<Client> {
+    if let Some(client) = &source.client {
+        return Some(client.clone());
+    }
+    let mut pause = AGAIN;
+    loop {
+        match stop.run_until_cancelled(connect(source.reach.clone())).await? {
+            Ok(client) => return Some(client),
+            Err(failure) => {
+                tracing::warn!(cluster = %source.config.cluster_name, %failure, "no lag of this cluster yet")
+            }
+        }
+        stop.run_until_cancelled(sleep(pause)).await?;
+        pause = (pause * 2).min(AGAIN_MAX);
+    }
+}
+
+/// Hands the lag to `/metrics`, and what must hold to `/readyz`: that there is news of one cluster at least, since who is not
+/// ready is not asked about the others either.
+pub(super) fn publish(telemetry: &Telemetry, clusters: Clusters) {
+    let shown = clusters.clone();
     telemetry.add_text(Arc::new(move |format| {
         let dialect = match format {
             Format::Prometheus => lag::Dialect::Prometheus,
             Format::OpenMetrics => lag::Dialect::OpenMetrics,
         };
-        let pages = latest.text(&shown, Timestamp::now().as_millisecond(), dialect);
-        Box::new(pages.into_iter().flatten())
+        Box::new(shown.text(Timestamp::now().as_millisecond(), dialect))
     }));
-    let latest = rounds.clone();
-    let old = ROUND_AGE.max(config.interval().saturating_mul(ROUND_INTERVALS));
-    telemetry.add_ready_check(Check::new("lag", move || match latest.latest() {
+    let old = ROUND_AGE.max(clusters.interval().saturating_mul(ROUND_INTERVALS));
+    telemetry.add_ready_check(Check::new("lag", move || match clusters.latest() {
         None => Err("no round has been finished yet".to_owned()),
         Some(round) => {
             let age = Duration::from_millis(round.age_ms(Timestamp::now().as_millisecond()));

@@ -1,8 +1,10 @@
 //! What was typed, over what the file says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Failure, Status};
+use crate::cli::values::NamedCluster;
 use crate::config::Config;
 use crate::{cli, generator, lag, sink};
 
@@ -21,6 +23,10 @@ pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
     load(&args.load, &mut config.generator);
     if args.redis.is_some() {
         config.lag.redis.clone_from(&args.redis);
+    }
+    if !config.lag.clusters.is_empty() {
+        let message = "lag.clusters: `up` is about one cluster; `highwater lag` monitors several";
+        return Err(Failure::new(Status::Config, message));
     }
     config.lag.compat.insert(lag::Family::KafkaExporter);
     let store = &mut config.sink.store;
@@ -46,6 +52,7 @@ fn read(file: Option<&Path>, of_verb: &str) -> Result<Config, Failure> {
 pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     let mut all = read(args.config.as_deref(), "")?;
     let config = &mut all.lag;
+    clusters(args, &mut config.clusters);
     if let Some(interval) = args.interval {
         config.interval_seconds = interval.as_secs_f64();
     }
@@ -77,6 +84,18 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     config.topics.deny.extend(args.topics_deny.clone());
     all.check().map_err(Failure::of(Status::Config))?;
     Ok(all.lag)
+}
+
+/// What was typed of clusters is all there is to monitor.
+fn clusters(args: &cli::Lag, clusters: &mut Vec<lag::ClusterConfig>) {
+    if !args.clusters.is_empty() || !args.asking.cluster.bootstrap_server.is_empty() {
+        let named = |it: &NamedCluster| lag::ClusterConfig {
+            name: it.name.clone(),
+            bootstrap_servers: it.bootstrap_servers.clone(),
+            properties: BTreeMap::new(),
+        };
+        *clusters = args.clusters.iter().map(named).collect();
+    }
 }
 
 /// What the generator makes, and how fast.
@@ -171,7 +190,10 @@ mod tests {
     fn every_mistake_is_said_with_the_status_of_a_wrong_configuration() {
         let failure = of_up_with("[lag]\ninterval_seconds = 0\n[sink]\nbatch_documents_max = 0\n", &[]).unwrap_err();
         assert_eq!(failure.status, Status::Config);
-        assert!(failure.message.contains("lag.interval_seconds = 0.0: must be a number from 0.1 to 86400"), "{failure}");
+        assert!(
+            failure.message.contains("lag.interval_seconds = 0.0: must be a number from 0.1 to 86400"),
+            "{failure}"
+        );
         assert!(failure.message.contains("sink.batch_documents_max = 0: "), "{failure}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{listen, seconds, span};
+use super::values::{NamedCluster, listen, seconds, span};
 use super::{Asking, Printing};
 use crate::lag::{Family, Pattern, Series};
 
@@ -14,6 +14,10 @@ use crate::lag::{Family, Pattern, Series};
 pub struct Lag {
     #[command(flatten)]
     pub asking: Asking,
+    /// One of several clusters to look at, by a name; instead of -b, and once for each. What -X says is of all of them;
+    /// `[[lag.clusters]]` in the file has properties of each
+    #[arg(long = "cluster", value_name = "NAME=HOST:PORT,...")]
+    pub clusters: Vec<NamedCluster>,
     /// Look once, print it, and end; with status 2 where a limit is exceeded. Lag is to the high watermark, also of readers of
     /// committed records
     #[arg(long, conflicts_with = "watch")]

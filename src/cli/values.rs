@@ -36,6 +36,27 @@ impl FromStr for Setting {
     }
 }
 
+/// `name=host:port,host:port`: a cluster among several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCluster {
+    pub name: String,
+    pub bootstrap_servers: Vec<String>,
+}
+
+impl FromStr for NamedCluster {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not NAME=HOST:PORT,HOST:PORT");
+        let (name, servers) = text.split_once('=').ok_or_else(wrong)?;
+        let servers: Vec<_> = servers.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect();
+        match name.trim().is_empty() || servers.is_empty() {
+            true => Err(wrong()),
+            false => Ok(Self { name: name.trim().to_owned(), bootstrap_servers: servers }),
+        }
+    }
+}
+
 /// `topic`, or `topic:0,3` for some of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partitions {
@@ -229,6 +250,23 @@ mod tests {
         check("k=", Some(("k", "")));
         check("k", None);
         check("=v", None);
+    }
+
+    #[test]
+    fn clusters_with_names() {
+        let check = |text: &str, want: Option<(&str, &[&str])>| {
+            let read = text.parse::<NamedCluster>().ok();
+            let read = read.as_ref().map(|it| {
+                let servers: Vec<_> = it.bootstrap_servers.iter().map(String::as_str).collect();
+                (it.name.clone(), servers)
+            });
+            assert_eq!(read, want.map(|(name, servers)| (name.to_owned(), servers.to_vec())), "{text:?}");
+        };
+        check("a=h:1", Some(("a", &["h:1"])));
+        check("a b = h:1, i:2 ", Some(("a b", &["h:1", "i:2"])));
+        for wrong in ["", "a", "=h:1", "a=", "a=,"] {
+            check(wrong, None);
+        }
     }
 
     #[test]

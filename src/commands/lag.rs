@@ -4,13 +4,17 @@ use std::cmp::Reverse;
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
+use futures::future::{join_all, try_join_all};
 use serde::Serialize;
+use serde_json::{Map, json};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::output::{self, NONE, or_none};
-use super::session::Session;
-use crate::app::{self, Failure, Status, settings, stop_on_signal};
-use crate::cli::{self, Output};
+use super::properties::Settings;
+use crate::app::{self, Failure, Source, Status, settings, stop_on_signal};
+use crate::cli::values::Setting;
+use crate::cli::{self, Asking, Output};
 use crate::lag::{self, Method, Monitor, Round, TimeLag};
 
 /// Between two looks of `--watch`.
@@ -24,52 +28,161 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub async fn lag(args: cli::Lag) -> Result<(), Failure> {
     let config = settings::of_lag(&args)?;
+    let mut sources = sources(&args, &config)?;
     match (args.once, args.watch) {
-        (true, _) => once(&args, &config).await,
-        (_, true) => watch(&args, &config).await,
+        (true, _) => once(&args, &sources).await,
+        (_, true) => watch(&args, &sources).await,
         _ => {
-            let session = Session::open(&args.asking, "lag").await?;
-            app::monitor(session.client, args.listen, config).await
+            // One alone that is not there is a mistake; one of several may come later.
+            if let [source] = &mut *sources
+                && !source.config.names_cluster
+            {
+                source.client = Some(app::connect(source.reach.clone()).await?);
+            }
+            app::monitor(sources, args.listen).await
         }
     }
 }
 
-async fn once(args: &cli::Lag, config: &lag::Config) -> Result<(), Failure> {
-    let session = Session::open(&args.asking, "lag").await?;
-    let round = Monitor::new(config, &session.client).round().await?;
-    session.client.close().await;
-    let rows: Vec<_> = round.rows().collect();
-    match args.printing.output {
-        Output::Table => output::print(&table(&round, &rows)?)?,
-        Output::Json => output::print(&output::json(&lag::json(&round, round.finished_ms))?)?,
+/// What is to be looked at: the clusters that have names, or the one of `-b`.
+fn sources(args: &cli::Lag, config: &lag::Config) -> Result<Vec<Source>, Failure> {
+    let source = |config: lag::Config, asking: &Asking| {
+        Ok(Source { config, reach: Settings::of(asking, "lag")?.client, client: None })
+    };
+    if config.clusters.is_empty() {
+        return Ok(vec![source(config.clone(), &args.asking)?]);
     }
-    let failures: Vec<_> = round.failures.iter().map(|why| Failure::new(Status::Unavailable, why)).collect();
-    if failures.is_empty() && round.groups.is_empty() && !args.group.is_empty() {
+    let of_each = config.clusters.iter().map(|cluster| {
+        let mut asking = args.asking.clone();
+        asking.cluster.bootstrap_server.clone_from(&cluster.bootstrap_servers);
+        let own = cluster.properties.iter().map(|(key, value)| Setting { key: key.clone(), value: value.clone() });
+        asking.properties.splice(0..0, own);
+        let wrong = |failure: Failure| Failure::new(failure.status, format!("cluster {}: {failure}", cluster.name));
+        source(config.of_cluster(&cluster.name), &asking).map_err(wrong)
+    });
+    of_each.collect()
+}
+
+/// A round, and the name of its cluster where there are several.
+type Named<'a> = (Option<&'a str>, Round);
+
+fn name(source: &Source) -> Option<&str> {
+    source.config.names_cluster.then_some(&*source.config.cluster_name)
+}
+
+/// A failure, of one of several clusters.
+fn of(name: Option<&str>, failure: Failure) -> Failure {
+    match name {
+        Some(name) => Failure::new(failure.status, format!("cluster {name}: {failure}")),
+        None => failure,
+    }
+}
+
+async fn look(source: &Source) -> Result<Round, Failure> {
+    let client = app::connect(source.reach.clone()).await?;
+    let round = Monitor::new(&source.config, &client).round().await;
+    client.close().await;
+    Ok(round?)
+}
+
+/// All clusters at the same time. What one does not say takes nothing from the others; it is said, and is in the status.
+async fn once(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
+    let looked = join_all(sources.iter().map(look)).await;
+    let (mut rounds, mut failures, mut unknown): (Vec<Named<'_>>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, round) in sources.iter().map(name).zip(looked) {
+        match round {
+            Ok(round) => rounds.push((name, round)),
+            Err(failure) => {
+                unknown.extend(name.map(|name| (name, failure.to_string())));
+                failures.push(of(name, failure));
+            }
+        }
+    }
+    for (name, round) in &rounds {
+        failures.extend(round.failures.iter().map(|why| of(*name, Failure::new(Status::Unavailable, why))));
+    }
+    if !rounds.is_empty() || args.printing.output == Output::Json {
+        output::print(&printed(args.printing.output, &rounds, &unknown)?)?;
+    }
+    if failures.is_empty() && rounds.iter().all(|(_, round)| round.groups.is_empty()) && !args.group.is_empty() {
         // A name that was mistyped must not keep an alert quiet for ever.
         return Err(Failure::new(Status::Data, "no group has a name like that"));
     }
-    within(args, &round)?;
+    within(args, &rounds)?;
     super::session::all(failures)
 }
 
-async fn watch(args: &cli::Lag, config: &lag::Config) -> Result<(), Failure> {
+fn printed(output: Output, rounds: &[Named<'_>], unknown: &[(&str, String)]) -> Result<String, Failure> {
+    let json = |round: &Round| lag::json(round, round.finished_ms);
+    match (output, rounds, unknown) {
+        (Output::Table, [(None, round)], _) => table(round, &round.rows().collect::<Vec<_>>()),
+        (Output::Table, ..) => {
+            let of_cluster = |(name, round): &Named<'_>| -> Vec<OfCluster> {
+                let cluster = name.unwrap_or(NONE);
+                round.rows().map(|row| OfCluster(cluster.to_owned(), Line::of(round, &row))).collect()
+            };
+            output::rows(Output::Table, &rounds.iter().flat_map(of_cluster).collect::<Vec<_>>())
+        }
+        (Output::Json, [(None, round)], _) => output::json(&json(round)),
+        (Output::Json, ..) => {
+            let known = rounds.iter().filter_map(|(name, round)| Some(((*name)?.to_owned(), json(round))));
+            let unknown = unknown.iter().map(|(name, why)| ((*name).to_owned(), json!({ "unknown": why })));
+            output::json(&json!({ "clusters": known.chain(unknown).collect::<Map<_, _>>() }))
+        }
+    }
+}
+
+async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
-    let session = Session::open(&args.asking, "lag").await?;
-    let mut monitor = Monitor::new(config, &session.client);
-    let mut ticks = interval(args.interval.unwrap_or(WATCH));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let terminal = stdout().is_terminal();
-    let most = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let Some(round) = stop.run_until_cancelled(monitor.round()).await else { break };
-        let text = match round {
-            Ok(round) => furthest(&round, most.saturating_sub(FRAME))?,
+    let most = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES) / sources.len().max(1);
+    let texts = watch::Sender::new(vec![String::new(); sources.len()]);
+    let every = args.interval.unwrap_or(WATCH);
+    let (shown, mut changes) = (&texts, texts.subscribe());
+    let lookers = sources.iter().enumerate().map(|(at, source)| {
+        let show = move |text| shown.send_modify(|all| all[at] = text);
+        keep_looking(source, every, most.saturating_sub(FRAME), show)
+    });
+    let printer = async {
+        while changes.changed().await.is_ok() {
+            let text = changes.borrow_and_update().concat();
+            output::print(&if terminal { format!("{CLEAR}{text}") } else { text })?;
+        }
+        Ok(())
+    };
+    let both = async {
+        tokio::select! {
+            ended = try_join_all(lookers) => ended.map(drop),
+            ended = printer => ended,
+        }
+    };
+    stop.run_until_cancelled(both).await.unwrap_or(Ok(()))
+}
+
+/// Ends only where the one cluster that there is cannot be reached.
+async fn keep_looking(source: &Source, every: Duration, most: usize, show: impl Fn(String)) -> Result<(), Failure> {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let head = name(source).map(|name| format!("cluster {name}: ")).unwrap_or_default();
+    let client = loop {
+        ticks.tick().await;
+        match app::connect(source.reach.clone()).await {
+            Ok(client) => break client,
+            Err(failure) if name(source).is_some() => show(format!("{head}no lag now: {failure}\n\n")),
+            Err(failure) => return Err(failure),
+        }
+    };
+    let mut monitor = Monitor::new(&source.config, &client);
+    ticks.reset_immediately();
+    loop {
+        ticks.tick().await;
+        let text = match monitor.round().await {
+            Ok(round) => furthest(&round, most)?,
             Err(error) => format!("no lag now: {error}\n"),
         };
-        output::print(&if terminal { format!("{CLEAR}{text}") } else { text })?;
+        let end = if head.is_empty() { "" } else { "\n" };
+        show(format!("{head}{text}{end}"));
     }
-    session.client.close().await;
-    Ok(())
 }
 
 /// Those that are furthest behind, as many as there is place for.
@@ -89,7 +202,7 @@ fn furthest(round: &Round, most: usize) -> Result<String, Failure> {
 }
 
 /// Whether all is within the limits that were given. What is not known is not within any.
-fn within(args: &cli::Lag, round: &Round) -> Result<(), Failure> {
+fn within(args: &cli::Lag, rounds: &[Named<'_>]) -> Result<(), Failure> {
     let over = |row: &lag::Row<'_>| {
         let records = args.max_lag.is_some_and(|most| row.records().is_ok_and(|lag| lag > most));
         let time = args.max_seconds.is_some_and(|most| {
@@ -99,14 +212,16 @@ fn within(args: &cli::Lag, round: &Round) -> Result<(), Failure> {
         let unknown = row.records().is_err() && (args.max_lag.is_some() || args.max_seconds.is_some());
         records || time || unknown
     };
-    let over: Vec<_> = round.rows().filter(over).collect();
-    let Some(first) = over.first() else { return Ok(()) };
+    let rows = rounds.iter().flat_map(|(name, round)| round.rows().map(move |row| (*name, row)));
+    let over: Vec<_> = rows.filter(|(_, row)| over(row)).collect();
+    let Some((name, first)) = over.first() else { return Ok(()) };
     let message = format!(
-        "{} of {} are over the limit or not known, the first is {} on {}",
+        "{} of {} are over the limit or not known, the first is {} on {}{}",
         over.len(),
-        round.row_count(),
+        rounds.iter().map(|(_, round)| round.row_count()).sum::<usize>(),
         first.group(),
         first.topic_partition(),
+        name.map(|name| format!(" of cluster {name}")).unwrap_or_default(),
     );
     Err(Failure::new(Status::Exceeded, message))
 }
@@ -130,6 +245,20 @@ impl output::Row for Line {
 
     fn cells(&self) -> Vec<String> {
         self.0.to_vec()
+    }
+}
+
+/// The same of one of several clusters.
+#[derive(Debug, Serialize)]
+struct OfCluster(String, Line);
+
+impl output::Row for OfCluster {
+    const HEAD: &'static [&'static str] =
+        &["CLUSTER", "GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "LOST", "BEHIND", "STATUS"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(cluster, Line(cells)) = self;
+        std::iter::once(cluster).chain(cells).cloned().collect()
     }
 }
 

@@ -13,18 +13,15 @@ use axum::routing::get;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::Clusters;
 use super::round::{Absent, Round, Total};
 use super::row::{Partition, Row};
 use super::status::{Commit, Status};
-use super::{NoLag, Rounds};
 
 #[derive(Debug, Clone)]
-struct Burrow {
-    cluster: Arc<str>,
-    rounds: Rounds,
-}
+struct Burrow(Clusters);
 
-pub(super) fn router(cluster: &str, rounds: Rounds) -> Router {
+pub(super) fn router(all: Clusters) -> Router {
     Router::new()
         .route("/burrow/admin", get(|| async { "GOOD" }))
         .route("/burrow/admin/ready", get(ready))
@@ -36,20 +33,14 @@ pub(super) fn router(cluster: &str, rounds: Rounds) -> Router {
         .route("/v3/kafka/{cluster}/topic", get(topics))
         .route("/v3/kafka/{cluster}/topic/{topic}", get(topic))
         .route("/v3/kafka/{cluster}/topic/{topic}/consumers", get(topic_consumers))
-        .with_state(Burrow { cluster: Arc::from(cluster), rounds })
+        .with_state(Burrow(all))
 }
 
 impl Burrow {
     /// The last round, if it is about this cluster.
     fn of(&self, cluster: &str) -> Result<Arc<Round>, Refusal> {
-        match cluster == &*self.cluster {
-            true => self.latest().map_err(|no_lag| Refusal::unknown(&no_lag)),
-            false => Err(Refusal::not_found("cluster")),
-        }
-    }
-
-    fn latest(&self) -> Result<Arc<Round>, NoLag> {
-        self.rounds.current(Timestamp::now().as_millisecond())
+        let rounds = self.0.get(cluster).ok_or_else(|| Refusal::not_found("cluster"))?;
+        rounds.current(Timestamp::now().as_millisecond()).map_err(|no_lag| Refusal::unknown(&no_lag))
     }
 }
 
@@ -100,14 +91,15 @@ fn request(uri: &OriginalUri) -> Value {
 }
 
 async fn ready(State(burrow): State<Burrow>) -> Response {
-    match burrow.latest() {
+    match burrow.0.current(Timestamp::now().as_millisecond()) {
         Ok(_) => "READY".into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "NOT READY").into_response(),
     }
 }
 
 async fn clusters(State(burrow): State<Burrow>, uri: OriginalUri) -> Response {
-    answer(&uri, "cluster list returned", "clusters", Ok(json!([&*burrow.cluster])))
+    let names: Vec<_> = burrow.0.each().map(|(name, _)| name).collect();
+    answer(&uri, "cluster list returned", "clusters", Ok(json!(names)))
 }
 
 async fn consumers(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
@@ -271,6 +263,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::super::round::tests::{Plain, blank, round as of_rows};
+    use super::super::{Config, Rounds};
     use super::*;
 
     #[test]
@@ -303,10 +296,12 @@ mod tests {
     }
     #[tokio::test]
     async fn what_is_not_known_is_not_said_to_be_absent() {
+        let (c, a) = (Config { cluster_name: "c".to_owned(), ..Config::default() }, Config::default());
         let rounds = Rounds::default();
+        let clusters = Clusters::of(vec![(c, rounds.clone()), (a, Rounds::default())]);
         let check = async |path: &str, status: u16, message: &str| {
             let request = Request::get(format!("/v3/kafka{path}")).body(Body::empty()).unwrap();
-            let response = router("c", rounds.clone()).oneshot(request).await.unwrap();
+            let response = router(clusters.clone()).oneshot(request).await.unwrap();
             assert_eq!(response.status().as_u16(), status, "{path}");
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
             let said: Value = serde_json::from_slice(&body).unwrap();
@@ -321,6 +316,7 @@ mod tests {
         rounds.publish(Round { good_for_ms: i64::MAX, unread: silent, ..of_rows(&[blank("g", "t", 0)]) });
         check("", 200, "cluster list returned").await;
         check("/c/consumer", 200, "consumer list returned").await;
+        check("/kafka/consumer", 503, "lag not known yet: no round has been finished").await;
         check("/other/consumer", 404, "cluster not found").await;
         check("/c/consumer/g/lag", 200, "consumer status returned").await;
         check("/c/consumer/h/lag", 404, "cluster or consumer not found").await;

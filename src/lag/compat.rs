@@ -33,7 +33,8 @@ pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Ve
     match family {
         Family::KafkaExporter => kafka_exporter(&named(ours.naming.clone())),
         Family::Kminion => {
-            kminion(&named(Naming { first: None, group: "group_id", topic: "topic_name", partition: "partition_id" }))
+            let first = ours.naming.first.clone();
+            kminion(&named(Naming { first, group: "group_id", topic: "topic_name", partition: "partition_id" }))
         }
         Family::KafkaLagExporter => kafka_lag_exporter(&named(Naming {
             first: Some(("cluster_name", Arc::from(cluster))),

@@ -55,10 +55,21 @@ pub(super) fn shared(config: &Config, round: &Round, now_ms: i64, hold: &Hold, i
 }
 
 fn of<'r>(config: &Config, round: &'r Round) -> Families<'r> {
-    let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
+    let first = config.names_cluster.then(|| ("cluster", Arc::from(config.cluster_name.as_str())));
+    let naming = Naming { first, group: "consumergroup", topic: "topic", partition: "partition" };
     let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
     let shown = config.rows_max.and_then(|most| Shown::furthest(round, most)).map(Arc::new);
     Families { round, naming, groups: round.totals().map(sum).collect(), shown }
+}
+
+/// Of several clusters, whether a round of each speaks of the present.
+pub(super) fn known_clusters(known: Vec<(String, bool)>) -> Family {
+    let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
+    let of = Families { round: &Round::default(), naming, groups: Arc::default(), shown: None };
+    let help = "Whether the lag of the cluster's groups is known at present, as far as it is this monitor's to tell.";
+    of.whole("highwater_lag_cluster_known", help, move |_, emit| {
+        known.iter().for_each(|(name, is_known)| emit(&[("cluster", name.as_str().into())], (*is_known).into()));
+    })
 }
 
 /// What does not speak of the present.

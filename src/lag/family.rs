@@ -4,6 +4,7 @@
 //! page at a time: nobody holds it whole, and a slow scraper holds one page.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::round::{Group, Round};
@@ -203,11 +204,8 @@ impl Families<'_> {
 
     /// One sample, without labels of its own.
     pub fn one(&self, name: &'static str, help: &'static str, value: impl Into<Value>) -> Family {
-        let (naming, value) = (self.naming.clone(), value.into());
-        self.whole(name, help, move |_, emit| match &naming.first {
-            Some((key, first)) => emit(&[(key, (&**first).into())], value),
-            None => emit(&[], value),
-        })
+        let value = value.into();
+        self.whole(name, help, move |_, emit| emit(&[], value))
     }
 
     /// Whatever there is to say, at once: for what is not as many as groups, topics or partitions are.
@@ -240,8 +238,16 @@ impl Families<'_> {
         things: usize,
         write: impl Fn(&Round, usize, &mut Emit<'_>) + Send + 'static,
     ) -> Family {
+        let first = self.naming.first.clone();
         let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
-            write(round, at, &mut |labels, value| text::sample(out, name, labels, value));
+            write(round, at, &mut |labels, value| match &first {
+                None => text::sample(out, name, labels, value),
+                Some((key, first)) => {
+                    let first = (*key, Label::Text(first));
+                    let labels: Vec<_> = std::iter::once(first).chain(labels.iter().copied()).collect();
+                    text::sample(out, name, &labels, value);
+                }
+            });
         };
         Family { name, help, kind: Kind::Gauge, things, write: Box::new(write) }
     }
@@ -262,32 +268,68 @@ impl std::fmt::Debug for Family {
     }
 }
 
-/// The text of a round, page by page.
+/// A family over the round that it is of.
+#[derive(Debug)]
+struct Part {
+    round: Arc<Round>,
+    family: Family,
+    permit: Option<Arc<Permit>>,
+}
+
+impl Part {
+    fn is_permitted(&self) -> bool {
+        self.permit.as_ref().is_none_or(|permit| permit.holds())
+    }
+}
+
+/// The text of a round, or of several, page by page.
 #[derive(Debug)]
 pub struct Pages {
-    round: Arc<Round>,
     dialect: Dialect,
-    families: std::vec::IntoIter<Family>,
-    open: Option<(Family, usize)>,
-    permit: Option<Permit>,
+    parts: std::vec::IntoIter<Part>,
+    open: Option<(Part, usize)>,
+    /// The family whose head was written last.
+    head: Option<&'static str>,
 }
 
 impl Pages {
     pub(super) fn new(round: Arc<Round>, dialect: Dialect, families: Vec<Family>) -> Self {
-        Self { round, dialect, families: families.into_iter(), open: None, permit: None }
+        let part = |family| Part { round: Arc::clone(&round), family, permit: None };
+        Self::of(dialect, families.into_iter().map(part).collect())
+    }
+
+    fn of(dialect: Dialect, parts: Vec<Part>) -> Self {
+        Self { dialect, parts: parts.into_iter(), open: None, head: None }
+    }
+
+    /// Those of several rounds, with the samples of one family together, which the format asks for.
+    pub(super) fn of_all(dialect: Dialect, all: Vec<Self>) -> Self {
+        let mut parts: Vec<Part> = all.into_iter().flat_map(|pages| pages.parts).collect();
+        let mut order = HashMap::new();
+        for part in &parts {
+            let next = order.len();
+            order.entry(part.family.name).or_insert(next);
+        }
+        parts.sort_by_key(|part| order.get(part.family.name).copied());
+        Self::of(dialect, parts)
     }
 
     /// Ends where the permit does: what comes after is missing.
     pub(super) fn while_permitted(self, permit: Option<Permit>) -> Self {
-        Self { permit, ..self }
+        let permit = permit.map(Arc::new);
+        let parts = self.parts.map(|part| Part { permit: permit.clone(), ..part });
+        Self { parts: parts.collect::<Vec<_>>().into_iter(), ..self }
     }
 
-    /// The family that is being written and how far it is; of one that begins, its head is written.
-    fn family(&mut self, out: &mut Vec<u8>) -> Option<(Family, usize)> {
+    /// What is being written and how far it is; of a family that begins, its head is written.
+    fn part(&mut self, out: &mut Vec<u8>) -> Option<(Part, usize)> {
         self.open.take().or_else(|| {
-            let family = self.families.next()?;
-            text::family(out, self.dialect, family.name, family.help, family.kind);
-            Some((family, 0))
+            let part = self.parts.find(Part::is_permitted)?;
+            let family = &part.family;
+            if self.head.replace(family.name) != Some(family.name) {
+                text::family(out, self.dialect, family.name, family.help, family.kind);
+            }
+            Some((part, 0))
         })
     }
 }
@@ -296,17 +338,15 @@ impl Iterator for Pages {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        if self.permit.as_ref().is_some_and(|permit| !permit.holds()) {
-            return None;
-        }
+        self.open.take_if(|(part, _)| !part.is_permitted());
         let mut out = Vec::with_capacity(PAGE + PAGE / 4);
         while out.len() < PAGE {
-            let Some((family, mut at)) = self.family(&mut out) else { break };
-            while at < family.things && out.len() < PAGE {
-                (family.write)(&self.round, at, &mut out);
+            let Some((part, mut at)) = self.part(&mut out) else { break };
+            while at < part.family.things && out.len() < PAGE {
+                (part.family.write)(&part.round, at, &mut out);
                 at += 1;
             }
-            self.open = (at < family.things).then_some((family, at));
+            self.open = (at < part.family.things).then_some((part, at));
         }
         (!out.is_empty()).then_some(out)
     }

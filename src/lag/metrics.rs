@@ -1,5 +1,6 @@
 //! What the monitor says of itself while it runs.
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 /// Instruments of the loop; what a round found is written as text instead ([`super::exposition()`]).
@@ -7,6 +8,8 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 pub struct Metrics {
     pub(super) round: Histogram<f64>,
     pub(super) failures: Counter<u64>,
+    /// Which cluster, where there are several.
+    pub(super) labels: Vec<KeyValue>,
 }
 
 impl Metrics {
@@ -21,6 +24,11 @@ impl Metrics {
             .u64_counter("highwater_lag_failures")
             .with_description("Brokers, groups and stores that did not answer in a round.")
             .build();
-        Self { round, failures }
+        Self { round, failures, labels: Vec::new() }
+    }
+
+    /// The same of one of several clusters.
+    pub fn of_cluster(self, name: &str) -> Self {
+        Self { labels: vec![KeyValue::new("cluster", name.to_owned())], ..self }
     }
 }

@@ -27,6 +27,8 @@
 //! tells them as long as it has a lease ([`rounds`]), so that no group is told by two. Ends are read by every node that has
 //! a group on the partition, and are told by each of them.
 //!
+//! A process may monitor several clusters ([`clusters`]), which have nothing in common but what is told of them.
+//!
 //! # What it takes
 //!
 //! A row is 112 bytes, and twice that while the next round is made; its window about five bytes an entry. A partition has a
@@ -52,6 +54,7 @@
 
 mod burrow;
 mod clock;
+mod clusters;
 mod collect;
 mod compat;
 mod estimate;
@@ -82,6 +85,7 @@ use serde::Deserialize;
 use self::nodes::Timing;
 use crate::limits::Limits;
 
+pub use clusters::{ClusterConfig, Clusters};
 pub use compat::Family;
 pub use estimate::{Method, TimeLag, estimate};
 pub use exposition::{Series, exposition};
@@ -92,7 +96,7 @@ pub use nodes::Hold;
 pub use pattern::{Filter, Pattern};
 pub use round::{Absent, Cost, Group, Round, Total, Worst};
 pub use rounds::{NoLag, Rounds};
-pub use routes::{json, router};
+pub use routes::{json, router, router_of};
 pub use row::{Partition, Reading, Reason, Row, Sum};
 pub use run::{Monitor, run};
 pub use status::{Commit, Status, status};
@@ -130,6 +134,11 @@ pub struct Config {
     pub compat: BTreeSet<Family>,
     /// What other exporters' families and Burrow's HTTP API call the cluster.
     pub cluster_name: String,
+    /// Whether this is one of several clusters, which the label `cluster` tells apart.
+    #[serde(skip)]
+    pub names_cluster: bool,
+    /// The clusters, where `highwater lag` is to monitor several.
+    pub clusters: Vec<ClusterConfig>,
     /// A Redis to keep the history in too.
     pub redis: Option<String>,
     /// Keys in Redis start with this, and the cluster's id.
@@ -158,6 +167,8 @@ impl Default for Config {
             rows_max: None,
             compat: BTreeSet::new(),
             cluster_name: "kafka".to_owned(),
+            names_cluster: false,
+            clusters: Vec::new(),
             redis: None,
             redis_prefix: "highwater".to_owned(),
             node_id: None,
@@ -177,6 +188,7 @@ impl Config {
         limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
         limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
         limits.not_empty("cluster_name", &self.cluster_name);
+        ClusterConfig::check(&self.clusters, limits);
         limits.not_empty("redis_prefix", &self.redis_prefix);
         limits.within("lease_seconds", self.lease_seconds, 1..=3_600);
         if let Some(node_id) = &self.node_id {
@@ -195,6 +207,11 @@ impl Config {
             // The URL itself may have a password in it.
             limits.must(false, "redis", &"…", format_args!("the URL of a Redis: {error}"));
         }
+    }
+
+    /// The settings of one of several clusters.
+    pub fn of_cluster(&self, name: &str) -> Self {
+        Self { cluster_name: name.to_owned(), names_cluster: true, clusters: Vec::new(), ..self.clone() }
     }
 
     /// What no number of seconds can be said of is refused by [`Self::check`].

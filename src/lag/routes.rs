@@ -14,17 +14,36 @@ use super::estimate::TimeLag;
 use super::round::Round;
 use super::row::{Reason, Row};
 use super::status::Status;
-use super::{Absent, Config, Rounds, burrow};
+use super::{Absent, Clusters, Config, Rounds, burrow};
 
 /// The routes over the last round: ours, and Burrow's.
 pub fn router(config: &Config, rounds: Rounds) -> Router {
+    router_of(Clusters::of(vec![(config.clone(), rounds)]))
+}
+
+/// The same of several clusters.
+pub fn router_of(clusters: Clusters) -> Router {
     let ours = Router::new().route("/api/consumer/lag", get(lag)).route("/api/lag", get(lag));
-    ours.with_state(rounds.clone()).merge(burrow::router(&config.cluster_name, rounds))
+    ours.with_state(clusters.clone()).merge(burrow::router(clusters))
 }
 
 #[derive(Debug, Deserialize)]
 struct Asked {
+    cluster: Option<String>,
     group: Option<String>,
+}
+
+/// Of several clusters, each by its name; of one whose lag is not known, why.
+#[derive(Debug, Serialize, PartialEq)]
+struct Answers {
+    clusters: BTreeMap<String, OfCluster>,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+#[serde(untagged)]
+enum OfCluster {
+    Known(Answer),
+    Unknown { unknown: String },
 }
 
 /// Offsets and records are numbers, times are seconds; what is not known is left out, and `unknown` says why.
@@ -92,11 +111,43 @@ pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
     serde_json::to_value(answer(round, None, now_ms)).unwrap_or_default()
 }
 
-async fn lag(State(rounds): State<Rounds>, Query(asked): Query<Asked>) -> Response {
-    match looked_up(&rounds, asked.group.as_deref(), Timestamp::now().as_millisecond()) {
-        Ok(answer) => Json(answer).into_response(),
-        Err((status, why)) => (status, format!("{why}\n")).into_response(),
+async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Response {
+    let (group, now_ms) = (asked.group.as_deref(), Timestamp::now().as_millisecond());
+    let named = asked.cluster.as_deref().map(|name| (name, clusters.get(name)));
+    let answered = match named {
+        Some((name, None)) => Err((StatusCode::NOT_FOUND, format!("no cluster {name:?} is monitored"))),
+        Some((_, Some(rounds))) => looked_up(rounds, group, now_ms).map(|answer| Json(answer).into_response()),
+        None if clusters.are_named() => of_all(&clusters, group, now_ms).map(|answers| Json(answers).into_response()),
+        None => match clusters.each().next() {
+            Some((_, rounds)) => looked_up(rounds, group, now_ms).map(|answer| Json(answer).into_response()),
+            None => Err((StatusCode::NOT_FOUND, "no cluster is monitored".to_owned())),
+        },
+    };
+    answered.unwrap_or_else(|(status, why)| (status, format!("{why}\n")).into_response())
+}
+
+/// What is known, as long as anything is. Clusters without the group that was asked for are left out.
+fn of_all(clusters: &Clusters, group: Option<&str>, now_ms: i64) -> Result<Answers, (StatusCode, String)> {
+    let mut said = BTreeMap::new();
+    let mut failed = Err((StatusCode::NOT_FOUND, "no cluster is monitored".to_owned()));
+    for (name, rounds) in clusters.each() {
+        match looked_up(rounds, group, now_ms) {
+            Ok(answer) => {
+                failed = Ok(());
+                said.insert(name.to_owned(), OfCluster::Known(answer));
+            }
+            Err((StatusCode::NOT_FOUND, why)) => {
+                failed = failed.map_err(|before| {
+                    if before.0 == StatusCode::NOT_FOUND { (StatusCode::NOT_FOUND, why) } else { before }
+                });
+            }
+            Err((status, why)) => {
+                said.insert(name.to_owned(), OfCluster::Unknown { unknown: why.clone() });
+                failed = failed.map_err(|_| (status, format!("{name}: {why}")));
+            }
+        }
     }
+    failed.map(|()| Answers { clusters: said })
 }
 
 fn looked_up(rounds: &Rounds, group: Option<&str>, now_ms: i64) -> Result<Answer, (StatusCode, String)> {

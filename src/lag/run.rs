@@ -61,13 +61,13 @@ async fn make_rounds(config: &Config, client: &Client, rounds: &Rounds, metrics:
         let Some(round) = stop.run_until_cancelled(monitor.round()).await else { return };
         match round {
             Ok(round) => {
-                metrics.failures.add(round.failures.len() as u64, &[]);
-                metrics.round.record(round.took_ms as f64 / 1000.0, &[]);
+                metrics.failures.add(round.failures.len() as u64, &metrics.labels);
+                metrics.round.record(round.took_ms as f64 / 1000.0, &metrics.labels);
                 rounds.publish(round);
             }
             Err(error) => {
-                metrics.failures.add(1, &[]);
-                tracing::warn!(%error, "no lag this round");
+                metrics.failures.add(1, &metrics.labels);
+                tracing::warn!(cluster = %config.cluster_name, %error, "no lag this round");
             }
         }
     }
