@@ -195,8 +195,10 @@ fn every_alert_has_a_case() {
 #[test]
 fn alerts_watch_what_is_published_on_every_level() {
     let rules = fs::read_to_string(root().join("grafana/alerts/lag.yaml")).expect("the alert rules");
-    // What nodes say of their leases is published before anything that has a level.
-    let has_level = |name: &String| name.starts_with("highwater_lag_") && !name.starts_with("highwater_lag_lease_");
+    // What nodes say of their leases, and monitors of their clusters, is published before anything that has a level.
+    let always = ["highwater_lag_lease_", "highwater_lag_cluster_known"];
+    let has_level =
+        |name: &String| name.starts_with("highwater_lag_") && !always.iter().any(|always| name.starts_with(always));
     let watched: Vec<String> = metric_names(&rules).into_iter().filter(has_level).collect();
     assert!(watched.len() > 5, "{watched:?}");
     for series in [Series::Group, Series::Topic, Series::Partition, Series::Detail] {
