@@ -1,5 +1,5 @@
-//! Who may do what, and who may come in at all: rules and SCRAM credentials on real Kafka with an authorizer, by library
-//! and by command line; and what is said where there is none.
+//! Who may do what, and who may come in at all: rules on real Kafka with an authorizer, SCRAM credentials there and on the
+//! dev broker, by library, by command line and by Kafka's own tool; and what is said where there is none.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use highwater::client::{
     ClientConfig, Error, ErrorCode, ErrorKind, Login, NewTopic, ProducerConfig, ProducerRecord, Sasl, ScramChange,
     ScramCredential, ScramMechanism, Topic,
 };
-use highwater::devbroker::{Config, DevBroker};
+use highwater::devbroker::{Config, DevBroker, Mechanism, Profile, SaslConfig, User};
 use protocol_tests::finish;
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
@@ -29,11 +29,14 @@ const PROPERTIES: &[&str] = &[
 struct Site {
     plain: String,
     sasl: String,
+    /// Name and password of who asks, where that is asked for.
+    asks_as: Option<(&'static str, &'static str)>,
 }
 
 impl Site {
     async fn admin(&self) -> Outcome<Admin> {
-        let config = ClientConfig { bootstrap_servers: vec![self.plain.clone()], ..Default::default() };
+        let sasl = self.asks_as.map(|(user, password)| Sasl::ScramSha256(Login::new(user, password)));
+        let config = ClientConfig { bootstrap_servers: vec![self.plain.clone()], sasl, ..Default::default() };
         Ok(Client::connect(config).await?.admin())
     }
 
@@ -48,6 +51,10 @@ impl Site {
     fn say(&self, words: &str, input: &str) -> (i32, String) {
         let mut command = Command::new(binary());
         command.args(words.split(' ')).args(["-b", &self.plain]);
+        if let Some((user, password)) = self.asks_as {
+            command.args(["--sasl-mechanism", "SCRAM-SHA-256", "--sasl-username", user]);
+            command.env("HIGHWATER_SASL_PASSWORD", password);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{words}: {error}"));
         // Not every verb reads.
@@ -186,6 +193,10 @@ async fn users_come_and_go(site: &Site, admin: &Admin) -> Outcome<()> {
     site.login(&bob, "second", Sasl::ScramSha512).await?;
     assert!(site.login(&bob, "first", Sasl::ScramSha512).await.is_err_and(|error| error.is_authentication()));
     let delete = |mechanism| ScramChange::Delete { user: bob.clone(), mechanism };
+    let stranger = ScramChange::Delete { user: "eve".to_owned(), mechanism: ScramMechanism::Sha256 };
+    let changed = admin.alter_scram_credentials(&[stranger]).await?;
+    let code = changed[0].1.as_ref().err().and_then(Error::code);
+    assert_eq!(code, Some(ErrorCode::RESOURCE_NOT_FOUND), "{changed:?}");
     let changed = admin.alter_scram_credentials(&[delete(ScramMechanism::Sha512)]).await?;
     assert!(changed[0].1.is_ok(), "{changed:?}");
     until(Ok(both[..1].to_vec()), described).await?;
@@ -275,15 +286,50 @@ async fn the_command_line_makes_users(site: &Site) -> Outcome<()> {
 
 fn on_kafka(version: Version) -> Result<(), Missing> {
     let kafka = Kafka::own_with(version, 1, PROPERTIES)?;
-    let site = Site { plain: kafka.bootstrap().to_owned(), sasl: kafka.listener(Listener::SaslPlaintext) };
+    let sasl = kafka.listener(Listener::SaslPlaintext);
+    let site = Site { plain: kafka.bootstrap().to_owned(), sasl, asks_as: None };
     finish(async {
         let admin = site.admin().await?;
         rules_are_made_and_found_and_removed(&admin).await?;
         rules_hold(&site, &admin).await?;
         users_come_and_go(&site, &admin).await?;
         the_command_line_does_it(&site).await?;
-        the_command_line_makes_users(&site).await
+        the_command_line_makes_users(&site).await?;
+        if version.number == KAFKA_43.number {
+            kafkas_tool_makes_users(&site).await?;
+        }
+        Outcome::Ok(())
     });
+    Ok(())
+}
+
+/// What `kafka-configs.sh` says of the users it is asked about.
+fn kafka_configs(site: &Site, words: &[&str]) -> Result<String, Missing> {
+    let directory = tempfile::tempdir().map_err(|error| Missing(error.to_string()))?;
+    let properties = directory.path().join("client.properties");
+    let text = site.asks_as.map_or(String::new(), |(user, password)| {
+        format!(
+            "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-256\nsasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required username={user} password={password};\n"
+        )
+    });
+    std::fs::write(&properties, text).map_err(|error| Missing(error.to_string()))?;
+    let mut tool = servers::script("servers/kafka.sh");
+    tool.args(["tool", KAFKA_43.number, "kafka.admin.ConfigCommand", "--bootstrap-server", &site.plain]);
+    tool.arg("--command-config").arg(properties).args(["--entity-type", "users"]).args(words);
+    servers::succeed(&mut tool)
+}
+
+async fn kafkas_tool_makes_users(site: &Site) -> Outcome<()> {
+    let say = |words: &[&str]| {
+        let said = tokio::task::block_in_place(|| kafka_configs(site, words));
+        servers::or_skip("users of Kafka's tool", said)
+    };
+    let add = "SCRAM-SHA-512=[iterations=8192,password=grace-secret]";
+    let Some(_) = say(&["--entity-name", "grace", "--alter", "--add-config", add]) else { return Ok(()) };
+    until(true, async || Ok(site.login("grace", "grace-secret", Sasl::ScramSha512).await.is_ok())).await?;
+    let said = say(&["--entity-name", "grace", "--describe"]).unwrap_or_default();
+    assert_eq!(said.trim(), "SCRAM credential configs for user-principal 'grace' are SCRAM-SHA-512=iterations=8192");
     Ok(())
 }
 
@@ -299,11 +345,46 @@ fn kafka_4_3() {
     servers::or_skip("rules on Kafka 4.3", on_kafka(KAFKA_43));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn users_come_and_go_on_the_dev_broker() -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let config = || Config {
+        data_dir: Some(directory.path().to_owned()),
+        sasl: Some(SaslConfig {
+            mechanisms: vec![Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512],
+            users: vec![User::new("alice", "alice-secret")],
+            session_lifetime: None,
+        }),
+        ..Config::default()
+    };
+    let asks_as = Some(("alice", "alice-secret"));
+    let broker = DevBroker::start(config()).await?;
+    let site = Site { plain: broker.bootstrap_servers(), sasl: broker.bootstrap_servers(), asks_as };
+    users_come_and_go(&site, &site.admin().await?).await?;
+    the_command_line_makes_users(&site).await?;
+    kafkas_tool_makes_users(&site).await?;
+    said(
+        &site,
+        "users alter heidi --mechanism SCRAM-SHA-512",
+        "heidi-secret\n",
+        0,
+        &["USER MECHANISM ITERATIONS", "heidi SCRAM-SHA-512 4096"],
+    )
+    .await?;
+    broker.stop().await?;
+
+    let broker = DevBroker::start(config()).await?;
+    let site = Site { plain: broker.bootstrap_servers(), sasl: broker.bootstrap_servers(), asks_as };
+    site.login("heidi", "heidi-secret", Sasl::ScramSha512).await?;
+    assert!(site.login("heidi", "guess", Sasl::ScramSha512).await.is_err_and(|error| error.is_authentication()));
+    Ok(broker.stop().await?)
+}
+
 /// What a broker does not offer is said to be so, at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_has_no_rules_says_so() -> Outcome<()> {
-    let broker = DevBroker::start(Config::default()).await?;
-    let site = Site { plain: broker.bootstrap_servers(), sasl: String::new() };
+    let broker = DevBroker::start(Config { profile: Profile::Redpanda24, ..Config::default() }).await?;
+    let site = Site { plain: broker.bootstrap_servers(), sasl: String::new(), asks_as: None };
     let admin = site.admin().await?;
     let acl = rule("t", AclPattern::Literal, "User:bob", AclOperation::Read, AclPermission::Allow);
     let delete = ScramChange::Delete { user: "bob".to_owned(), mechanism: ScramMechanism::Sha256 };

@@ -531,11 +531,10 @@ async fn groups_go_over_from_the_classic_protocol() -> Outcome<()> {
     .await
 }
 
-/// A group of the consumer protocol takes classic members in, where `group.consumer.migration.policy` is not `disabled` as
-/// it is in the dev broker.
+/// A group of the consumer protocol takes classic members in.
 #[tokio::test]
 async fn classic_members_are_carried_along() -> Outcome<()> {
-    on_kafka("classic members among others", KAFKA_43, |servers| async move {
+    on_all("classic members among others", |servers| async move {
         let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
         let as_a =
             |protocol| Member::start(&servers, ConsumerConfig { group_protocol: protocol, ..site.config() }, &seen);
@@ -556,7 +555,7 @@ async fn classic_members_are_carried_along() -> Outcome<()> {
 /// A group with classic members is converted as it runs (`group.consumer.migration.policy`, in Kafka 4 bidirectional).
 #[tokio::test]
 async fn a_running_classic_group_is_converted() -> Outcome<()> {
-    on_kafka("conversion", KAFKA_43, |servers| async move {
+    on_all("conversion", |servers| async move {
         let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
         let classic = ConsumerConfig { group_protocol: GroupProtocol::Classic, ..site.config() };
         let classic = Member::start(&servers, classic, &seen)?;

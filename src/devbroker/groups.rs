@@ -132,13 +132,13 @@ pub(super) fn event<T>(
 pub(super) fn park(
     state: &mut State,
     call: &Call,
-    event_with: impl FnOnce(&mut Coordinator, Ticket, &mut Effects),
+    event_with: impl FnOnce(&mut Coordinator, &dyn Catalogue, Ticket, &mut Effects),
 ) -> Answer {
     let (reply, answer) = Reply::park();
     let ticket = Ticket(state.groups.next_ticket);
     state.groups.next_ticket += 1;
     state.groups.parked.insert(ticket, Parked { reply, version: call.version });
-    event(state, |coordinator, _, out| event_with(coordinator, ticket, out));
+    event(state, |coordinator, topics, out| event_with(coordinator, topics, ticket, out));
     answer
 }
 

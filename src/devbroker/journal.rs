@@ -1,4 +1,4 @@
-//! The metadata journal: topics, configs, leaderships, producer ids, groups and their offsets, transactions, as entries appended to one
+//! The metadata journal: topics, configs, leaderships, producer ids, groups and their offsets, transactions, users, as entries appended to one
 //! file, each under its own CRC-32C.
 //!
 //! An entry on disk is `length u32 · crc32c u32 · kind u8 · version u8 · body`, all big-endian; the length counts what
@@ -20,6 +20,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::group::consumer::{ConsumerGroupEntry, ConsumerMemberEntry, ConsumerMemberRemovedEntry, ConsumerRegexEntry};
 use super::group::{GroupEntry, GroupRemovedEntry, OffsetEntry, OffsetRemovedEntry};
 use super::transactions::{TransactionEntry, TransactionOffsetEntry};
+use super::users::{ScramEntry, ScramRemovedEntry};
 use crate::message;
 use crate::protocol::message::{DecodeError, EncodeError, Reader, Str, Uuid, Value, Writer};
 
@@ -85,6 +86,8 @@ entries! {
     12 ConsumerMember(ConsumerMemberEntry);
     13 ConsumerMemberRemoved(ConsumerMemberRemovedEntry);
     14 ConsumerRegex(ConsumerRegexEntry);
+    15 Scram(ScramEntry);
+    16 ScramRemoved(ScramRemovedEntry);
 }
 
 fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {

@@ -5,8 +5,9 @@
 //! - A **virtual broker** ([`BrokerConfig`]) is a listener with a broker id. All of them share one `State`;
 //!   what tells them apart is who leads which partition. Replicas exist in name only.
 //! - A **log** is what a partition has written: in memory, or in segment files under a data directory.
-//! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets, transactions.
-//! - The **door** is what a client passes first: TLS, and the proof of who it is ([`SaslConfig`]).
+//! - The **journal** keeps everything else: topics, configs, leaderships, producer ids, groups, offsets, transactions, users.
+//! - The **door** is what a client passes first: TLS, and the proof of who it is ([`SaslConfig`]). Users with SCRAM credentials
+//!   can be made while the broker runs.
 //! - **[`Faults`]** are directions from outside, for tests: answer with an error, delay, hang up, move a leader;
 //!   and a count of every request that came over the wire.
 //!
@@ -28,7 +29,7 @@
 //!
 //! # Deliberately absent
 //!
-//! The online migration of groups to the consumer protocol (KIP-848), share groups, ACLs, quotas, compaction of logs, real replication.
+//! Share groups, ACLs, quotas (none can be set; that there are none is told), compaction of logs, real replication.
 
 mod clock;
 mod configs;
@@ -52,6 +53,7 @@ mod storage;
 mod sync;
 mod topics;
 mod transactions;
+mod users;
 mod versions;
 
 use std::io;

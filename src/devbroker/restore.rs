@@ -30,6 +30,7 @@ impl State {
                     self.replay_ids(&entry);
                     self.groups.replay(&entry);
                     self.transactions.replay(&entry);
+                    self.users.replay(&entry);
                 }
             }
         }

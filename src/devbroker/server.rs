@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, Now};
-use super::door::{Door, Guard, Pass, Stream};
+use super::door::{Around, Door, Guard, Pass, Stream};
 use super::faults::{Fault, Faults};
 use super::groups;
 use super::handlers::{self, Call};
 use super::reply::{Answer, Ready};
 use super::state::{Broker, State};
 use super::transactions;
+use super::users::Users;
 use super::{BrokerConfig, Config, Error, Fsync};
 use crate::protocol::api::{Request, RequestHeader, Response, api, decode_request_header, encode_response_frame};
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
@@ -64,7 +65,8 @@ impl DevBroker {
     pub async fn start(config: Config) -> Result<DevBroker, Error> {
         check(&config)?;
         let config = Arc::new(config);
-        let door = blocking(config.clone(), |config| Door::new(&config)).await?;
+        let door = Door::new(&config)?;
+        let users = blocking(config.clone(), |config| Ok(Users::of(config.sasl.as_ref(), rand::random))).await?;
         let mut listeners = Vec::new();
         for broker in &config.brokers {
             listeners.push((broker.id, bind(broker.listen).await?));
@@ -78,7 +80,8 @@ impl DevBroker {
             addresses.push((*id, address));
         }
         let seed = config.seed.unwrap_or_else(rand::random);
-        let state = State::new(config.clone(), brokers, seed, clock.now());
+        let mut state = State::new(config.clone(), brokers, seed, clock.now());
+        state.users = users;
         let mut state = blocking(state, |mut state| state.restore().map(|()| state)).await?;
         transactions::resume(&mut state, clock.now());
         groups::resume(&mut state, clock.now());
@@ -488,8 +491,7 @@ impl<'a> Connection<'a> {
             Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
         }
-        let nonce = || format!("{:032x}", rand::random::<u128>());
-        match self.guard.meet(&request, self.shared.clock.now(), nonce) {
+        match self.meet(&request) {
             Pass::Through => {}
             Pass::Answer(response) => return Ok(Some(response.into())),
             Pass::Last(response) => {
@@ -507,6 +509,17 @@ impl<'a> Connection<'a> {
             Answer::Nothing => Ok(None),
             Answer::Close => Err(Ended::Unanswerable(name)),
         }
+    }
+
+    /// Has the guard look at a request.
+    fn meet(&mut self, request: &Request) -> Pass {
+        let shared = self.shared;
+        let around = Around {
+            now: shared.clock.now(),
+            nonce: &|| format!("{:032x}", rand::random::<u128>()),
+            credential: &|mechanism, user| shared.lock().users.credential(mechanism, user).cloned(),
+        };
+        self.guard.meet(request, &around)
     }
 
     async fn write(

@@ -23,6 +23,7 @@ use super::storage::Storage;
 use super::sync::SyncQueue;
 use super::topics::Topics;
 use super::transactions::{self, Transactions};
+use super::users::Users;
 use super::{Config, Fsync};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::{BrokerId, Offset, Str, TopicId, Uuid};
@@ -74,6 +75,7 @@ pub struct State {
     pub topics: Topics,
     pub groups: Groups,
     pub transactions: Transactions,
+    pub users: Users,
     pub timers: Timers<Timer>,
     pub(super) fetches: Fetches,
     pub(super) sessions: Sessions,
@@ -96,6 +98,7 @@ impl State {
             topics: Topics::default(),
             groups,
             transactions: Transactions::default(),
+            users: Users::default(),
             timers: Timers::default(),
             fetches: Fetches::default(),
             sessions: Sessions::default(),
@@ -225,6 +228,7 @@ impl State {
         entries.extend(self.topics.iter().map(|topic| topic.entry().into()));
         entries.extend(self.groups.snapshot());
         entries.extend(self.transactions.snapshot());
+        entries.extend(self.users.snapshot());
         entries
     }
 

@@ -232,6 +232,7 @@ apis! {
     45 AlterPartitionReassignments(AlterPartitionReassignmentsRequest -> AlterPartitionReassignmentsResponse), 0..=1, flexible 0;
     46 ListPartitionReassignments(ListPartitionReassignmentsRequest -> ListPartitionReassignmentsResponse), 0..=0, flexible 0;
     47 OffsetDelete(OffsetDeleteRequest -> OffsetDeleteResponse), 0..=0;
+    48 DescribeClientQuotas(DescribeClientQuotasRequest -> DescribeClientQuotasResponse), 0..=1, flexible 1;
     50 DescribeUserScramCredentials(DescribeUserScramCredentialsRequest -> DescribeUserScramCredentialsResponse), 0..=0, flexible 0;
     51 AlterUserScramCredentials(AlterUserScramCredentialsRequest -> AlterUserScramCredentialsResponse), 0..=0, flexible 0;
     60 DescribeCluster(DescribeClusterRequest -> DescribeClusterResponse), 0..=2, flexible 0;
@@ -246,6 +247,8 @@ apis! {
     77 ShareGroupDescribe(ShareGroupDescribeRequest -> ShareGroupDescribeResponse), 1..=1, flexible 0;
     89 StreamsGroupDescribe(StreamsGroupDescribeRequest -> StreamsGroupDescribeResponse), 0..=1, flexible 0;
     90 DescribeShareGroupOffsets(DescribeShareGroupOffsetsRequest -> DescribeShareGroupOffsetsResponse), 0..=1, flexible 0;
+    91 AlterShareGroupOffsets(AlterShareGroupOffsetsRequest -> AlterShareGroupOffsetsResponse), 0..=0, flexible 0;
+    92 DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest -> DeleteShareGroupOffsetsResponse), 0..=0, flexible 0;
 }
 
 fn decode<T: Body>(version: i16, body: Bytes) -> Result<T, DecodeError> {
@@ -482,6 +485,7 @@ const fn rskafka_key(key: i16) -> ApiKey {
         45 => ApiKey::AlterPartitionReassignments,
         46 => ApiKey::ListPartitionReassignments,
         47 => ApiKey::OffsetDelete,
+        48 => ApiKey::DescribeClientQuotas,
         50 => ApiKey::DescribeUserScramCredentials,
         51 => ApiKey::AlterUserScramCredentials,
         60 => ApiKey::DescribeCluster,

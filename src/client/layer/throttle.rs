@@ -94,10 +94,10 @@ fn throttle_time(response: &Response) -> Option<Duration> {
         InitProducerId OffsetForLeaderEpoch AddPartitionsToTxn AddOffsetsToTxn EndTxn TxnOffsetCommit
         DescribeAcls CreateAcls DeleteAcls DescribeConfigs AlterConfigs DescribeLogDirs CreatePartitions
         DeleteGroups ElectLeaders IncrementalAlterConfigs AlterPartitionReassignments ListPartitionReassignments
-        OffsetDelete DescribeUserScramCredentials AlterUserScramCredentials DescribeCluster DescribeProducers
+        OffsetDelete DescribeClientQuotas DescribeUserScramCredentials AlterUserScramCredentials DescribeCluster DescribeProducers
         DescribeTransactions ListTransactions ConsumerGroupHeartbeat ConsumerGroupDescribe ListConfigResources
         DescribeTopicPartitions ShareGroupHeartbeat ShareGroupDescribe StreamsGroupDescribe
-        DescribeShareGroupOffsets
+        DescribeShareGroupOffsets AlterShareGroupOffsets DeleteShareGroupOffsets
     );
     u64::try_from(milliseconds).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
 }

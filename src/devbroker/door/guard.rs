@@ -16,7 +16,7 @@ use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
-use crate::protocol::sasl::scram::{Challenge, Greeting};
+use crate::protocol::sasl::scram::{Challenge, Credential, Greeting};
 use crate::protocol::sasl::{Mechanism, oauthbearer, plain};
 
 /// What becomes of a request.
@@ -28,6 +28,13 @@ pub enum Pass {
     /// It is answered, and the connection ends.
     Last(Response),
     Close(&'static str),
+}
+
+/// What a proof needs from outside: the time, a nonce drawn at random, and what is kept of a user's password.
+pub struct Around<'a> {
+    pub now: Now,
+    pub nonce: &'a dyn Fn() -> String,
+    pub credential: &'a dyn Fn(Mechanism, &str) -> Option<Credential>,
 }
 
 /// One connection's.
@@ -70,14 +77,14 @@ impl Guard {
         self.accounts.is_none() || self.session.is_some()
     }
 
-    /// Looks at a request. `nonce` draws one at random.
-    pub fn meet(&mut self, request: &Request, now: Now, nonce: impl FnOnce() -> String) -> Pass {
+    /// Looks at a request.
+    pub fn meet(&mut self, request: &Request, around: &Around<'_>) -> Pass {
         let Some(accounts) = self.accounts.clone() else { return unasked(request) };
         match (request, self.proof.take()) {
-            (Request::SaslAuthenticate(request), Some(proof)) => self.prove(&accounts, proof, request, now, nonce),
+            (Request::SaslAuthenticate(request), Some(proof)) => self.prove(&accounts, proof, request, around),
             (_, Some(_)) => Pass::Close("a proof was begun, and something else was said"),
             (Request::SaslHandshake(request), None) => self.begin(&accounts, request),
-            (request, None) => self.admit(request, now),
+            (request, None) => self.admit(request, around.now),
         }
     }
 
@@ -115,11 +122,10 @@ impl Guard {
         accounts: &Accounts,
         proof: Proof,
         request: &SaslAuthenticateRequest,
-        now: Now,
-        nonce: impl FnOnce() -> String,
+        around: &Around<'_>,
     ) -> Pass {
         let outcome = match proof {
-            Proof::Begun(mechanism) => judge(accounts, mechanism, &request.auth_bytes.0, now, nonce),
+            Proof::Begun(mechanism) => judge(accounts, mechanism, &request.auth_bytes.0, around),
             Proof::Challenged(mechanism, user, challenge) => match challenge.judge(&request.auth_bytes.0) {
                 Ok(last) => Outcome::Proved { user, mechanism, last, token_ends_unix_ms: None },
                 Err(_) => Outcome::Failed(invalid(mechanism)),
@@ -132,9 +138,9 @@ impl Guard {
                 Pass::Answer(answer(auth_bytes, Duration::ZERO))
             }
             Outcome::Proved { user, mechanism, last, token_ends_unix_ms } => {
-                let token = token_ends_unix_ms.map(|ends| Duration::from_millis(ends.abs_diff(now.unix_ms)));
+                let token = token_ends_unix_ms.map(|ends| Duration::from_millis(ends.abs_diff(around.now.unix_ms)));
                 let lifetime = [accounts.config.session_lifetime, token].into_iter().flatten().min();
-                self.enter(user, mechanism, lifetime, now, last)
+                self.enter(user, mechanism, lifetime, around.now, last)
             }
             Outcome::Failed(words) => failed(&words),
         }
@@ -170,7 +176,7 @@ impl Guard {
 }
 
 /// A client's first token.
-fn judge(accounts: &Accounts, mechanism: Mechanism, said: &[u8], now: Now, nonce: impl FnOnce() -> String) -> Outcome {
+fn judge(accounts: &Accounts, mechanism: Mechanism, said: &[u8], around: &Around<'_>) -> Outcome {
     match mechanism {
         Mechanism::Plain => match plain::parse(said) {
             Ok((user, password)) if accounts.knows(user, password) => {
@@ -183,27 +189,29 @@ fn judge(accounts: &Accounts, mechanism: Mechanism, said: &[u8], now: Now, nonce
         Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
             let greeting = Greeting::parse(said).ok();
             let known = greeting.and_then(|greeting| {
-                let credential = accounts.scram.get(&(mechanism, greeting.user.clone()))?.clone();
+                let credential = (around.credential)(mechanism, &greeting.user)?;
                 Some((greeting, credential))
             });
             let Some((greeting, credential)) = known else { return Outcome::Failed(invalid(mechanism)) };
             let user = greeting.user.clone();
-            let (message, challenge) = greeting.challenge(credential, &nonce());
+            let (message, challenge) = greeting.challenge(credential, &(around.nonce)());
             Outcome::Next(message, Proof::Challenged(mechanism, user, challenge))
         }
-        Mechanism::OAuthBearer => match oauthbearer::parse(said).map(|token| unsecured::read(token, now.unix_ms)) {
-            Ok(Ok(claims)) => Outcome::Proved {
-                user: claims.subject,
-                mechanism,
-                last: Vec::new(),
-                token_ends_unix_ms: Some(claims.expires_unix_ms),
-            },
-            Ok(Err(_)) => {
-                let why = r#"{"status":"invalid_token"}"#;
-                Outcome::Next(why.into(), Proof::Refused(why.to_owned()))
+        Mechanism::OAuthBearer => {
+            match oauthbearer::parse(said).map(|token| unsecured::read(token, around.now.unix_ms)) {
+                Ok(Ok(claims)) => Outcome::Proved {
+                    user: claims.subject,
+                    mechanism,
+                    last: Vec::new(),
+                    token_ends_unix_ms: Some(claims.expires_unix_ms),
+                },
+                Ok(Err(_)) => {
+                    let why = r#"{"status":"invalid_token"}"#;
+                    Outcome::Next(why.into(), Proof::Refused(why.to_owned()))
+                }
+                Err(_) => Outcome::Failed(invalid(mechanism)),
             }
-            Err(_) => Outcome::Failed(invalid(mechanism)),
-        },
+        }
     }
 }
 
@@ -256,12 +264,17 @@ fn failed(words: &str) -> Pass {
 mod tests {
     use super::*;
     use crate::devbroker::door::{SaslConfig, User};
+    use crate::devbroker::users::Users;
     use crate::protocol::messages::{ApiVersionsRequest, MetadataRequest};
 
-    fn guard(session_lifetime: Option<Duration>) -> Guard {
+    fn config(session_lifetime: Option<Duration>) -> SaslConfig {
         let mechanisms = vec![Mechanism::Plain, Mechanism::ScramSha256];
         let users = vec![User::new("alice", "secret"), User::new("bob", "secret")];
-        Guard::new(Some(Arc::new(Accounts::new(SaslConfig { mechanisms, users, session_lifetime }))))
+        SaslConfig { mechanisms, users, session_lifetime }
+    }
+
+    fn guard(session_lifetime: Option<Duration>) -> Guard {
+        Guard::new(Some(Arc::new(Accounts { config: config(session_lifetime) })))
     }
 
     fn at(seconds: u64) -> Now {
@@ -271,9 +284,16 @@ mod tests {
 
     /// Says one word after the other, each at its second, and writes down what became of it.
     fn said(guard: &mut Guard, words: &str) -> String {
+        static USERS: std::sync::OnceLock<Users> = std::sync::OnceLock::new();
+        let users = USERS.get_or_init(|| Users::of(Some(&config(None)), || [7; 16]));
         let outcome = |word: &str| {
             let (seconds, word) = word.split_once(':').unwrap_or(("0", word));
-            let pass = guard.meet(&request(word), at(seconds.parse().unwrap_or(0)), || "nonce".to_owned());
+            let around = Around {
+                now: at(seconds.parse().unwrap_or(0)),
+                nonce: &|| "nonce".to_owned(),
+                credential: &|mechanism, user| users.credential(mechanism, user).cloned(),
+            };
+            let pass = guard.meet(&request(word), &around);
             match pass {
                 Pass::Through => "ok".to_owned(),
                 Pass::Close(_) => "closed".to_owned(),

@@ -2,12 +2,11 @@
 //!
 //! A [`Door`] is made once, from the [`Config`](super::Config); each connection that comes in has a [`Guard`], which
 //! sees its requests before anybody else does. Passwords are the users' own, kept in memory: this is a broker for
-//! development.
+//! development. What SCRAM needs of them is the [`Users`](super::users::Users)', who come and go.
 
 mod guard;
 mod unsecured;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-pub use guard::{Guard, Pass};
+pub use guard::{Around, Guard, Pass};
 
 use super::{Config, Error};
-use crate::protocol::sasl::scram::{Credential, Hash};
 use crate::protocol::sasl::{Mechanism, Secret};
-
-/// Of the SCRAM credentials that are made at the start, as many as Kafka makes them with.
-const ITERATIONS: u32 = 4096;
 
 /// What every listener asks its clients for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +25,7 @@ pub struct SaslConfig {
     /// What is offered (`sasl.enabled.mechanisms`). OAUTHBEARER takes unsecured tokens, as Kafka does while nothing else is
     /// set up: whoever they say they are about is let in.
     pub mechanisms: Vec<Mechanism>,
-    /// Who is known, by PLAIN and by both SCRAM mechanisms.
+    /// Who is known, by PLAIN and by both SCRAM mechanisms. Others can be made for SCRAM by request (KIP-554).
     pub users: Vec<User>,
     /// After so long a client must have proved anew who it is (`connections.max.reauth.ms`); `None`: it need not, unless its
     /// token ends.
@@ -61,13 +56,12 @@ pub struct Door {
 }
 
 impl Door {
-    /// Makes every user's credentials. Slow by design.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let tls = config.tls.as_ref().map(crate::tls::ServerOptions::config).transpose()?;
         if config.sasl.as_ref().is_some_and(|sasl| sasl.mechanisms.is_empty()) {
             return Err(Error::Config("SASL needs at least one mechanism".into()));
         }
-        let accounts = config.sasl.clone().map(|sasl| Arc::new(Accounts::new(sasl)));
+        let accounts = config.sasl.clone().map(|config| Arc::new(Accounts { config }));
         Ok(Self { tls: tls.map(TlsAcceptor::from), accounts })
     }
 
@@ -91,26 +85,12 @@ impl std::fmt::Debug for Door {
     }
 }
 
-/// Who is known, and what is kept of their passwords.
+/// Who is known, and how they may prove it.
 pub struct Accounts {
     config: SaslConfig,
-    scram: HashMap<(Mechanism, String), Credential>,
 }
 
 impl Accounts {
-    fn new(config: SaslConfig) -> Self {
-        let mut scram = HashMap::new();
-        for mechanism in &config.mechanisms {
-            let Some(hash) = Hash::of(*mechanism) else { continue };
-            for user in &config.users {
-                let salt = rand::random::<[u8; 16]>().to_vec();
-                let credential = Credential::new(hash, user.password.reveal(), salt, ITERATIONS);
-                scram.insert((*mechanism, user.name.clone()), credential);
-            }
-        }
-        Self { config, scram }
-    }
-
     fn knows(&self, name: &str, password: &str) -> bool {
         self.config.users.iter().any(|user| user.name == name && user.password.reveal() == password)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Join, Ticket};
+use super::{Join, Ticket, consumer};
 
 /// A way of sharing out work that a member can take part in, and what it says about itself under it. The coordinator
 /// does not read the metadata but for the topics in it.
@@ -55,6 +55,23 @@ impl Member {
         }
     }
 
+    /// One that was carried along in a group of the consumer protocol.
+    pub(super) fn carried(member: &consumer::Member, spoken: &consumer::Classic, assignment: Bytes) -> Self {
+        Self {
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            session_timeout: spoken.session_timeout,
+            rebalance_timeout: member.rebalance_timeout,
+            protocols: spoken.protocols.clone(),
+            assignment,
+            join: None,
+            sync: None,
+            session_ends: None,
+            is_new: false,
+        }
+    }
+
     /// Takes over what the member now says about itself; whether any of it is news to the others is
     /// [`says_the_same`](Self::says_the_same)'s to tell.
     pub(super) fn update(&mut self, join: Join) {
@@ -74,6 +91,10 @@ impl Member {
             .find(|known| &*known.name == protocol)
             .map(|known| known.metadata.clone())
             .unwrap_or_default()
+    }
+
+    pub fn first_protocol(&self) -> Arc<str> {
+        self.protocols.first().map_or_else(|| Arc::from(""), |protocol| protocol.name.clone())
     }
 
     pub(super) fn knows(&self, protocol: &str) -> bool {

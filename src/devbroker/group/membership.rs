@@ -128,7 +128,6 @@ impl Group {
         }
     }
 
-    #[cfg(test)]
     pub fn generation(&self) -> i32 {
         self.generation
     }
@@ -154,7 +153,7 @@ impl Group {
         matches!(self.phase, Phase::Empty)
     }
 
-    pub(super) fn speaks_consumer_protocol(&self) -> bool {
+    pub fn speaks_consumer_protocol(&self) -> bool {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
@@ -163,6 +162,39 @@ impl Group {
         match &self.subscribed {
             Some(topics) => topics.iter().any(|subscribed| subscribed.as_str() == topic),
             None => self.speaks_consumer_protocol(),
+        }
+    }
+
+    /// A group of the consumer protocol that only members of this one are left in, at its epoch. If somebody has left it,
+    /// the others share that out among themselves.
+    pub(super) fn carried(
+        id: &str,
+        generation: i32,
+        members: Vec<(MemberId, Member)>,
+        shares: bool,
+        turn: &mut Turn<'_>,
+    ) -> Self {
+        let mut group = Self { phase: Phase::Stable, generation, ..Self::new(GroupId::from(id)) };
+        group.protocol_type = Some(Arc::from(CONSUMER));
+        for (id, mut member) in members {
+            member.extend_session(turn.now);
+            group.leader.get_or_insert_with(|| id.clone());
+            group.statics.extend(member.instance_id.clone().map(|instance| (instance, id.clone())));
+            group.members.insert(id, member);
+        }
+        group.protocol = group.most_wanted();
+        group.subscribed = group.read_subscriptions();
+        turn.out.entries.push(group.entry());
+        if shares {
+            group.prepare(turn);
+        }
+        group
+    }
+
+    /// The group is one of the consumer protocol now: whoever waits is told to join again.
+    pub(super) fn carry_over(&mut self, turn: &mut Turn<'_>) {
+        for (id, member) in &mut self.members {
+            member.answer_waiting(Some(id.clone()), ErrorCode::REBALANCE_IN_PROGRESS, turn);
         }
     }
 

@@ -33,7 +33,8 @@
 //! - Offsets and the existence of groups change only by [`apply`](Coordinator::apply), which takes what the journal took:
 //!   commits and deletions are first decided, then journalled, then applied. Members of the classic protocol are not
 //!   journalled: after a restart such a group is Empty with its generation and its offsets, and members join again.
-//! - A group is of one protocol at a time; while it is empty, a member of the other one makes it its own.
+//! - A group is of one protocol at a time. While it is empty, a member of the other one makes it its own; one with members
+//!   becomes of the consumer protocol when a member of that joins, and of the classic one when the last such member leaves.
 //!
 //! # Deliberately absent
 //!
@@ -317,10 +318,17 @@ impl Coordinator {
     }
 
     /// JoinGroup (11). The answer comes as a [`Reply::Join`], now or later.
-    pub fn join(&mut self, now: Instant, id: &str, join: Join, ticket: Ticket, out: &mut Effects) {
+    pub fn join(&mut self, scene: Scene<'_>, id: &str, join: Join, ticket: Ticket, out: &mut Effects) {
+        let now = scene.now;
         let refusal = self.refuse_join(id, &join);
         if let Some(error) = refusal {
             return out.replies.push(Reply::Join { ticket, member_id: join.member_id, outcome: Err(error) });
+        }
+        if self.consumer(id).is_some_and(|group| !group.is_empty()) {
+            let joined = self.consumer_turn(scene, id, out, |group, view, turn| group.join_classic(join, view, turn));
+            let Some((member_id, outcome)) = joined else { return };
+            self.settle(scene, id, false, out);
+            return out.replies.push(Reply::Join { ticket, member_id, outcome });
         }
         if !matches!(self.groups.get(id), Some(Kept { group: Kind::Classic(_), .. })) {
             self.with_classic(id, |group| out.entries.push(group.entry()));
@@ -335,7 +343,7 @@ impl Coordinator {
             () if !sessions.contains(&join.session_timeout) => Some(ErrorCode::INVALID_SESSION_TIMEOUT),
             () => match self.groups.get(id) {
                 Some(Kept { group: Kind::Classic(_), .. }) => None,
-                Some(kept) if !kept.group.is_empty() => Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+                Some(kept) if !kept.group.is_empty() => None,
                 _ if join.member_id.is_some() => Some(ErrorCode::UNKNOWN_MEMBER_ID),
                 _ => None,
             },
@@ -343,7 +351,13 @@ impl Coordinator {
     }
 
     /// SyncGroup (14). The answer comes as a [`Reply::Sync`], now or later.
-    pub fn sync(&mut self, now: Instant, id: &str, sync: Sync, ticket: Ticket, out: &mut Effects) {
+    pub fn sync(&mut self, scene: Scene<'_>, id: &str, sync: Sync, ticket: Ticket, out: &mut Effects) {
+        let now = scene.now;
+        if let Some(outcome) =
+            self.consumer_turn(scene, id, out, |group, view, turn| group.sync_classic(&sync, view, turn))
+        {
+            return out.replies.push(Reply::Sync { ticket, outcome });
+        }
         match self.known_classic(id) {
             Err(error) => out.replies.push(Reply::Sync { ticket, outcome: Err(error) }),
             Ok(()) => {
@@ -353,9 +367,14 @@ impl Coordinator {
     }
 
     /// Heartbeat (12).
-    pub fn heartbeat(&mut self, now: Instant, id: &str, who: &Identity, generation: i32) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, scene: Scene<'_>, id: &str, who: &Identity, generation: i32) -> Result<(), ErrorCode> {
+        let (now, mut out) = (scene.now, Effects::default());
+        let of_consumers =
+            self.consumer_turn(scene, id, &mut out, |group, _, turn| group.beat_classic(who, generation, turn));
+        if let Some(beaten) = of_consumers {
+            return beaten;
+        }
         self.known_classic(id)?;
-        let mut out = Effects::default();
         self.turn(now, id, &mut out, |group, turn| group.heartbeat(who, generation, turn))
             .unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
     }
@@ -375,6 +394,7 @@ impl Coordinator {
         if let Some(outcomes) =
             self.consumer_turn(Scene { now, topics }, id, out, |group, view, turn| group.expel(leaving, view, turn))
         {
+            self.settle(Scene { now, topics }, id, true, out);
             return Ok(outcomes);
         }
         let left = self.turn(now, id, out, |group, turn| group.leave(leaving, turn));
@@ -513,7 +533,7 @@ impl Coordinator {
         beat: consumer::Heartbeat,
         out: &mut Effects,
     ) -> Result<Beat, Refusal> {
-        if let Some(group) = self.fresh_for(id, beat.joins())? {
+        if let Some(group) = self.fresh_for(scene, id, beat.joins())? {
             return self.found(scene, id, group, beat, out);
         }
         let beaten = self.consumer_turn(scene, id, out, |group, view, turn| group.heartbeat(beat, view, turn));
@@ -521,20 +541,20 @@ impl Coordinator {
     }
 
     /// A new group, where the one that is there is none of the consumer protocol and may become one.
-    fn fresh_for(&self, id: &str, joins: bool) -> Result<Option<consumer::Group>, Refusal> {
+    fn fresh_for(&self, scene: Scene<'_>, id: &str, joins: bool) -> Result<Option<consumer::Group>, Refusal> {
         match self.groups.get(id).map(|kept| &kept.group) {
             Some(Kind::Consumer(_)) => Ok(None),
             None if !joins => Err(refuse(&format!("Consumer group {id} not found."))),
             Some(Kind::Classic(_)) if !joins => Err(refuse(&not_consumer(id))),
             Some(Kind::Classic(group)) if !group.is_empty() => {
-                let why = "because online upgrade is disabled";
-                Err(refuse(&format!("Cannot upgrade classic group {id} to consumer group {why}.")))
+                let view = View { topics: scene.topics, created: self.topics_created };
+                consumer::Group::from_classic(group, id, view, scene.now, &self.config).map(Some)
             }
             None | Some(Kind::Classic(_)) => Ok(Some(consumer::Group::new(GroupId::from(id)))),
         }
     }
 
-    /// Whether a new group is to be is known when its first member is in.
+    /// Whether a new group is to be is known when its first member is in. Those of a classic group that it was wait no longer.
     fn found(
         &mut self,
         scene: Scene<'_>,
@@ -546,8 +566,8 @@ impl Coordinator {
         let view = View { topics: scene.topics, created: self.topics_created };
         let mut said = Effects::default();
         let answer = group.heartbeat(beat, view, &mut Turn { now: scene.now, config: &self.config, out: &mut said })?;
-        out.entries.push(group.entry());
-        out.entries.append(&mut said.entries);
+        self.turn(scene.now, id, out, Group::carry_over);
+        out.entries.extend(group.entries());
         self.keep(id).group = Kind::Consumer(group);
         self.rearm(id);
         Ok(answer)
@@ -566,6 +586,7 @@ impl Coordinator {
         let left = self.consumer_turn(scene, id, out, |group, view, turn| {
             group.leave(&who.member_id, who.instance_id.as_deref(), returns, view, turn)
         });
+        self.settle(scene, id, true, out);
         left.unwrap_or_else(|| Err(refuse(&missing)))
     }
 
@@ -606,6 +627,7 @@ impl Coordinator {
         while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
             self.turn(now, &id, out, Group::expire);
             self.consumer_turn(Scene { now, topics }, &id, out, consumer::Group::expire);
+            self.settle(Scene { now, topics }, &id, true, out);
         }
     }
 
@@ -712,6 +734,19 @@ impl Coordinator {
         let result = event(group, view, &mut Turn { now: scene.now, config: &self.config, out });
         self.rearm(id);
         Some(result)
+    }
+
+    /// Gives a group back to the classic protocol of which only members of that are left.
+    fn settle(&mut self, scene: Scene<'_>, id: &str, shares: bool, out: &mut Effects) {
+        let Some(Kept { group: kind, .. }) = self.groups.get_mut(id) else { return };
+        let Kind::Consumer(group) = kind else { return };
+        if !group.is_to_be_classic(&self.config) {
+            return;
+        }
+        let members = group.to_classic(View { topics: scene.topics, created: self.topics_created });
+        let mut turn = Turn { now: scene.now, config: &self.config, out };
+        *kind = Kind::Classic(Group::carried(id, group.epoch(), members, shares, &mut turn));
+        self.rearm(id);
     }
 
     fn rearm(&mut self, id: &str) {

@@ -71,7 +71,7 @@ impl World {
             6..=9 => self.sync(client, &mut out),
             10..=12 => {
                 let _ = self.coordinator.heartbeat(
-                    self.now,
+                    Scene { now: self.now, topics: &Shelf::default() },
                     GROUP,
                     &self.identity(client),
                     self.clients[client].generation,
@@ -117,7 +117,7 @@ impl World {
             id_required: self.random.random_bool(0.5),
             may_skip_assignment: self.random.random_bool(0.5),
         };
-        self.coordinator.join(self.now, GROUP, join, ticket, out);
+        self.coordinator.join(Scene { now: self.now, topics: &Shelf::default() }, GROUP, join, ticket, out);
     }
 
     fn sync(&mut self, client: usize, out: &mut Effects) {
@@ -126,7 +126,7 @@ impl World {
         let assignments = leads.into_iter().map(|id| (id.clone(), Bytes::copy_from_slice(id.as_bytes()))).collect();
         let who = self.identity(client);
         let sync = Sync { who, generation, protocol_type: None, protocol: None, assignments };
-        self.coordinator.sync(self.now, GROUP, sync, ticket, out);
+        self.coordinator.sync(Scene { now: self.now, topics: &Shelf::default() }, GROUP, sync, ticket, out);
     }
 
     fn commit(&mut self, client: usize) {

@@ -49,16 +49,33 @@ impl World {
         let mut said = match verb {
             "new" | "join" => {
                 let ticket = self.ticket(words[0]);
-                self.coordinator.join(self.now, GROUP, join(verb, words), ticket, &mut out);
+                self.coordinator.join(
+                    Scene { now: self.now, topics: &Shelf::default() },
+                    GROUP,
+                    join(verb, words),
+                    ticket,
+                    &mut out,
+                );
                 vec![]
             }
             "sync" => {
                 let ticket = self.ticket(words[0]);
-                self.coordinator.sync(self.now, GROUP, sync(words), ticket, &mut out);
+                self.coordinator.sync(
+                    Scene { now: self.now, topics: &Shelf::default() },
+                    GROUP,
+                    sync(words),
+                    ticket,
+                    &mut out,
+                );
                 vec![]
             }
             "beat" => {
-                let outcome = self.coordinator.heartbeat(self.now, GROUP, &identity(words), generation(words).unwrap());
+                let outcome = self.coordinator.heartbeat(
+                    Scene { now: self.now, topics: &Shelf::default() },
+                    GROUP,
+                    &identity(words),
+                    generation(words).unwrap(),
+                );
                 vec![format!("{}: {}", words[0], outcome_name(outcome))]
             }
             "leave" => self.leave(words, &mut out),

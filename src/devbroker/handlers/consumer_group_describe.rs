@@ -19,6 +19,8 @@ use crate::protocol::types::{Str, TopicId};
 
 /// What DescribeGroups calls a member of the consumer protocol.
 const CONSUMER: i8 = 1;
+/// One of the classic protocol, carried along.
+const CLASSIC: i8 = 0;
 
 pub fn serve(state: &State, call: &Call, request: ConsumerGroupDescribeRequest) -> Answer {
     let allowed = if request.include_authorized_operations { group_operations() } else { i32::MIN };
@@ -85,7 +87,7 @@ fn member(state: &State, id: &MemberId, member: &Member) -> ConsumerGroupDescrib
         subscribed_topic_regex: Some(text(&member.regex).unwrap_or_default()),
         assignment: assignment(state, &held),
         target_assignment: assignment(state, &member.target),
-        member_type: CONSUMER,
+        member_type: if member.classic.is_some() { CLASSIC } else { CONSUMER },
     }
 }
 

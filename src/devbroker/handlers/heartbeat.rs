@@ -1,7 +1,7 @@
 //! Heartbeat (12): a member is alive, and learns that it must join again.
 
 use super::Call;
-use crate::devbroker::group::Identity;
+use crate::devbroker::group::{Identity, Scene};
 use crate::devbroker::groups;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
@@ -18,7 +18,7 @@ fn beat(state: &mut State, call: &Call, request: &HeartbeatRequest) -> Result<()
         return Err(ErrorCode::NOT_COORDINATOR);
     }
     let who = Identity::new(&request.member_id, request.group_instance_id.as_ref());
-    groups::event(state, |coordinator, _, _| {
-        coordinator.heartbeat(call.now.instant, &request.group_id, &who, request.generation_id)
+    groups::event(state, |coordinator, topics, _| {
+        coordinator.heartbeat(Scene { now: call.now.instant, topics }, &request.group_id, &who, request.generation_id)
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Call;
-use crate::devbroker::group::{Join, Joined, JoinedMember, Protocol};
+use crate::devbroker::group::{Join, Joined, JoinedMember, Protocol, Scene};
 use crate::devbroker::groups;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
@@ -20,8 +20,8 @@ pub fn serve(state: &mut State, call: &Call, request: JoinGroupRequest) -> Answe
     }
     let group_id = request.group_id.clone();
     let join = join(state, call, request);
-    groups::park(state, call, |coordinator, ticket, out| {
-        coordinator.join(call.now.instant, &group_id, join, ticket, out);
+    groups::park(state, call, |coordinator, topics, ticket, out| {
+        coordinator.join(Scene { now: call.now.instant, topics }, &group_id, join, ticket, out);
     })
 }
 

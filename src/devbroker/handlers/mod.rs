@@ -35,6 +35,7 @@ use crate::protocol::types::{BrokerId, Str};
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
+mod alter_user_scram_credentials;
 mod api_versions;
 mod checked;
 mod consumer_group_describe;
@@ -44,6 +45,7 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -51,6 +53,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 mod describe_transactions;
+mod describe_user_scram_credentials;
 mod end_txn;
 pub mod fetch;
 mod find_coordinator;
@@ -151,6 +154,9 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (42, 0..=2),
     (44, 0..=1),
     (47, 0..=0),
+    (48, 0..=1),
+    (50, 0..=0),
+    (51, 0..=0),
     (60, 0..=2),
     (61, 0..=0),
     (65, 0..=0),
@@ -206,6 +212,9 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::DeleteGroups(it) => delete_groups::serve(state, call, it),
         Request::IncrementalAlterConfigs(it) => alter_configs::serve_incremental(state, call, &it),
         Request::OffsetDelete(it) => offset_delete::serve(state, call, it),
+        Request::DescribeClientQuotas(it) => describe_client_quotas::serve(&it),
+        Request::DescribeUserScramCredentials(it) => describe_user_scram_credentials::serve(state, it),
+        Request::AlterUserScramCredentials(it) => alter_user_scram_credentials::serve(state, &it),
         Request::DescribeCluster(it) => describe_cluster::serve(state, call, &it),
         Request::DescribeProducers(it) => describe_producers::serve(state, call, &it),
         Request::ConsumerGroupHeartbeat(it) => consumer_group_heartbeat::serve(state, call, it),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Call;
-use crate::devbroker::group::{Assigned, Identity, Sync};
+use crate::devbroker::group::{Assigned, Identity, Scene, Sync};
 use crate::devbroker::groups;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
@@ -27,8 +27,8 @@ pub fn serve(state: &mut State, call: &Call, request: SyncGroupRequest) -> Answe
         protocol: request.protocol_name,
         assignments: assignments.collect(),
     };
-    groups::park(state, call, |coordinator, ticket, out| {
-        coordinator.sync(call.now.instant, &request.group_id, sync, ticket, out);
+    groups::park(state, call, |coordinator, topics, ticket, out| {
+        coordinator.sync(Scene { now: call.now.instant, topics }, &request.group_id, sync, ticket, out);
     })
 }
 

@@ -173,19 +173,23 @@ impl<'a> ServerFirst<'a> {
 /// What a server keeps of a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    hash: Hash,
-    salt: Vec<u8>,
-    iterations: u32,
-    stored_key: Vec<u8>,
-    server_key: Vec<u8>,
+    pub hash: Hash,
+    pub salt: Vec<u8>,
+    pub iterations: u32,
+    pub stored_key: Vec<u8>,
+    pub server_key: Vec<u8>,
 }
 
 impl Credential {
     /// Slow by design.
     pub fn new(hash: Hash, password: &str, salt: Vec<u8>, iterations: u32) -> Self {
-        let salted = hash.salted_password(password, &salt, iterations);
-        let stored_key = hash.hash(&hash.mac(&salted, b"Client Key"));
-        Self { hash, salt, iterations, stored_key, server_key: hash.mac(&salted, b"Server Key") }
+        Self::from_salted(hash, &hash.salted_password(password, &salt, iterations), salt, iterations)
+    }
+
+    /// Of a password that somebody else has salted, so that it did not have to be told (KIP-554).
+    pub fn from_salted(hash: Hash, salted: &[u8], salt: Vec<u8>, iterations: u32) -> Self {
+        let stored_key = hash.hash(&hash.mac(salted, b"Client Key"));
+        Self { hash, salt, iterations, stored_key, server_key: hash.mac(salted, b"Server Key") }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the journal keeps of groups of the consumer protocol: as Kafka's `__consumer_offsets`, the members too, so that a
 //! restart of the broker goes unnoticed by those who are back in time.
 
+use bytes::Bytes;
+
 use crate::message;
 use crate::protocol::message::{Str, Uuid};
 
@@ -29,7 +31,12 @@ pub struct ConsumerMemberEntry {
     assigned: Vec<ConsumerPartitionsEntry>, 0..;
     revoking: Vec<ConsumerPartitionsEntry>, 0..;
     target: Vec<ConsumerPartitionsEntry>, 0..;
+    /// Of a member of the classic protocol.
+    session_timeout_ms: i32, 0.., tag 0;
+    protocols: Vec<ClassicProtocolEntry>, 0.., tag 1;
 } }
+message! { /// What a member of the classic protocol says of itself, as it is.
+pub struct ClassicProtocolEntry { name: Str, 0..; metadata: Bytes, 0..; } }
 message! { /// Partitions of a topic, and since which epoch each is a member's; for a target, no epochs.
 pub struct ConsumerPartitionsEntry { topic_id: Uuid, 0..; partitions: Vec<i32>, 0..; epochs: Vec<i32>, 0..; } }
 message! { /// A member that is gone.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::classic::Classic;
 use super::entries::{ConsumerMemberEntry, ConsumerPartitionsEntry};
 use super::{Held, Target};
 use crate::devbroker::group::MemberId;
@@ -63,6 +64,8 @@ pub struct Member {
     pub session_ends: Option<Instant>,
     /// When it must have given up partitions at the latest, and the epoch that it would be stuck in.
     pub rebalance_ends: Option<(Instant, i32)>,
+    /// What only a member of the classic protocol has.
+    pub classic: Option<Classic>,
 }
 
 impl Member {
@@ -84,6 +87,7 @@ impl Member {
             target: Target::new(),
             session_ends: None,
             rebalance_ends: None,
+            classic: None,
         }
     }
 
@@ -124,7 +128,7 @@ impl Member {
             rack_id: text(&self.rack_id),
             client_id: Str::from(&*self.client_id),
             client_host: Str::from(&*self.client_host),
-            rebalance_timeout_ms: i32::try_from(self.rebalance_timeout.as_millis()).unwrap_or(i32::MAX),
+            rebalance_timeout_ms: milliseconds(self.rebalance_timeout),
             topics: self.topics.iter().map(Str::from).collect(),
             regex: text(&self.regex),
             assignor: text(&self.assignor),
@@ -134,6 +138,8 @@ impl Member {
             assigned: held_entry(&self.assigned),
             revoking: held_entry(&self.revoking),
             target: self.target.iter().map(target).collect(),
+            session_timeout_ms: self.classic.as_ref().map_or(0, |it| milliseconds(it.session_timeout)),
+            protocols: self.classic.as_ref().map(Classic::entries).unwrap_or_default(),
         }
     }
 
@@ -158,8 +164,13 @@ impl Member {
             target: entry.target.iter().map(target).collect(),
             session_ends: None,
             rebalance_ends: None,
+            classic: Classic::restored(entry.session_timeout_ms, &entry.protocols),
         }
     }
+}
+
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 fn held_entry(held: &Held) -> Vec<ConsumerPartitionsEntry> {

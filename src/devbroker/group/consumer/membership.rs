@@ -77,6 +77,8 @@ pub struct Group {
 enum Due {
     Session,
     Rebalance(i32),
+    /// A member of the classic protocol has not joined or synced in time.
+    Classic,
 }
 
 /// Who a heartbeat is from.
@@ -107,6 +109,11 @@ impl Group {
             members: BTreeMap::new(),
             patterns: Patterns::default(),
         }
+    }
+
+    /// One that has come to its epoch otherwise, with its target behind it.
+    pub(super) fn at_epoch(id: &str, epoch: i32) -> Self {
+        Self { epoch, assignment_epoch: epoch, ..Self::new(GroupId::from(id)) }
     }
 
     pub fn epoch(&self) -> i32 {
@@ -174,18 +181,58 @@ impl Group {
         let mut after = before.clone();
         after.hear(&beat, turn.now + turn.config.consumer.session_timeout);
         let pattern = self.pattern_change(&before, &after);
-        let names_changed = before.topics != after.topics;
         self.members.insert(id.clone(), after);
-        self.forget_unused_patterns(turn);
-        self.advance_epoch(names_changed || pattern == PatternChange::Resolved, view, turn);
-        self.work_out_target(view, turn);
-        self.reconcile(&id, names_changed || pattern != PatternChange::None, beat.owned.as_ref(), view, turn);
+        self.advance(&id, &before, &pattern, beat.owned.as_ref(), view, turn);
         let answer = self.answer(&id, &before, beat.joins() || beat.is_full());
         if self.member_entry(&id) != journalled {
             self.journal_member(&id, turn);
         }
         self.match_patterns(view, turn);
         Ok(answer)
+    }
+
+    /// What follows from what a member says of itself: the epoch, the target, and a step of the member towards it.
+    fn advance(
+        &mut self,
+        id: &MemberId,
+        before: &Member,
+        pattern: &PatternChange,
+        owned: Option<&Target>,
+        view: View<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let names_changed = self.members.get(id).is_some_and(|after| after.topics != before.topics);
+        self.forget_unused_patterns(turn);
+        self.advance_epoch(names_changed || *pattern == PatternChange::Resolved, view, turn);
+        self.work_out_target(view, turn);
+        self.reconcile(id, names_changed || *pattern != PatternChange::None, owned, view, turn);
+    }
+
+    /// The same for a member of the classic protocol, which is in the group already.
+    pub(super) fn step(
+        &mut self,
+        id: &MemberId,
+        before: &Member,
+        owned: Option<&Target>,
+        view: View<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.advance(id, before, &PatternChange::None, owned, view, turn);
+        self.journal_member(id, turn);
+    }
+
+    pub(super) fn put(&mut self, id: MemberId, member: Member) {
+        self.members.insert(id, member);
+    }
+
+    /// Takes the topics that members read as they are now for what the group epoch is about.
+    pub(super) fn look(&mut self, view: View<'_>) {
+        self.fingerprint = fingerprint(self.names(), view.topics);
+        self.topics_changed = false;
+    }
+
+    pub(super) fn member_mut(&mut self, id: &MemberId) -> Option<&mut Member> {
+        self.members.get_mut(id)
     }
 
     fn identify(&self, beat: &Heartbeat) -> Result<Sender, Refusal> {
@@ -203,7 +250,8 @@ impl Group {
         match self.holder(instance) {
             None if beat.joins() => Ok(Sender::New),
             Some((id, member)) if beat.joins() => {
-                if member.epoch != AWAY {
+                // One of the classic protocol goes over to this one.
+                if member.epoch != AWAY && member.classic.is_none() {
                     let why = format!(
                         "Static member {} with instance id {instance} cannot join the group because the instance id is owned by {id} member.",
                         beat.member_id
@@ -219,7 +267,7 @@ impl Group {
         }
     }
 
-    fn holder(&self, instance: &str) -> Option<(&MemberId, &Member)> {
+    pub(super) fn holder(&self, instance: &str) -> Option<(&MemberId, &Member)> {
         self.members.iter().find(|(_, member)| member.instance_id.as_deref() == Some(instance))
     }
 
@@ -254,14 +302,17 @@ impl Group {
     /// The member as it was before this heartbeat.
     fn admit(&mut self, sender: Sender, id: &MemberId, turn: &mut Turn<'_>) -> Member {
         match sender {
-            Sender::Replaces(old) => {
-                let mut member = self.members.remove(&old).unwrap_or_else(Member::new);
-                turn.out.entries.push(self.member_gone(&old));
-                (member.epoch, member.previous_epoch, member.rebalance_ends) = (0, 0, None);
-                member
-            }
+            Sender::Replaces(old) => self.replace(&old, turn),
             Sender::Known | Sender::New => self.members.get(id).cloned().unwrap_or_else(Member::new),
         }
+    }
+
+    /// Takes a static member out whose place is another's now, who begins with what it had.
+    pub(super) fn replace(&mut self, old: &MemberId, turn: &mut Turn<'_>) -> Member {
+        let mut member = self.members.remove(old).unwrap_or_else(Member::new);
+        turn.out.entries.push(self.member_gone(old));
+        (member.epoch, member.previous_epoch, member.rebalance_ends) = (0, 0, None);
+        member
     }
 
     fn pattern_change(&self, before: &Member, after: &Member) -> PatternChange {
@@ -289,7 +340,7 @@ impl Group {
     // ---- the group epoch ----
 
     /// All names that count as read; a pattern's topics as they were found last.
-    fn names(&self) -> impl Iterator<Item = &Topic> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &Topic> {
         self.members.values().flat_map(|member| &member.topics).chain(self.patterns.resolved.values().flatten())
     }
 
@@ -398,7 +449,8 @@ impl Group {
         let mut after = before.clone();
         Step { target_epoch, topics: &topics, subscription_changed, owned, others: &others }.take(&mut after);
         if after != *before {
-            let stuck = after.state == MemberState::UnrevokedPartitions;
+            // One of the classic protocol is waited for to join, and to sync.
+            let stuck = after.state == MemberState::UnrevokedPartitions && after.classic.is_none();
             after.rebalance_ends = stuck.then(|| (turn.now + after.rebalance_timeout, after.epoch));
             self.members.insert(id.clone(), after);
         }
@@ -465,7 +517,7 @@ impl Group {
         self.journal_member(id, turn);
     }
 
-    /// LeaveGroup of the classic protocol: an admin takes members out.
+    /// LeaveGroup: a member of the classic protocol leaves, or an admin takes members out.
     pub fn expel(&mut self, leaving: &[Identity], view: View<'_>, turn: &mut Turn<'_>) -> Vec<Result<(), ErrorCode>> {
         let find = |who: &Identity| match &who.instance_id {
             None if self.members.contains_key(&who.member_id) => Ok(who.member_id.clone()),
@@ -491,6 +543,9 @@ impl Group {
                 turn.out.entries.push(self.member_gone(id));
             }
         }
+        if self.is_to_be_classic(turn.config) {
+            return;
+        }
         self.forget_unused_patterns(turn);
         self.advance_epoch(true, view, turn);
     }
@@ -507,6 +562,10 @@ impl Group {
             return Ok(());
         }
         let member = self.members.get(&committer.who.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if member.classic.is_some() {
+            let fine = committer.generation == Some(member.epoch);
+            return if fine { Ok(()) } else { Err(ErrorCode::ILLEGAL_GENERATION) };
+        }
         if committer.is_too_old_for_epochs {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
@@ -523,7 +582,11 @@ impl Group {
             return Ok(());
         }
         let member = member.and_then(|id| self.members.get(id)).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
+        match member.classic {
+            _ if member.epoch == epoch => Ok(()),
+            Some(_) => Err(ErrorCode::ILLEGAL_GENERATION),
+            None => Err(ErrorCode::STALE_MEMBER_EPOCH),
+        }
     }
 
     // ---- time ----
@@ -532,7 +595,8 @@ impl Group {
         self.members.iter().flat_map(|(id, member)| {
             let session = member.session_ends.map(|at| (at, id, Due::Session));
             let rebalance = member.rebalance_ends.map(|(at, epoch)| (at, id, Due::Rebalance(epoch)));
-            session.into_iter().chain(rebalance)
+            let classic = member.classic.iter().flat_map(|it| [it.join_ends, it.sync_ends]).flatten();
+            session.into_iter().chain(rebalance).chain(classic.map(move |at| (at, id, Due::Classic)))
         })
     }
 
@@ -546,7 +610,7 @@ impl Group {
             let id = id.clone();
             let member_epoch = self.members.get(&id).map(|member| member.epoch);
             match due {
-                Due::Session => self.remove(&[id], view, turn),
+                Due::Session | Due::Classic => self.remove(&[id], view, turn),
                 Due::Rebalance(epoch) if Some(epoch) == member_epoch => self.remove(&[id], view, turn),
                 Due::Rebalance(_) => {
                     if let Some(member) = self.members.get_mut(&id) {
@@ -561,7 +625,7 @@ impl Group {
     pub fn resume(&mut self, session_ends: Instant, now: Instant) {
         for member in self.members.values_mut() {
             member.session_ends = Some(session_ends);
-            let stuck = member.state == MemberState::UnrevokedPartitions;
+            let stuck = member.state == MemberState::UnrevokedPartitions && member.classic.is_none();
             member.rebalance_ends = stuck.then(|| (now + member.rebalance_timeout, member.epoch));
         }
     }
@@ -673,5 +737,6 @@ impl Member {
         }
         (self.client_id, self.client_host) = (beat.client_id.clone(), beat.client_host.clone());
         self.session_ends = Some(session_ends);
+        self.classic = None;
     }
 }

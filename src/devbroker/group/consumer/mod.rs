@@ -25,12 +25,11 @@
 //! - A refused heartbeat changes nothing.
 //! - Once nothing changes any more and everybody goes on with heartbeats, everybody reaches the target.
 //!
-//! # Deliberately absent
-//!
-//! The online migration of KIP-848: `group.consumer.migration.policy` is `disabled` here, where Kafka's default is
-//! `bidirectional`. An empty group changes from one protocol to the other, a group with members does not.
+//! Members of the classic protocol may be among them, where the [`MigrationPolicy`] lets a group with members go over from one
+//! protocol to the other ([`classic`]).
 
 mod assign;
+mod classic;
 mod entries;
 mod member;
 mod membership;
@@ -46,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use assign::Assignor;
+pub use classic::{Classic, MigrationPolicy};
 pub use entries::{ConsumerGroupEntry, ConsumerMemberEntry, ConsumerMemberRemovedEntry, ConsumerRegexEntry};
 pub use member::{AWAY, Member};
 pub use membership::{Group, View};
@@ -75,6 +75,8 @@ pub struct Config {
     pub assignment_interval: Duration,
     /// How soon at most patterns are matched again with the topics that there are.
     pub regex_interval: Duration,
+    /// `group.consumer.migration.policy`
+    pub migration_policy: MigrationPolicy,
 }
 
 impl Default for Config {
@@ -85,6 +87,7 @@ impl Default for Config {
             max_size: usize::MAX,
             assignment_interval: Duration::from_secs(1),
             regex_interval: Duration::from_secs(10),
+            migration_policy: MigrationPolicy::default(),
         }
     }
 }

@@ -7,7 +7,10 @@
 //! leave a | away a @i         epoch -1, -2
 //! expel a @i                  LeaveGroup of the classic protocol
 //! commit a 2 t0=5 v8 | offsets a 2      OffsetCommit; OffsetFetch with a member's epoch
-//! classic a | forget          JoinGroup of the classic protocol; DeleteGroups
+//! classic a t | again a t own=t0,t1     JoinGroup of the classic protocol, without and with an id; then any of: @instance /sticky
+//! sync a 2 a=t0 | pulse a 2   SyncGroup, with what a leader hands out; Heartbeat
+//! policy                      groups with members stay with their protocol
+//! forget                      DeleteGroups
 //! at 3000                     it is 3000 ms; what is due happens
 //! show                        state, epochs, members, waiting deadlines
 //! restart                     a new coordinator from what was journalled
@@ -16,7 +19,10 @@
 use crate::devbroker::group::*;
 use crate::protocol::types::Uuid;
 
-use super::{AWAY, Heartbeat, Held, Shape, Shelf, Target};
+use super::{AWAY, Heartbeat, Held, MigrationPolicy, Shape, Shelf, Target};
+use crate::protocol::group::{
+    ConsumerProtocolAssignment, ConsumerProtocolPartitions, ConsumerProtocolSubscription, decode, encode,
+};
 
 const GROUP: &str = "g";
 
@@ -69,7 +75,20 @@ impl World {
                 let epoch = words.get(1).map_or(-1, |epoch| epoch.parse().unwrap());
                 Some(name(self.coordinator.admit_fetch(GROUP, words.first().copied(), epoch)))
             }
-            "classic" => self.classic(words[0], &mut out),
+            "classic" | "again" => self.classic(verb == "again", words, &mut out),
+            "sync" => {
+                self.sync(words, &mut out);
+                None
+            }
+            "pulse" => {
+                let scene = Scene { now: self.now, topics: &self.shelf };
+                let beaten = self.coordinator.heartbeat(scene, GROUP, &identity(words), words[1].parse().unwrap());
+                Some(name(beaten))
+            }
+            "policy" => {
+                self.coordinator.config.consumer.migration_policy = MigrationPolicy::Disabled;
+                None
+            }
             "forget" => {
                 let entry = self.coordinator.delete(GROUP);
                 let entry = entry.map(|entry| {
@@ -93,7 +112,8 @@ impl World {
             _ => panic!("no such step: {line}"),
         };
         self.journal.append(&mut out.entries);
-        said.into_iter().map(|said| format!("> {said}")).collect()
+        let replied = out.replies.iter().map(|reply| self.replied(reply));
+        said.into_iter().chain(replied).map(|said| format!("> {said}")).collect()
     }
 
     fn topic(&mut self, name: &str, partitions: i32) -> Option<String> {
@@ -198,24 +218,80 @@ impl World {
         }
     }
 
-    fn classic(&mut self, id: &str, out: &mut Effects) -> Option<String> {
+    /// JoinGroup: of a member without an id yet, or again.
+    fn classic(&mut self, again: bool, words: &[&str], out: &mut Effects) -> Option<String> {
+        let rest = &words[1..];
+        let option = |mark: &str| rest.iter().find_map(|word| word.strip_prefix(mark));
+        let names = rest.iter().find(|word| !word.contains(['@', '=', '/'])).copied().unwrap_or_default();
+        let topics = names.split(',').filter(|name| !name.is_empty()).map(Str::from).collect();
+        let owned_partitions = option("own=").map(|it| self.by_name(&self.partitions(it))).unwrap_or_default();
+        let subscription = ConsumerProtocolSubscription { topics, owned_partitions, ..Default::default() };
+        let metadata = encode(&subscription, 1).unwrap();
         let join = Join {
-            member_id: None,
-            fresh_id: id.into(),
-            instance_id: None,
+            member_id: again.then(|| words[0].into()),
+            fresh_id: words[0].into(),
+            instance_id: option("@").map(Arc::from),
             client_id: "c".into(),
             client_host: "/127.0.0.1".into(),
             session_timeout: Duration::from_secs(10),
-            rebalance_timeout: Duration::from_secs(10),
+            rebalance_timeout: Duration::from_secs(20),
             protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "range".into(), metadata: Bytes::new() }],
+            protocols: vec![Protocol { name: option("/").unwrap_or("range").into(), metadata }],
             id_required: false,
             may_skip_assignment: false,
         };
-        self.coordinator.join(self.now, GROUP, join, Ticket(1), out);
-        let reply = out.replies.first()?;
-        let Reply::Join { outcome, .. } = reply else { return None };
-        Some(outcome.as_ref().map_or_else(ToString::to_string, |joined| format!("generation {}", joined.generation)))
+        let scene = Scene { now: self.now, topics: &self.shelf };
+        self.coordinator.join(scene, GROUP, join, Ticket(1), out);
+        None
+    }
+
+    fn by_name(&self, target: &Target) -> Vec<ConsumerProtocolPartitions> {
+        let topic = |(id, partitions): (&TopicId, &BTreeSet<i32>)| ConsumerProtocolPartitions {
+            topic: self.name_of(*id).into(),
+            partitions: partitions.iter().copied().collect(),
+        };
+        target.iter().map(topic).collect()
+    }
+
+    /// SyncGroup; the leader of a classic group says who shall have what.
+    fn sync(&mut self, words: &[&str], out: &mut Effects) {
+        let assigned = words[2..].iter().filter_map(|word| word.split_once('=')).map(|(id, partitions)| {
+            let assigned_partitions = self.by_name(&self.partitions(partitions));
+            (
+                MemberId::from(id),
+                encode(&ConsumerProtocolAssignment { assigned_partitions, user_data: None }, 1).unwrap(),
+            )
+        });
+        let sync = Sync {
+            who: identity(words),
+            generation: words[1].parse().unwrap(),
+            protocol_type: None,
+            protocol: None,
+            assignments: assigned.collect(),
+        };
+        let scene = Scene { now: self.now, topics: &self.shelf };
+        self.coordinator.sync(scene, GROUP, sync, Ticket(2), out);
+    }
+
+    /// What those are told who wait for JoinGroup or SyncGroup.
+    fn replied(&self, reply: &Reply) -> String {
+        match reply {
+            Reply::Join { member_id, outcome, .. } => {
+                let outcome = outcome.as_ref().map(|joined| format!("generation {}", joined.generation));
+                format!("{} {}", member_id.as_deref().unwrap_or("?"), outcome.unwrap_or_else(ToString::to_string))
+            }
+            Reply::Sync { outcome, .. } => outcome.as_ref().map_or_else(ToString::to_string, |assigned| {
+                let assignment: ConsumerProtocolAssignment = decode(assigned.assignment.clone()).unwrap();
+                let word = |it: &ConsumerProtocolPartitions| {
+                    it.partitions
+                        .iter()
+                        .map(|partition| format!("{}{partition}", it.topic))
+                        .collect::<Vec<_>>()
+                        .join(",")
+                };
+                format!("[{}]", assignment.assigned_partitions.iter().map(word).collect::<Vec<_>>().join(" "))
+            }),
+        }
     }
 
     fn show(&self) -> String {
@@ -666,10 +742,9 @@ fn an_empty_group_changes_its_protocol_and_keeps_its_offsets() {
              > ok
              show
              > classic: Empty t0=5
+             policy
              join a t
              > a 2 [t0,t1]
-             classic b
-             > INCONSISTENT_GROUP_PROTOCOL
              forget
              > NON_EMPTY_GROUP
              leave a
@@ -725,4 +800,164 @@ fn members_survive_a_restart() {
              beat b 4
              > b 4 [t2,t3 ux0]",
     )]);
+}
+
+#[test]
+fn a_classic_group_goes_over_with_its_members_and_back() {
+    check(&[
+        (
+            "a member of each protocol, until the one of the consumer protocol leaves",
+            "topic t 4
+             classic a t
+             at 3000
+             > a generation 1
+             sync a 1 a=t0,t1,t2,t3
+             > [t0,t1,t2,t3]
+             join b t
+             > b 2 []
+             show
+             > Reconciling 2/2 a:1[t0,t1,t2,t3] b:2[] until 13000
+             pulse a 1
+             > REBALANCE_IN_PROGRESS
+             again a t own=t0,t1,t2,t3
+             > a generation 1
+             sync a 1
+             > [t0,t1]
+             pulse a 1
+             > REBALANCE_IN_PROGRESS
+             again a t own=t0,t1
+             > a generation 2
+             sync a 2
+             > [t0,t1]
+             pulse a 2
+             > ok
+             beat b 2
+             > b 2 [t2,t3]
+             commit a 1 t0=7
+             > ILLEGAL_GENERATION
+             commit a 2 t0=7 v8
+             > ok
+             offsets a 1
+             > ILLEGAL_GENERATION
+             leave b
+             > ok
+             show
+             > classic: PreparingRebalance t0=7 until 13000
+             pulse a 2
+             > REBALANCE_IN_PROGRESS
+             again a t own=t0,t1
+             > a generation 3
+             sync a 3 a=t0,t1,t2,t3
+             > [t0,t1,t2,t3]",
+        ),
+        (
+            "a classic member among others gives up everything before it joins, and takes what has become free",
+            "topic t 2
+             join a t
+             > a 2 [t0,t1]
+             classic b t /sticky
+             > b generation 2
+             sync b 2
+             > []
+             pulse b 2
+             > ok
+             classic c t /range
+             > ? INCONSISTENT_GROUP_PROTOCOL
+             at 1000
+             beat a 2
+             > a 2 [t0]
+             pulse b 2
+             > REBALANCE_IN_PROGRESS
+             again b t /sticky
+             > b generation 3
+             sync b 3
+             > []
+             pulse b 3
+             > ok
+             beat a 2 own=t0
+             > a 3
+             pulse b 3
+             > REBALANCE_IN_PROGRESS
+             again b t /sticky
+             > b generation 3
+             sync b 3
+             > [t1]
+             show
+             > Stable 3/3 a:3[t0] b:3[t1] until 11000
+             sync a 3
+             > UNKNOWN_MEMBER_ID
+             pulse b 2
+             > ILLEGAL_GENERATION
+             restart
+             pulse b 3
+             > ok
+             leave a
+             > ok
+             show
+             > classic: PreparingRebalance until 11000",
+        ),
+        (
+            "whoever waits in a classic group is told to join again",
+            "topic t 1
+             classic a t
+             at 3000
+             > a generation 1
+             classic b t
+             join c t
+             > c 2 []
+             > b REBALANCE_IN_PROGRESS
+             again b t
+             > b generation 2",
+        ),
+        (
+            "who does not join in time is out",
+            "topic t 2
+             classic a t
+             at 3000
+             > a generation 1
+             sync a 1 a=t0,t1
+             > [t0,t1]
+             join b t
+             > b 2 []
+             pulse a 1
+             > REBALANCE_IN_PROGRESS
+             at 12000
+             pulse a 1
+             > REBALANCE_IN_PROGRESS
+             at 21000
+             pulse a 1
+             > REBALANCE_IN_PROGRESS
+             at 23000
+             pulse a 1
+             > UNKNOWN_MEMBER_ID",
+        ),
+        (
+            "a static member goes over to the other protocol, and back",
+            "topic t 2
+             join a t @i
+             > a 2 [t0,t1]
+             classic b t @i
+             > b generation 2
+             show
+             > classic: Stable until 10000
+             sync b 2
+             > [t0,t1]
+             join c t @i
+             > c 2 [t0,t1]
+             show
+             > Stable 2/2 c:2[t0,t1] until 45000",
+        ),
+        (
+            "where groups with members stay with their protocol",
+            "policy
+             topic t 1
+             classic a t
+             at 3000
+             > a generation 1
+             join b t
+             > GROUP_ID_NOT_FOUND
+             pulse a 1
+             > ok",
+        ),
+    ]);
 }
