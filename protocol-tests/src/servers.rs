@@ -181,14 +181,14 @@ impl Kafka {
     }
 }
 
-impl Kafka {
-    /// What Kafka's own tool for share groups says.
-    pub fn share_groups(&self, group: &str, args: &[&str]) -> String {
-        let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ShareGroupCommand"];
-        let asked = ["--bootstrap-server", &self.bootstrap, "--group", group];
-        let output = script("servers/kafka.sh").args(tool).args(asked).args(args).output();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-    }
+/// What Kafka's own tool for share groups says, of whatever cluster.
+pub fn share_groups(bootstrap: &str, group: &str, args: &[&str]) -> String {
+    let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ShareGroupCommand"];
+    let asked = ["--bootstrap-server", bootstrap, "--group", group];
+    let output = script("servers/kafka.sh").args(tool).args(asked).args(args).output();
+    output
+        .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        .unwrap_or_default()
 }
 
 /// A row of ConsumerGroupCommand: group, topic, partition, committed, end, lag.

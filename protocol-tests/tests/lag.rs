@@ -317,19 +317,52 @@ async fn values_are_those_of_javas_tool(version: Version) -> Outcome<()> {
     Ok(())
 }
 
-/// A share group that was told where to begin, and has not read anything yet.
 #[tokio::test]
 async fn share_groups_lag_as_javas_tool_says_on_kafka_4_3() -> Outcome<()> {
     let found = servers::or_skip("lag of share groups beside kafka-share-groups", Kafka::shared(KAFKA_43));
     let Some(kafka) = found else { return Ok(()) };
-    let client = connect(kafka.bootstrap()).await?;
+    share_groups_lag_as_javas_tool_says(kafka.bootstrap()).await
+}
+
+#[tokio::test]
+async fn share_groups_lag_as_javas_tool_says_on_the_dev_broker() -> Outcome<()> {
+    if servers::or_skip("lag of share groups on the dev broker", servers::wanted()).is_none() {
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    let config =
+        || devbroker::Config { data_dir: Some(directory.path().to_owned()), ..devbroker::Config::with_brokers(2) };
+    let broker = DevBroker::start(config()).await?;
+    share_groups_lag_as_javas_tool_says(&broker.bootstrap_servers()).await?;
+    broker.stop().await?;
+    // What is gone stays gone.
+    let broker = DevBroker::start(config()).await?;
+    let left = connect(&broker.bootstrap_servers()).await?.admin().list_groups().await?;
+    assert!(left.groups.is_empty(), "{left:?}");
+    broker.stop().await?;
+    Ok(())
+}
+
+/// What the tool says, while whoever it asks goes on in this process.
+async fn share_tool(servers: &str, group: &str, args: &[&str]) -> Outcome<String> {
+    let (servers, group) = (servers.to_owned(), group.to_owned());
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    let said = tokio::task::spawn_blocking(move || {
+        servers::share_groups(&servers, &group, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    Ok(said.await?)
+}
+
+/// A share group that was told where to begin, and has not read anything yet; then it forgets, and goes.
+async fn share_groups_lag_as_javas_tool_says(servers: &str) -> Outcome<()> {
+    let client = connect(servers).await?;
     let admin = client.admin();
     let name = format!("lag-share-{}", std::process::id());
     create(&admin, &name, 3).await?;
     produce(&client, &name, 1, &[None; 7]).await?;
     produce(&client, &name, 2, &[None; 4]).await?;
-    let to_earliest = ["--reset-offsets", "--topic", &name, "--to-earliest", "--execute"];
-    kafka.share_groups(&name, &to_earliest);
+    let told = share_tool(servers, &name, &["--reset-offsets", "--topic", &name, "--to-earliest", "--execute"]).await?;
+    assert!(told.contains("NEW-OFFSET"), "{told}");
 
     let groups = Filter { allow: vec![name.parse()?], ..Filter::default() };
     let mut monitor = Monitor::new(&Config { groups, ..Config::default() }, &client);
@@ -337,13 +370,19 @@ async fn share_groups_lag_as_javas_tool_says_on_kafka_4_3() -> Outcome<()> {
     assert!(round.failures.is_empty(), "{:?}", round.failures);
     let ours: Vec<_> = round.rows().map(|row| (row.partition(), row.committed(), row.records().ok())).collect();
     assert_eq!(ours, [(0, 0, Some(0)), (1, 0, Some(7)), (2, 0, Some(4))], "{round:?}");
-    let mut theirs: Vec<_> =
-        kafka.share_groups(&name, &["--describe", "--offsets"]).lines().filter_map(share).collect();
+    let described = share_tool(servers, &name, &["--describe", "--offsets"]).await?;
+    let mut theirs: Vec<_> = described.lines().filter_map(share).collect();
     theirs.sort_unstable();
     assert_eq!(ours, theirs);
     let behind = row(&round, &name, 1).ok_or("no row")?;
     assert!(behind.time().is_some_and(|time| time.high_ms.is_some()), "already the first round knows: {behind:?}");
     assert!(round.group(&name).is_some_and(Group::is_share), "{:?}", round.groups);
+
+    let forgotten = share_tool(servers, &name, &["--delete-offsets", "--topic", &name]).await?;
+    assert!(forgotten.contains("Successful"), "{forgotten}");
+    let round = monitor.round().await?;
+    assert!(round.failures.is_empty() && round.rows().next().is_none(), "{round:?}");
+    admin.delete_groups(std::slice::from_ref(&name)).await?;
     admin.delete_topics(&[name.as_str().into()]).await?;
     Ok(())
 }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::clock::{Now, TimerId};
 use super::group::consumer::Catalogue;
-use super::group::{self, Commit, Committer, Coordinator, Effects, Ticket};
-use super::handlers::{Call, join_group, sync_group};
+use super::group::{self, Commit, Committer, Coordinator, Effects, Ticket, share};
+use super::handlers::{Call, Refused, join_group, sync_group};
 use super::journal::Entry;
 use super::reply::{Answer, Reply};
 use super::state::{State, Timer};
@@ -89,9 +89,10 @@ pub fn topic_grown(state: &mut State, name: &str) {
 }
 
 /// A topic is gone; its committed offsets go with it.
-pub fn topic_removed(state: &mut State, _topic: TopicId, name: &str) {
+pub fn topic_removed(state: &mut State, topic: TopicId, name: &str) {
     state.groups.coordinator.topic_changed(name);
-    let entries = state.groups.coordinator.remove_topic(&Topic::from(name));
+    let mut entries = state.groups.coordinator.remove_topic(&Topic::from(name));
+    entries.extend(state.groups.coordinator.remove_share_topic(topic));
     if state.record(&entries).is_err() {
         tracing::warn!(topic = name, "offsets of a deleted topic will be there again after a restart");
     }
@@ -109,6 +110,24 @@ pub(super) fn coordinator_of(state: &State, group_id: &str) -> Option<BrokerId> 
 /// Whether the broker that was asked is the one to ask about this group.
 pub(super) fn is_coordinator(state: &State, call: &Call, group_id: &str) -> bool {
     coordinator_of(state, group_id) == Some(call.broker)
+}
+
+/// A share group that the broker keeps which was asked.
+pub(super) fn share<'a>(state: &'a State, call: &Call, group_id: &str) -> Result<&'a share::Group, Refused> {
+    may_keep_share(state, call, group_id)?;
+    Ok(state.groups.coordinator.known_share(group_id)?)
+}
+
+/// Whether such a group would be kept there.
+pub(super) fn may_keep_share(state: &State, call: &Call, group_id: &str) -> Result<(), Refused> {
+    let refuse = |error, why| Err(Refused::new(error, why));
+    match () {
+        () if group_id.is_empty() => refuse(ErrorCode::INVALID_GROUP_ID, "The group id is invalid."),
+        () if !is_coordinator(state, call, group_id) => {
+            refuse(ErrorCode::NOT_COORDINATOR, "This is not the correct coordinator.")
+        }
+        () => Ok(()),
+    }
 }
 
 /// Lets something happen to the groups and does what follows from it.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::group::consumer::{ConsumerGroupEntry, ConsumerMemberEntry, ConsumerMemberRemovedEntry, ConsumerRegexEntry};
+use super::group::share::{ShareGroupEntry, ShareOffsetEntry, ShareTopicRemovedEntry};
 use super::group::{GroupEntry, GroupRemovedEntry, OffsetEntry, OffsetRemovedEntry};
 use super::transactions::{TransactionEntry, TransactionOffsetEntry};
 use super::users::{ScramEntry, ScramRemovedEntry};
@@ -88,6 +89,9 @@ entries! {
     14 ConsumerRegex(ConsumerRegexEntry);
     15 Scram(ScramEntry);
     16 ScramRemoved(ScramRemovedEntry);
+    17 ShareGroup(ShareGroupEntry);
+    18 ShareOffset(ShareOffsetEntry);
+    19 ShareTopicRemoved(ShareTopicRemovedEntry);
 }
 
 fn encode(entry: &Entry, out: &mut BytesMut) -> io::Result<()> {

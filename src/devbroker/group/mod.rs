@@ -1,6 +1,6 @@
 //! The group coordinator: who is in a group, who leads it, and how far it has read, as `GroupMetadataManager` and
 //! `OffsetMetadataManager` of Kafka 4.x keep it. This page is about the classic protocol; groups of the consumer protocol
-//! (KIP-848) are in [`consumer`], their offsets here.
+//! (KIP-848) are in [`consumer`], their offsets here; share groups (KIP-932) in [`share`].
 //!
 //! Everything here is pure: a request and the time go in; answers, [`Effects`] and a [`deadline`](Coordinator::deadline)
 //! come out. The shell (`handlers/`) keeps the connections, the journal and the clock.
@@ -47,6 +47,7 @@ mod member;
 mod membership;
 mod offsets;
 mod placement;
+pub mod share;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -245,7 +246,7 @@ pub struct Listing {
     pub group_id: GroupId,
     pub protocol_type: Option<Arc<str>>,
     pub state: &'static str,
-    /// `classic` or `consumer`
+    /// `classic`, `consumer` or `share`
     pub kind: &'static str,
 }
 
@@ -254,6 +255,7 @@ pub struct Listing {
 enum Kind {
     Classic(Group),
     Consumer(consumer::Group),
+    Share(share::Group),
 }
 
 impl Kind {
@@ -261,6 +263,7 @@ impl Kind {
         match self {
             Kind::Classic(group) => group.is_empty(),
             Kind::Consumer(group) => group.is_empty(),
+            Kind::Share(_) => true,
         }
     }
 
@@ -268,6 +271,7 @@ impl Kind {
         match self {
             Kind::Classic(group) => group.deadline(),
             Kind::Consumer(group) => group.deadline(),
+            Kind::Share(_) => None,
         }
     }
 
@@ -275,13 +279,15 @@ impl Kind {
         match self {
             Kind::Classic(group) => group.is_subscribed(topic),
             Kind::Consumer(group) => group.is_subscribed(topic),
+            Kind::Share(_) => false,
         }
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self, id: &str) -> Vec<Entry> {
         match self {
             Kind::Classic(group) => vec![group.entry()],
             Kind::Consumer(group) => group.entries(),
+            Kind::Share(group) => group.entries(id),
         }
     }
 }
@@ -343,6 +349,7 @@ impl Coordinator {
             () if !sessions.contains(&join.session_timeout) => Some(ErrorCode::INVALID_SESSION_TIMEOUT),
             () => match self.groups.get(id) {
                 Some(Kept { group: Kind::Classic(_), .. }) => None,
+                Some(Kept { group: Kind::Share(_), .. }) => Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
                 Some(kept) if !kept.group.is_empty() => None,
                 _ if join.member_id.is_some() => Some(ErrorCode::UNKNOWN_MEMBER_ID),
                 _ => None,
@@ -411,6 +418,7 @@ impl Coordinator {
         commits: &[Commit],
         topics: &dyn Catalogue,
     ) -> Result<Vec<Result<Entry, ErrorCode>>, ErrorCode> {
+        self.check_offsets_of(id)?;
         let mut out = Effects::default();
         let of_consumers = self.consumer(id).map(|group| group.admit_commit(committer, places(commits, topics)));
         let admit = |group: &mut Group, turn: &mut Turn<'_>| group.admit_commit(committer, turn);
@@ -440,6 +448,7 @@ impl Coordinator {
                 Err(ErrorCode::STALE_MEMBER_EPOCH) => return Err(ErrorCode::ILLEGAL_GENERATION),
                 admitted => admitted?,
             },
+            Some(Kind::Share(_)) => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
             None if id.is_empty() => return Err(ErrorCode::INVALID_GROUP_ID),
             None if committer.generation.is_none() => {}
             None => return Err(ErrorCode::ILLEGAL_GENERATION),
@@ -464,6 +473,7 @@ impl Coordinator {
         id: &str,
         partitions: &[(Topic, i32)],
     ) -> Result<Vec<Result<Option<Entry>, ErrorCode>>, ErrorCode> {
+        self.check_offsets_of(id)?;
         let kept = self.groups.get(id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
         if let Kind::Classic(group) = &kept.group
             && !group.is_empty()
@@ -499,6 +509,7 @@ impl Coordinator {
             let (protocol_type, state, kind) = match &kept.group {
                 Kind::Classic(group) => (group.protocol_type().cloned(), group.state().name(), "classic"),
                 Kind::Consumer(group) => (Some(Arc::from("consumer")), group.state().name(), "consumer"),
+                Kind::Share(_) => (Some(Arc::from("share")), State::Empty.name(), "share"),
             };
             Listing { group_id: id.clone(), protocol_type, state, kind }
         })
@@ -513,7 +524,7 @@ impl Coordinator {
     pub fn group(&self, id: &str) -> Option<&Group> {
         match &self.groups.get(id)?.group {
             Kind::Classic(group) => Some(group),
-            Kind::Consumer(_) => None,
+            Kind::Consumer(_) | Kind::Share(_) => None,
         }
     }
 
@@ -521,7 +532,7 @@ impl Coordinator {
     pub fn consumer(&self, id: &str) -> Option<&consumer::Group> {
         match &self.groups.get(id)?.group {
             Kind::Consumer(group) => Some(group),
-            Kind::Classic(_) => None,
+            Kind::Classic(_) | Kind::Share(_) => None,
         }
     }
 
@@ -544,6 +555,7 @@ impl Coordinator {
     fn fresh_for(&self, scene: Scene<'_>, id: &str, joins: bool) -> Result<Option<consumer::Group>, Refusal> {
         match self.groups.get(id).map(|kept| &kept.group) {
             Some(Kind::Consumer(_)) => Ok(None),
+            Some(Kind::Share(_)) => Err(refuse(&not_consumer(id))),
             None if !joins => Err(refuse(&format!("Consumer group {id} not found."))),
             Some(Kind::Classic(_)) if !joins => Err(refuse(&not_consumer(id))),
             Some(Kind::Classic(group)) if !group.is_empty() => {
@@ -647,6 +659,9 @@ impl Coordinator {
             Entry::ConsumerMemberRemoved(entry) => {
                 self.with_consumers(&entry.group_id, |group| group.forget_member(&entry.member_id))
             }
+            Entry::ShareGroup(entry) => self.with_share(&entry.group_id, |_| ()),
+            Entry::ShareOffset(entry) => self.with_share(&entry.group_id, |group| group.insert(entry)),
+            Entry::ShareTopicRemoved(entry) => self.with_share(&entry.group_id, |group| group.remove(entry.topic_id)),
             Entry::ConsumerRegex(entry) => self.with_consumers(&entry.group_id, |group| group.restore_pattern(entry)),
             _ => {}
         }
@@ -655,7 +670,7 @@ impl Coordinator {
     /// Everything that [`apply`](Self::apply) would need to hear, for a compacted journal.
     pub fn snapshot(&self) -> Vec<Entry> {
         let entries = |(id, kept): (&GroupId, &Kept)| {
-            let mut entries = kept.group.entries();
+            let mut entries = kept.group.entries(id);
             entries.extend(kept.offsets.entries(id));
             entries
         };
@@ -699,6 +714,23 @@ impl Coordinator {
                 *other = Kind::Consumer(group);
             }
         }
+    }
+
+    /// The same for a share group.
+    fn with_share(&mut self, id: &str, act: impl FnOnce(&mut share::Group)) {
+        match &mut self.keep(id).group {
+            Kind::Share(group) => act(group),
+            other => {
+                let mut group = share::Group::default();
+                act(&mut group);
+                *other = Kind::Share(group);
+            }
+        }
+    }
+
+    /// Share groups have no committed offsets.
+    fn check_offsets_of(&self, id: &str) -> Result<(), ErrorCode> {
+        self.share(id).map_or(Ok(()), |_| Err(ErrorCode::GROUP_ID_NOT_FOUND))
     }
 
     fn forget(&mut self, id: &str) {

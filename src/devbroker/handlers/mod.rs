@@ -26,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::clock::Now;
+use super::group::consumer::Refusal;
 use super::reply::Answer;
 use super::state::{NotStored, State};
 use crate::protocol::api::Request;
@@ -35,6 +36,7 @@ use crate::protocol::types::{BrokerId, Str};
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
+mod alter_share_group_offsets;
 mod alter_user_scram_credentials;
 mod api_versions;
 mod checked;
@@ -44,6 +46,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_share_group_offsets;
 mod delete_topics;
 mod describe_client_quotas;
 mod describe_cluster;
@@ -51,6 +54,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod describe_user_scram_credentials;
@@ -73,6 +77,7 @@ mod offset_for_leader_epoch;
 mod produce;
 pub mod quota;
 pub mod refusal;
+mod share_group_describe;
 pub mod sync_group;
 mod txn_offset_commit;
 
@@ -111,6 +116,12 @@ pub struct Refused {
 impl Refused {
     pub fn new(error: ErrorCode, message: impl Into<String>) -> Refused {
         Refused { error, message: message.into() }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused::new(refusal.error, refusal.message)
     }
 }
 
@@ -164,6 +175,10 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (68, 0..=1),
     (69, 0..=1),
     (75, 0..=0),
+    (77, 1..=1),
+    (90, 0..=1),
+    (91, 0..=0),
+    (92, 0..=0),
 ];
 
 /// Does what is heavy and needs no state; runs outside the lock.
@@ -220,6 +235,10 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::ConsumerGroupHeartbeat(it) => consumer_group_heartbeat::serve(state, call, it),
         Request::ConsumerGroupDescribe(it) => consumer_group_describe::serve(state, call, it),
         Request::DescribeTopicPartitions(it) => describe_topic_partitions::serve(state, call, &it),
+        Request::ShareGroupDescribe(it) => share_group_describe::serve(state, call, it),
+        Request::DescribeShareGroupOffsets(it) => describe_share_group_offsets::serve(state, call, it),
+        Request::AlterShareGroupOffsets(it) => alter_share_group_offsets::serve(state, call, &it),
+        Request::DeleteShareGroupOffsets(it) => delete_share_group_offsets::serve(state, call, it),
         // `SERVED` and this table are held together by a test.
         _ => Answer::Close,
     }

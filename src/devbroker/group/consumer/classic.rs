@@ -141,7 +141,7 @@ impl Group {
         }
         let mut upgraded = Group::at_epoch(id, group.generation());
         for (member_id, member) in group.members() {
-            let protocol = group.protocol().map_or_else(|| member.first_protocol(), |it| it.clone());
+            let protocol = group.protocol().cloned().unwrap_or_else(|| member.first_protocol());
             let said = Said::read(member.metadata(&protocol), view.topics);
             let assigned: Result<ConsumerProtocolAssignment, _> = decode(member.assignment.clone());
             let Some((said, assigned)) = said.zip(assigned.ok()) else {
@@ -406,5 +406,170 @@ impl Member {
         if let Some(spoken) = &mut self.classic {
             spoken.join_ends.get_or_insert(ends);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::devbroker::group::consumer::tests::check;
+
+    #[test]
+    fn a_classic_group_goes_over_with_its_members_and_back() {
+        check(&[
+            (
+                "a member of each protocol, until the one of the consumer protocol leaves",
+                "topic t 4
+                 classic a t
+                 at 3000
+                 > a generation 1
+                 sync a 1 a=t0,t1,t2,t3
+                 > [t0,t1,t2,t3]
+                 join b t
+                 > b 2 []
+                 show
+                 > Reconciling 2/2 a:1[t0,t1,t2,t3] b:2[] until 13000
+                 pulse a 1
+                 > REBALANCE_IN_PROGRESS
+                 again a t own=t0,t1,t2,t3
+                 > a generation 1
+                 sync a 1
+                 > [t0,t1]
+                 pulse a 1
+                 > REBALANCE_IN_PROGRESS
+                 again a t own=t0,t1
+                 > a generation 2
+                 sync a 2
+                 > [t0,t1]
+                 pulse a 2
+                 > ok
+                 beat b 2
+                 > b 2 [t2,t3]
+                 commit a 1 t0=7
+                 > ILLEGAL_GENERATION
+                 commit a 2 t0=7 v8
+                 > ok
+                 offsets a 1
+                 > ILLEGAL_GENERATION
+                 leave b
+                 > ok
+                 show
+                 > classic: PreparingRebalance t0=7 until 13000
+                 pulse a 2
+                 > REBALANCE_IN_PROGRESS
+                 again a t own=t0,t1
+                 > a generation 3
+                 sync a 3 a=t0,t1,t2,t3
+                 > [t0,t1,t2,t3]",
+            ),
+            (
+                "a classic member among others gives up everything before it joins, and takes what has become free",
+                "topic t 2
+                 join a t
+                 > a 2 [t0,t1]
+                 classic b t /sticky
+                 > b generation 2
+                 sync b 2
+                 > []
+                 pulse b 2
+                 > ok
+                 classic c t /range
+                 > ? INCONSISTENT_GROUP_PROTOCOL
+                 at 1000
+                 beat a 2
+                 > a 2 [t0]
+                 pulse b 2
+                 > REBALANCE_IN_PROGRESS
+                 again b t /sticky
+                 > b generation 3
+                 sync b 3
+                 > []
+                 pulse b 3
+                 > ok
+                 beat a 2 own=t0
+                 > a 3
+                 pulse b 3
+                 > REBALANCE_IN_PROGRESS
+                 again b t /sticky
+                 > b generation 3
+                 sync b 3
+                 > [t1]
+                 show
+                 > Stable 3/3 a:3[t0] b:3[t1] until 11000
+                 sync a 3
+                 > UNKNOWN_MEMBER_ID
+                 pulse b 2
+                 > ILLEGAL_GENERATION
+                 restart
+                 pulse b 3
+                 > ok
+                 leave a
+                 > ok
+                 show
+                 > classic: PreparingRebalance until 11000",
+            ),
+            (
+                "whoever waits in a classic group is told to join again",
+                "topic t 1
+                 classic a t
+                 at 3000
+                 > a generation 1
+                 classic b t
+                 join c t
+                 > c 2 [t0]
+                 > b REBALANCE_IN_PROGRESS
+                 again b t
+                 > b generation 2",
+            ),
+            (
+                "who does not join in time is out",
+                "topic t 2
+                 classic a t
+                 at 3000
+                 > a generation 1
+                 sync a 1 a=t0,t1
+                 > [t0,t1]
+                 join b t
+                 > b 2 []
+                 pulse a 1
+                 > REBALANCE_IN_PROGRESS
+                 at 12000
+                 pulse a 1
+                 > REBALANCE_IN_PROGRESS
+                 at 21000
+                 pulse a 1
+                 > REBALANCE_IN_PROGRESS
+                 at 23000
+                 pulse a 1
+                 > UNKNOWN_MEMBER_ID",
+            ),
+            (
+                "a static member goes over to the other protocol, and back",
+                "topic t 2
+                 join a t @i
+                 > a 2 [t0,t1]
+                 classic b t @i
+                 > b generation 2
+                 show
+                 > classic: Stable until 10000
+                 sync b 2
+                 > [t0,t1]
+                 join c t @i
+                 > c 2 [t0,t1]
+                 show
+                 > Stable 2/2 c:2[t0,t1] until 45000",
+            ),
+            (
+                "where groups with members stay with their protocol",
+                "policy
+                 topic t 1
+                 classic a t
+                 at 3000
+                 > a generation 1
+                 join b t
+                 > GROUP_ID_NOT_FOUND
+                 pulse a 1
+                 > ok",
+            ),
+        ]);
     }
 }

@@ -89,6 +89,12 @@ enum Sender {
     Replaces(MemberId),
 }
 
+/// What a member says that it did not say before.
+struct News {
+    names_changed: bool,
+    pattern: PatternChange,
+}
+
 /// What has become of a member's pattern.
 #[derive(PartialEq)]
 enum PatternChange {
@@ -182,7 +188,8 @@ impl Group {
         after.hear(&beat, turn.now + turn.config.consumer.session_timeout);
         let pattern = self.pattern_change(&before, &after);
         self.members.insert(id.clone(), after);
-        self.advance(&id, &before, &pattern, beat.owned.as_ref(), view, turn);
+        let news = self.news(&id, &before, pattern);
+        self.advance(&id, news, beat.owned.as_ref(), view, turn);
         let answer = self.answer(&id, &before, beat.joins() || beat.is_full());
         if self.member_entry(&id) != journalled {
             self.journal_member(&id, turn);
@@ -192,20 +199,16 @@ impl Group {
     }
 
     /// What follows from what a member says of itself: the epoch, the target, and a step of the member towards it.
-    fn advance(
-        &mut self,
-        id: &MemberId,
-        before: &Member,
-        pattern: &PatternChange,
-        owned: Option<&Target>,
-        view: View<'_>,
-        turn: &mut Turn<'_>,
-    ) {
-        let names_changed = self.members.get(id).is_some_and(|after| after.topics != before.topics);
+    fn advance(&mut self, id: &MemberId, news: News, owned: Option<&Target>, view: View<'_>, turn: &mut Turn<'_>) {
         self.forget_unused_patterns(turn);
-        self.advance_epoch(names_changed || *pattern == PatternChange::Resolved, view, turn);
+        self.advance_epoch(news.names_changed || news.pattern == PatternChange::Resolved, view, turn);
         self.work_out_target(view, turn);
-        self.reconcile(id, names_changed || *pattern != PatternChange::None, owned, view, turn);
+        self.reconcile(id, news.names_changed || news.pattern != PatternChange::None, owned, view, turn);
+    }
+
+    fn news(&self, id: &MemberId, before: &Member, pattern: PatternChange) -> News {
+        let names_changed = self.members.get(id).is_some_and(|after| after.topics != before.topics);
+        News { names_changed, pattern }
     }
 
     /// The same for a member of the classic protocol, which is in the group already.
@@ -217,7 +220,8 @@ impl Group {
         view: View<'_>,
         turn: &mut Turn<'_>,
     ) {
-        self.advance(id, before, &PatternChange::None, owned, view, turn);
+        let news = self.news(id, before, PatternChange::None);
+        self.advance(id, news, owned, view, turn);
         self.journal_member(id, turn);
     }
 
