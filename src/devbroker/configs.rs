@@ -130,6 +130,11 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: i64,
     pub timestamp_after_max_ms: i64,
     pub min_insync_replicas: usize,
+    pub segment_ms: i64,
+    pub delete_retention_ms: i64,
+    pub min_compaction_lag_ms: i64,
+    /// Of a thousand bytes, more than so many must be new (`min.cleanable.dirty.ratio`).
+    pub min_dirty_per_mille: u64,
 }
 
 impl TopicConfig {
@@ -148,6 +153,12 @@ impl TopicConfig {
             retention_bytes: number("retention.bytes").and_then(|n| u64::try_from(n).ok()),
             retention_ms: number("retention.ms").filter(|n| *n >= 0),
             compacted: policies("compact"),
+            segment_ms: number("segment.ms").unwrap_or(i64::MAX),
+            delete_retention_ms: number("delete.retention.ms").unwrap_or(86_400_000),
+            min_compaction_lag_ms: number("min.compaction.lag.ms").unwrap_or(0),
+            min_dirty_per_mille: text("min.cleanable.dirty.ratio")
+                .parse::<f64>()
+                .map_or(500, |ratio| (ratio * 1000.0) as u64),
             deleted: policies("delete"),
             log_append_time: text("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms").unwrap_or(i64::MAX),

@@ -1,9 +1,13 @@
-//! The chores that come round: retention by whole segments, idle producers, the growth of the journal.
+//! The chores that come round: retention by whole segments, compaction, idle producers, the growth of the journal.
+
+use std::io;
 
 use super::clock::Now;
+use super::configs::TopicConfig;
+use super::log::{Pass, Rules};
 use super::state::State;
-use super::topics::TopicState;
-use crate::protocol::types::TopicId;
+use super::topics::{Partition, TopicState};
+use crate::protocol::types::{Offset, TopicId};
 
 /// `producer.id.expiration.ms`
 const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
@@ -29,6 +33,34 @@ impl State {
             tracing::error!(%error, "the metadata journal could not be compacted");
         }
     }
+}
+
+impl State {
+    /// Compacts what wants it. It is done where it stands: the log of a development cluster is read in no time.
+    pub(super) fn clean_logs(&mut self, now: Now) {
+        for topic in self.topics.iter_mut().filter(|topic| topic.config.compacted) {
+            let config = topic.config.clone();
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                match clean(partition, &config, now) {
+                    Ok(0) => {}
+                    Ok(freed) => tracing::info!(topic = %topic.name, index, freed, "compacted"),
+                    Err(error) => tracing::error!(topic = %topic.name, index, %error, "a log could not be compacted"),
+                }
+            }
+        }
+    }
+}
+
+fn clean(partition: &mut Partition, config: &TopicConfig, now: Now) -> io::Result<u64> {
+    let undecided = partition.last_stable();
+    let Partition { log, producers, .. } = partition;
+    let is_aborted = |producer_id: i64, offset: Offset| {
+        producers.aborted(offset, offset + 1).any(|it| it.producer_id == producer_id && it.first <= offset)
+    };
+    let pass = Pass { now_ms: now.unix_ms, delete_retention_ms: config.delete_retention_ms, is_aborted: &is_aborted };
+    let rules =
+        Rules { min_compaction_lag_ms: config.min_compaction_lag_ms, min_dirty_per_mille: config.min_dirty_per_mille };
+    log.compact(&rules, undecided, &pass)
 }
 
 /// Removes segments that retention lets go; says whether there were any.

@@ -29,7 +29,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Share groups, ACLs, quotas (none can be set; that there are none is told), compaction of logs, real replication.
+//! Members of share groups (KIP-932; their offsets can be set, read and deleted), ACLs, quotas (none can be set; that there are none is told), real replication.
 
 mod clock;
 mod configs;
@@ -135,6 +135,8 @@ pub struct Config {
     pub transaction_version: i16,
     /// The longest timeout that a transaction may ask for (`transaction.max.timeout.ms`).
     pub max_transaction_timeout: Duration,
+    /// How often logs with `cleanup.policy=compact` are looked at (`log.cleaner.backoff.ms`).
+    pub cleaner_backoff: Duration,
     /// What groups obey.
     pub groups: GroupConfig,
     /// Makes topic ids and the cluster id; random by default.
@@ -160,6 +162,7 @@ impl Default for Config {
             profile: Profile::default(),
             transaction_version: 2,
             max_transaction_timeout: Duration::from_secs(15 * 60),
+            cleaner_backoff: Duration::from_secs(15),
             groups: GroupConfig::default(),
             seed: None,
         }

@@ -33,7 +33,8 @@ impl Stamp {
             producer_id: i64::from_be_bytes(*batch.get(43..)?.first_chunk()?),
             epoch: i16::from_be_bytes(*batch.get(51..)?.first_chunk()?),
             first: i32::from_be_bytes(*batch.get(53..)?.first_chunk()?),
-            count: i32::from_be_bytes(*batch.get(57..)?.first_chunk()?),
+            // Compaction takes records out, and leaves the bounds.
+            count: i32::from_be_bytes(*batch.get(23..)?.first_chunk()?).checked_add(1)?,
             is_transactional: batch.get(22)? & TRANSACTIONAL != 0,
         };
         let base_offset = i64::from_be_bytes(*batch.first_chunk()?);

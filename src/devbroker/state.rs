@@ -51,6 +51,8 @@ pub enum Timer {
     Transaction,
     /// Retention, idle producers and sessions, the growth of the journal.
     Housekeeping,
+    /// Compaction.
+    Cleaner,
 }
 
 /// Something could not be written to the data directory. The caller answers KAFKA_STORAGE_ERROR, and nothing has changed.
@@ -110,6 +112,7 @@ impl State {
         };
         state.cluster_id = cluster_id(state.random_id());
         state.timers.schedule(now.instant + HOUSEKEEPING, Timer::Housekeeping);
+        state.timers.schedule(now.instant + state.config.cleaner_backoff, Timer::Cleaner);
         state
     }
 
@@ -147,6 +150,10 @@ impl State {
                 Timer::Housekeeping => {
                     self.keep_house(now);
                     self.timers.schedule(now.instant + HOUSEKEEPING, Timer::Housekeeping);
+                }
+                Timer::Cleaner => {
+                    self.clean_logs(now);
+                    self.timers.schedule(now.instant + self.config.cleaner_backoff, Timer::Cleaner);
                 }
             }
         }

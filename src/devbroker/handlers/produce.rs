@@ -119,7 +119,8 @@ fn append(
     let base_offset = partition.log.end();
     let (stamp, timestamp_ms) = (batch.stamp, append_time_ms.unwrap_or(batch.max_timestamp));
     let bytes = batch.assign(base_offset, partition.leader_epoch, append_time_ms);
-    partition.log.append(bytes, config.segment_bytes).map_err(|error| {
+    let rolled = partition.log.roll(timestamp_ms, config.segment_ms);
+    rolled.and_then(|()| partition.log.append(bytes, config.segment_bytes)).map_err(|error| {
         tracing::error!(topic = %topic_name(state, id), partition = index, %error, "records could not be written");
         Refused::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
     })?;

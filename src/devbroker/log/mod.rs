@@ -8,9 +8,9 @@
 //!
 //! An append that fails leaves nothing behind: the file is cut back to the last good batch, and the log goes on.
 //!
-//! Absent: compaction (`cleanup.policy=compact` is kept as a setting and does nothing), and index files: the sparse index
-//! is rebuilt at start by the same scan that checks every CRC.
+//! Absent: index files; the sparse index is rebuilt at start by the same scan that checks every CRC.
 
+mod compaction;
 mod recovery;
 mod segment;
 #[cfg(test)]
@@ -25,6 +25,8 @@ use bytes::Bytes;
 
 use crate::protocol::types::{LeaderEpoch, Offset};
 
+pub use compaction::Pass;
+use compaction::Survey;
 #[cfg(test)]
 use recovery::Recovered;
 pub use recovery::open;
@@ -41,6 +43,16 @@ pub struct Log {
     high_watermark: Offset,
     /// The offset at which each leader epoch began to write.
     epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Up to where the last compaction went, in this life.
+    cleaned_to: Offset,
+}
+
+/// When a log is worth compacting.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub min_compaction_lag_ms: i64,
+    /// Of a thousand bytes, more than so many must be new.
+    pub min_dirty_per_mille: u64,
 }
 
 /// How much a read may return.
@@ -64,7 +76,7 @@ impl Log {
     }
 
     fn new(directory: Option<PathBuf>) -> Log {
-        Log { directory, segments: Vec::new(), start: 0, high_watermark: 0, epochs: Vec::new() }
+        Log { directory, segments: Vec::new(), start: 0, high_watermark: 0, epochs: Vec::new(), cleaned_to: 0 }
     }
 
     pub fn start(&self) -> Offset {
@@ -100,6 +112,15 @@ impl Log {
             segment.append(&header, batch)?;
         }
         self.note_epoch(&header);
+        Ok(())
+    }
+
+    /// Begins a segment when the one that is written to has been open for long, by the time of its records (`segment.ms`).
+    pub fn roll(&mut self, newest_ms: i64, segment_ms: i64) -> io::Result<()> {
+        let first = self.segments.last().and_then(Segment::first_timestamp);
+        if first.is_some_and(|first| newest_ms.saturating_sub(first) > segment_ms) {
+            self.segments.push(self.fresh_segment(self.end())?);
+        }
         Ok(())
     }
 
@@ -225,6 +246,42 @@ impl Log {
             start = next.base();
         }
         start.max(self.start)
+    }
+
+    /// Compacts what lies below the segment that is written to, and before `undecided`, if enough of it is new; says how many
+    /// bytes that has freed.
+    pub fn compact(&mut self, rules: &Rules, undecided: Offset, pass: &Pass<'_>) -> io::Result<u64> {
+        let cleanable = self.cleanable(rules, undecided, pass.now_ms);
+        let size = |segments: &[Segment]| segments.iter().map(Segment::size).sum::<u64>();
+        let (all, new) = (&self.segments[..cleanable], self.segments.partition_point(|it| it.base() < self.cleaned_to));
+        let dirty = size(all.get(new..).unwrap_or_default());
+        if dirty == 0 || dirty.saturating_mul(1000) <= size(all).saturating_mul(rules.min_dirty_per_mille) {
+            return Ok(0);
+        }
+        let mut survey = Survey::default();
+        for segment in all {
+            let looked = segment.batches()?.iter().try_for_each(|batch| survey.look(batch, pass));
+            looked.map_err(io::Error::other)?;
+        }
+        let before = size(all);
+        for segment in &mut self.segments[..cleanable] {
+            let stored = compaction::cleaned(&segment.batches()?, &survey, pass).map_err(io::Error::other)?;
+            segment.rewrite(self.directory.as_deref(), stored)?;
+        }
+        let all = &self.segments[..cleanable];
+        self.cleaned_to = all.last().map_or(self.cleaned_to, Segment::end);
+        Ok(before.saturating_sub(size(all)))
+    }
+
+    /// How many segments may be compacted.
+    fn cleanable(&self, rules: &Rules, undecided: Offset, now_ms: i64) -> usize {
+        let old = |segment: &Segment| {
+            let settled = now_ms.saturating_sub(rules.min_compaction_lag_ms);
+            rules.min_compaction_lag_ms == 0 || segment.max_timestamp().is_none_or(|newest| newest <= settled)
+        };
+        let bound = undecided.min(self.high_watermark);
+        let below = self.segments.split_last().map_or(&[][..], |(_, below)| below);
+        below.iter().take_while(|segment| segment.end() <= bound && old(segment)).count()
     }
 
     /// Cuts off what readers never saw: it could not be synced, so it must not be taken for written. What they saw stays,

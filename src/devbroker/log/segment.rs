@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::protocol::batch::{RecordBatch, batches};
 use crate::protocol::types::{LeaderEpoch, Offset};
 
 /// Bytes of a batch header, format 2.
@@ -173,6 +174,8 @@ pub struct Segment {
     storage: Storage,
     index: Vec<Mark>,
     max_timestamp: i64,
+    /// Of the first batch.
+    first_timestamp: Option<i64>,
     dirty: bool,
 }
 
@@ -196,7 +199,8 @@ impl Segment {
     }
 
     fn with(base: Offset, storage: Storage) -> Segment {
-        Segment { base, end: base, size: 0, storage, index: Vec::new(), max_timestamp: i64::MIN, dirty: false }
+        let (index, max_timestamp) = (Vec::new(), i64::MIN);
+        Segment { base, end: base, size: 0, storage, index, max_timestamp, first_timestamp: None, dirty: false }
     }
 
     pub fn base(&self) -> Offset {
@@ -215,6 +219,11 @@ impl Segment {
     /// The largest timestamp, if there is any batch.
     pub fn max_timestamp(&self) -> Option<i64> {
         (self.size > 0).then_some(self.max_timestamp)
+    }
+
+    /// The largest timestamp of its first batch.
+    pub fn first_timestamp(&self) -> Option<i64> {
+        self.first_timestamp
     }
 
     pub fn file(&self) -> Option<&Arc<File>> {
@@ -257,6 +266,7 @@ impl Segment {
             });
         }
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.first_timestamp.get_or_insert(header.max_timestamp);
         self.size += header.size as u64;
         self.end = header.last_offset + 1;
     }
@@ -357,7 +367,7 @@ impl Segment {
         self.index.retain(|mark| mark.position < position);
         self.size = position;
         self.truncate_storage()?;
-        (self.end, self.size, self.max_timestamp) = (self.base, 0, i64::MIN);
+        (self.end, self.size, self.max_timestamp, self.first_timestamp) = (self.base, 0, i64::MIN, None);
         self.index.clear();
         Ok(())
     }
@@ -371,6 +381,40 @@ impl Segment {
                 Slice::File { file: file.clone(), position: 0, length: length as usize }
             }
         }
+    }
+
+    /// All batches.
+    pub fn batches(&self) -> io::Result<Vec<RecordBatch>> {
+        batches(self.stored().read()?).collect::<Result<_, _>>().map_err(io::Error::other)
+    }
+
+    /// Puts other batches in place of its own. A file is written anew beside the old one, and takes its name when it is
+    /// safe: whatever happens, one of them is whole. Readers that hold a slice still have the old one.
+    pub fn rewrite(&mut self, directory: Option<&Path>, stored: Vec<Bytes>) -> io::Result<()> {
+        let path = match &self.storage {
+            Storage::Memory(_) => None,
+            Storage::File { path, .. } => Some(path.clone()),
+        };
+        let mut fresh = match &path {
+            None => Segment::memory(self.base),
+            Some(path) => {
+                let beside = path.with_extension("log.cleaned");
+                let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
+                Segment::with(self.base, Storage::file(file, path.clone()))
+            }
+        };
+        for batch in stored {
+            let header = Header::read(&batch).filter(|header| header.size == batch.len());
+            let header = header.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a record batch"))?;
+            fresh.append(&header, batch)?;
+        }
+        if let (Some(path), Some(file)) = (&path, fresh.take_dirty()) {
+            file.sync_all()?;
+            std::fs::rename(path.with_extension("log.cleaned"), path)?;
+            directory.map_or(Ok(()), |directory| File::open(directory)?.sync_all())?;
+        }
+        *self = fresh;
+        Ok(())
     }
 
     /// Takes the file out of the directory; readers that hold a slice still have it.

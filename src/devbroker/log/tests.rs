@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::segment::HEADER;
 use super::*;
+use crate::protocol::batch::{Assignment, BatchBuilder, Compression, assign, batches};
 
 /// A batch of `count` records as far as a log looks: a header with a CRC that holds, and a body of `body` bytes.
 fn batch(base: Offset, count: i32, epoch: LeaderEpoch, max_timestamp: i64, body: usize) -> Bytes {
@@ -173,9 +174,9 @@ fn reopened(directory: &Path) -> Recovered {
 fn what_was_written_is_there_after_reopening() {
     let directory = tempfile::tempdir().unwrap();
     fill(&mut Log::in_directory(directory.path().to_owned()));
-    let mut batches = 0;
-    let found = open(directory.path().to_owned(), 20, |_, _| batches += 1).unwrap();
-    assert_eq!((batches, found.cut_bytes, found.log.start(), found.log.high_watermark()), (20, 0, 20, 100));
+    let mut seen = 0;
+    let found = open(directory.path().to_owned(), 20, |_, _| seen += 1).unwrap();
+    assert_eq!((seen, found.cut_bytes, found.log.start(), found.log.high_watermark()), (20, 0, 20, 100));
     assert_eq!(found.log.epoch_end(0, 9), Some((0, 50)));
     assert_eq!(first_and_last(found.log.read(72, ALL).unwrap()), Some((70, 99)));
     assert_eq!(found.log.batch_at_time(950, 0).unwrap().and_then(first_and_last), Some((50, 54)));
@@ -217,4 +218,62 @@ fn segments_behind_a_cut_are_put_aside_not_deleted() {
     assert_eq!((found.log.end(), found.cut_bytes, found.strays.len()), (20, 100, 1));
     assert!(found.strays[0].exists());
     assert_eq!(reopened(directory.path()).log.end(), 20);
+}
+
+/// A batch of one record, at a time, as a client would send it.
+fn keyed(base: Offset, key: &str, value: Option<&str>, timestamp_ms: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(timestamp_ms, Some(key.as_bytes()), value.map(str::as_bytes), &[]).unwrap();
+    let mut bytes = BytesMut::from(&builder.finish().unwrap().bytes()[..]);
+    assign(&mut bytes, Assignment { base_offset: base, leader_epoch: 0, log_append_time_ms: None });
+    bytes.freeze()
+}
+
+/// All records that can be read, as `offset:key`.
+fn keys(log: &Log) -> String {
+    let (mut keys, mut offset) = (Vec::new(), log.start());
+    while offset < log.high_watermark() {
+        for batch in batches(log.read(offset, ALL).unwrap().read().unwrap()) {
+            let batch = batch.unwrap();
+            offset = batch.next_offset();
+            for record in &batch.records(1 << 20).unwrap() {
+                let record = record.unwrap();
+                keys.push(format!("{}:{}", record.offset, String::from_utf8_lossy(record.key.unwrap())));
+            }
+        }
+    }
+    keys.join(" ")
+}
+
+#[test]
+fn a_compacted_log_has_no_holes_and_opens_again() {
+    let pass = Pass { now_ms: 10_000, delete_retention_ms: 0, is_aborted: &|_, _| false };
+    let rules = |min_dirty_per_mille| Rules { min_compaction_lag_ms: 0, min_dirty_per_mille };
+    let directory = tempfile::tempdir().unwrap();
+    let fill = |mut log: Log| {
+        for (offset, key) in (0..).zip(["a", "b", "a", "a", "b", "c", "a"]) {
+            log.roll(offset * 100, 150).unwrap();
+            log.append(keyed(offset, key, Some("v"), offset * 100), SEGMENT).unwrap();
+        }
+        log.reveal(log.end());
+        // Two records a segment: 0-1, 2-3, 4-5, and 6 is written to.
+        assert_eq!(log.compact(&rules(1000), Offset::MAX, &pass).unwrap(), 0, "not all of it is new");
+        assert_eq!(log.compact(&rules(0), 3, &pass).unwrap(), 0, "what is undecided stays");
+        assert!(log.compact(&rules(0), Offset::MAX, &pass).unwrap() > 0);
+        assert_eq!(log.compact(&rules(0), Offset::MAX, &pass).unwrap(), 0, "nothing is new");
+        log.check();
+        log
+    };
+    let want = "3:a 4:b 5:c 6:a";
+    let mut log = fill(Log::in_memory());
+    assert_eq!(keys(&log), want);
+    log.append(keyed(7, "d", None, 700), SEGMENT).unwrap();
+    log.reveal(8);
+    assert_eq!(keys(&log), "3:a 4:b 5:c 6:a 7:d");
+
+    assert_eq!(keys(&fill(Log::in_directory(directory.path().to_owned()))), want);
+    let found = open(directory.path().to_owned(), 0, |_, _| ()).unwrap();
+    found.log.check();
+    assert_eq!((keys(&found.log).as_str(), found.cut_bytes, found.strays.len()), (want, 0, 0));
+    assert_eq!((found.log.end(), found.log.high_watermark()), (7, 7));
 }

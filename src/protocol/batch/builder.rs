@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Attributes, BatchError, Compression, HEADER_BYTES, LENGTH_END, varint};
+use super::{Attributes, BatchError, Compression, HEADER_BYTES, LENGTH_END, Record, varint};
 
 /// Who sends a batch, in which life, and the number of its first record (KIP-98): what makes a retry recognisable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +78,32 @@ impl BatchBuilder {
         if self.count == 0 {
             (self.base_timestamp_ms, self.max_timestamp_ms) = (timestamp_ms, timestamp_ms);
         }
+        self.append_at(i64::from(self.count), timestamp_ms, key, value, headers)
+    }
+
+    /// Adds a record of another batch, at its place in that, and with its time counted from `base_timestamp_ms`.
+    pub(super) fn push_at(
+        &mut self,
+        offset_delta: i64,
+        base_timestamp_ms: i64,
+        record: &Record<'_>,
+    ) -> Result<(), BatchError> {
+        if self.count == 0 {
+            (self.base_timestamp_ms, self.max_timestamp_ms) = (base_timestamp_ms, record.timestamp_ms);
+        }
+        let headers: Vec<_> = record.headers().collect();
+        self.append_at(offset_delta, record.timestamp_ms, record.key, record.value, &headers)
+    }
+
+    fn append_at<K: AsRef<[u8]>>(
+        &mut self,
+        offset_delta: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(K, Option<&[u8]>)],
+    ) -> Result<(), BatchError> {
         let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp_ms);
-        let offset_delta = i64::from(self.count);
         let body = 1
             + varint::size(timestamp_delta)
             + varint::size(offset_delta)

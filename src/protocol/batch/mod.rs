@@ -19,6 +19,7 @@ mod builder;
 mod control;
 mod produced;
 mod reader;
+mod retained;
 mod varint;
 
 use super::types::Offset;
@@ -28,6 +29,7 @@ pub use builder::{Batch, BatchBuilder, ProducerStamp};
 pub use control::{ControlType, Marker};
 pub use produced::{Assignment, Produced, ProducedError, Seen, assign, produced};
 pub use reader::{Batches, Headers, Record, RecordBatch, Records, RecordsIter, batches};
+pub use retained::{Retained, empty_batch};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
