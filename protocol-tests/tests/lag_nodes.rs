@@ -3,16 +3,17 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use highwater::client::{Client, ClientConfig, Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
-use protocol_tests::servers::{KAFKA_43, Kafka};
+use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
 use protocol_tests::{servers, unique, wait_until};
 
 const GROUPS: usize = 40;
@@ -228,4 +229,96 @@ async fn remove(bootstrap: &str, prefix: &str) -> Result<(), Error> {
     client.admin().delete_topics(&[format!("{prefix}-topic").as_str().into()]).await?;
     client.close().await;
     Ok(())
+}
+
+/// A Redis of this test alone, killed when dropped.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start(directory: &Path, port: u16, arguments: &[&str]) -> Result<Redis, Missing> {
+        let log = File::create(directory.join(format!("redis-{port}.log"))).expect("a file");
+        let child = Command::new("redis-server").args(arguments).current_dir(directory).stdout(log).spawn();
+        let child = child.map_err(|error| Missing(format!("redis-server cannot be started: {error}")))?;
+        let redis = Redis { child, port };
+        wait_until("Redis answers", WITHIN, || (redis.ask(&["ping"]) == "PONG").then_some(()));
+        Ok(redis)
+    }
+
+    fn server(directory: &Path, more: &[&str]) -> Result<Redis, Missing> {
+        let port = free_port();
+        let how = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        Self::start(directory, port, &[&how[..], more].concat())
+    }
+
+    fn sentinel(directory: &Path, of: &Redis) -> Result<Redis, Missing> {
+        let (port, config) = (free_port(), directory.join("sentinel.conf"));
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor nodes 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds nodes 500\nsentinel failover-timeout nodes 3000\n",
+            of.port
+        );
+        std::fs::write(&config, settings).expect("a file");
+        Self::start(directory, port, &[&config.to_string_lossy(), "--sentinel"])
+    }
+
+    /// One word after the other, on lines of their own.
+    fn ask(&self, words: &[&str]) -> String {
+        let asked = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output();
+        asked.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A master, a replica that has all that it has, and who watches over them.
+fn sentinel(directory: &Path) -> Result<(Redis, Redis, Redis), Missing> {
+    servers::wanted()?;
+    let master = Redis::server(directory, &[])?;
+    let replica = Redis::server(directory, &["--replicaof", "127.0.0.1", &master.port.to_string()])?;
+    let sentinel = Redis::sentinel(directory, &master)?;
+    wait_until("the replica is in step, and known", WITHIN, || {
+        let is_in_step = replica.ask(&["info", "replication"]).contains("master_link_status:up");
+        let is_known = sentinel.ask(&["sentinel", "replicas", "nodes"]).contains(&replica.port.to_string());
+        (is_in_step && is_known).then_some(())
+    });
+    Ok((master, replica, sentinel))
+}
+
+#[test]
+fn nor_where_sentinel_has_another_redis_take_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let found = servers::or_skip("lag monitors behind a Sentinel", sentinel(directory.path()));
+    let Some((master, replica, sentinel)) = found else { return };
+    binary();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = cluster(&runtime).expect("a cluster");
+    let redis = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=nodes", sentinel.port);
+    let start = |name| Node::start(name, directory.path(), &broker.bootstrap_servers(), &redis, "test");
+    let [mut a, mut b] = ["a", "b"].map(start);
+    share_all("two nodes tell all groups", &mut [&mut a, &mut b]);
+
+    drop(master);
+    wait_until("another Redis has taken over", WITHIN, || {
+        let said = sentinel.ask(&["sentinel", "get-master-addr-by-name", "nodes"]);
+        said.ends_with(&replica.port.to_string()).then_some(())
+    });
+    share_all("both tell all groups by way of the other Redis", &mut [&mut a, &mut b]);
+    drop(b);
+    share_all("one tells those of a node that was killed since", &mut [&mut a]);
+    drop(a);
+    runtime.block_on(broker.stop()).expect("the broker ends");
 }
