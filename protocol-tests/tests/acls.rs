@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use highwater::client::{
     Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, Client,
-    ClientConfig, Error, ErrorCode, ErrorKind, Login, NewTopic, ProducerConfig, ProducerRecord, Sasl, ScramChange,
-    ScramCredential, ScramMechanism, Topic,
+    ClientConfig, ConsumerConfig, Error, ErrorCode, ErrorKind, GroupProtocol, Login, NewOffset, NewTopic, OffsetReset,
+    ProducerConfig, ProducerRecord, Sasl, ScramChange, ScramCredential, ScramMechanism, Topic, TopicPartition,
 };
 use highwater::devbroker::{Config, DevBroker, Mechanism, Profile, SaslConfig, User};
 use protocol_tests::finish;
@@ -34,10 +34,14 @@ struct Site {
 }
 
 impl Site {
-    async fn admin(&self) -> Outcome<Admin> {
+    async fn connect(&self) -> Outcome<Client> {
         let sasl = self.asks_as.map(|(user, password)| Sasl::ScramSha256(Login::new(user, password)));
         let config = ClientConfig { bootstrap_servers: vec![self.plain.clone()], sasl, ..Default::default() };
-        Ok(Client::connect(config).await?.admin())
+        Ok(Client::connect(config).await?)
+    }
+
+    async fn admin(&self) -> Outcome<Admin> {
+        Ok(self.connect().await?.admin())
     }
 
     async fn login(&self, user: &str, password: &str, sasl: fn(Login) -> Sasl) -> Result<Client, Error> {
@@ -284,6 +288,105 @@ async fn the_command_line_makes_users(site: &Site) -> Outcome<()> {
     Ok(())
 }
 
+/// What alice may do with something of this name.
+fn alice_may(operation: AclOperation, resource: AclResource, name: &str) -> Acl {
+    Acl { resource, ..rule(name, AclPattern::Literal, "User:alice", operation, AclPermission::Allow) }
+}
+
+/// Makes topics of one partition, with one record each.
+async fn fill(client: &Client, topics: &[Topic]) -> Outcome<()> {
+    let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic.clone()).partitions(1)).collect();
+    for (_, made) in client.admin().create_topics(&new).await? {
+        made?;
+    }
+    let producer = client.producer(ProducerConfig::default());
+    for topic in topics {
+        producer.send(ProducerRecord::new(topic, topic.as_bytes())).await?;
+    }
+    Ok(producer.close(LIMIT).await?)
+}
+
+/// Of two topics one is forbidden: that is said, the other one is read, and when it is allowed it is read as well. Groups of
+/// the consumer protocol let nobody in who names a forbidden topic (KAFKA-18813), so there both are read after it is allowed.
+async fn a_member_reads_what_it_may(site: &Site, group_protocol: GroupProtocol) -> Outcome<()> {
+    let (plain, name) = (site.connect().await?, format!("acls-{group_protocol:?}").to_lowercase());
+    let topics = ["open", "closed"].map(|kind| Topic::from(format!("{name}-{kind}")));
+    fill(&plain, &topics).await?;
+    let may_read = |resource, name: &str| alice_may(AclOperation::Read, resource, name);
+    let at_first = [may_read(AclResource::Group, &name), may_read(AclResource::Topic, &topics[0])];
+    plain.admin().create_acls(&at_first).await?;
+    let alice = site.login("alice", "alice-secret", Sasl::ScramSha256).await?;
+    let mut consumer = alice.consumer(ConsumerConfig {
+        group_id: name.clone(),
+        topics: topics.to_vec(),
+        group_protocol,
+        auto_offset_reset: OffsetReset::Earliest,
+        ..Default::default()
+    })?;
+    let (mut read, mut refusals) = (Vec::new(), 0);
+    let reading = async {
+        while read.len() < topics.len() {
+            match consumer.next().await.ok_or("the member has ended")? {
+                Ok(delivery) => {
+                    read.push(delivery.topic_partition.topic.clone());
+                    delivery.finish();
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED), "{error}");
+                    // A heartbeat is refused without saying for which topic.
+                    refusals += usize::from(error.to_string().contains(&*topics[1]));
+                }
+            }
+            let is_read = read.len() == 1 || group_protocol == GroupProtocol::Consumer;
+            if refusals > 0 && is_read {
+                plain.admin().create_acls(&[may_read(AclResource::Topic, &topics[1])]).await?;
+            }
+        }
+        Outcome::Ok(())
+    };
+    let done = timeout(3 * LIMIT, reading).await;
+    done.map_err(|_| format!("{group_protocol:?}: {read:?} read, {refusals} refusals said"))??;
+    assert!(topics.iter().all(|topic| read.contains(topic)), "{read:?}");
+    consumer.close(LIMIT).await?;
+    plain.admin().delete_acls(&[AclFilter::default()]).await?;
+    Ok(())
+}
+
+/// A group that is listed and may not be asked about is said to be unknown; of the others everything is told.
+async fn the_lag_monitor_says_what_is_hidden(site: &Site) -> Outcome<()> {
+    let (plain, topic) = (site.connect().await?, Topic::from("acls-lag"));
+    fill(&plain, std::slice::from_ref(&topic)).await?;
+    for group in ["acls-lag-seen", "acls-lag-hidden"] {
+        let to = (TopicPartition::new(topic.clone(), 0), NewOffset::from(0));
+        plain.admin().alter_offsets(group, &[to]).await?;
+    }
+    let may_describe = |resource, name: &str| alice_may(AclOperation::Describe, resource, name);
+    let rules = [
+        may_describe(AclResource::Cluster, Acl::CLUSTER),
+        may_describe(AclResource::Topic, &topic),
+        may_describe(AclResource::Group, "acls-lag-seen"),
+    ];
+    plain.admin().create_acls(&rules).await?;
+    let login = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-256", "sasl.username=alice"];
+    let mut lag = Command::new(binary());
+    lag.args(["lag", "--once", "--output", "json", "--group", "acls-lag-*", "-b", &site.sasl]);
+    for property in login.iter().chain(&["sasl.password=alice-secret"]) {
+        lag.args(["-X", property]);
+    }
+    let expect = (Some(69), 1, "commit_unknown".to_owned());
+    until(expect, async || {
+        let output = tokio::task::block_in_place(|| lag.output())?;
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let groups = &said["groups"];
+        let seen = groups["acls-lag-seen"]["lag_records"].as_i64().unwrap_or(-1);
+        let hidden = groups["acls-lag-hidden"]["unknown"].as_str().unwrap_or_default().to_owned();
+        Ok((output.status.code(), seen, hidden))
+    })
+    .await?;
+    plain.admin().delete_acls(&[AclFilter::default()]).await?;
+    Ok(())
+}
+
 fn on_kafka(version: Version) -> Result<(), Missing> {
     let kafka = Kafka::own_with(version, 1, PROPERTIES)?;
     let sasl = kafka.listener(Listener::SaslPlaintext);
@@ -298,7 +401,9 @@ fn on_kafka(version: Version) -> Result<(), Missing> {
         if version.number == KAFKA_43.number {
             kafkas_tool_makes_users(&site).await?;
         }
-        Outcome::Ok(())
+        a_member_reads_what_it_may(&site, GroupProtocol::Classic).await?;
+        a_member_reads_what_it_may(&site, GroupProtocol::Consumer).await?;
+        the_lag_monitor_says_what_is_hidden(&site).await
     });
     Ok(())
 }

@@ -38,6 +38,7 @@ use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
 use crate::protocol::api::Body;
+use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::ConsumerGroupHeartbeatRequest;
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
@@ -80,8 +81,8 @@ enum Done {
     /// A periodic commit.
     Committed(Option<Event>),
     Located(Located),
-    /// Topics that really are not there.
-    Missing(Vec<Topic>),
+    /// Topics that really are not there, and what the broker says of each.
+    Missing(Vec<(Topic, Option<ErrorCode>)>),
     /// All topics there are, to be matched with patterns.
     Looked(Result<Arc<Metadata>, Error>),
     Nothing,
@@ -108,9 +109,9 @@ pub(super) struct Membership {
     look_at: Option<Instant>,
     /// As leader: the partition counts that the assignment was made for.
     assigned_for: Option<Counts>,
-    /// Topics that are subscribed to and not there, and those of them that were spoken of.
+    /// Topics that are subscribed to and not there, and what was last said of them to the application.
     missing: BTreeSet<Topic>,
-    said_missing: BTreeSet<Topic>,
+    said_missing: BTreeMap<Topic, Option<ErrorCode>>,
     look_for_missing_at: Instant,
     commit_at: Instant,
     committing: bool,
@@ -156,7 +157,7 @@ impl Membership {
             draining: Draining::default(),
             assigned_for: None,
             missing: BTreeSet::new(),
-            said_missing: BTreeSet::new(),
+            said_missing: BTreeMap::new(),
             look_for_missing_at: now,
             commit_at: now + config.commit_interval,
             committing: false,
@@ -270,13 +271,7 @@ impl Membership {
                 }
                 later.into_iter().filter(|new| !new.tenures.is_empty()).for_each(|new| self.locate(new));
             }
-            Done::Missing(topics) => {
-                for topic in topics {
-                    if self.said_missing.insert(topic.clone()) {
-                        tracing::warn!(group = %self.config.group_id, %topic, "the topic does not exist; waiting for it");
-                    }
-                }
-            }
+            Done::Missing(topics) => topics.into_iter().for_each(|(topic, error)| self.say_missing(topic, error)),
             Done::Looked(answer) => self.looked(answer),
             Done::Nothing => {}
         }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Done, MISSING_TOPICS_INTERVAL, Membership};
+use super::{Done, Item, MISSING_TOPICS_INTERVAL, Membership};
 use crate::client::cluster::Topics;
 use crate::client::consumer::group::{Distrust, Event, Fault};
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
+use crate::protocol::api::Body;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::MetadataRequest;
 use crate::protocol::types::{Topic, TopicId};
 
 impl Membership {
@@ -53,7 +56,9 @@ impl Membership {
             let topics = wanted.union(&missing).cloned().collect();
             match cluster.refresh(Topics::Follow(topics)).await {
                 Ok(known) => {
-                    Done::Missing(missing.into_iter().filter(|topic| known.partition_count(topic).is_none()).collect())
+                    let absent = missing.into_iter().filter(|topic| known.partition_count(topic).is_none());
+                    let error = |topic: &Topic| known.topic(topic).and_then(|it| it.error);
+                    Done::Missing(absent.map(|topic| (topic.clone(), error(&topic))).collect())
                 }
                 Err(error) => {
                     tracing::debug!(%error, "topics cannot be asked about at present");
@@ -61,6 +66,25 @@ impl Membership {
                 }
             }
         });
+    }
+
+    /// What only somebody can change, as a topic that may not be read, is for the application to know; one that does not
+    /// exist may still be made. Each is said once, until the broker says something else.
+    pub(super) fn say_missing(&mut self, topic: Topic, error: Option<ErrorCode>) {
+        if self.said_missing.insert(topic.clone(), error) == Some(error) {
+            return;
+        }
+        let Some(code) = error.filter(|code| !code.is_retriable()) else {
+            tracing::warn!(group = %self.config.group_id, %topic, "the topic does not exist; waiting for it");
+            return;
+        };
+        let words = format!("topic {topic}: {}", code.meaning().unwrap_or("the broker tells nothing of it"));
+        let error = Error::broker_says(code, Some(&words)).of(MetadataRequest::NAME);
+        tracing::warn!(group = %self.config.group_id, %error, "asking again");
+        if self.items.try_send(Item::Failed(error)).is_err() {
+            // A full queue has enough to say already.
+            self.said_missing.remove(&topic);
+        }
     }
 
     /// Asks for all topics, for those that match.
@@ -98,7 +122,7 @@ impl Membership {
         self.missing.retain(|topic| known.partition_count(topic).is_none());
         // One that was deleted is followed no more; it may be made again.
         self.missing.extend(self.unknown_topics(&known));
-        self.said_missing.retain(|topic| self.missing.contains(topic));
+        self.said_missing.retain(|topic, _| self.missing.contains(topic));
         let Some(counts) = &self.assigned_for else { return };
         let now = |topic: &Topic| known.partition_count(topic).unwrap_or(0);
         if counts.iter().any(|(topic, count)| now(topic) != *count) {
