@@ -16,7 +16,7 @@ use highwater::client::{
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use protocol_tests::program;
-use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -121,12 +121,16 @@ impl Site {
 
     /// Waits until the group has so many members with so many partitions each: on the way there they may share unevenly.
     async fn until_each_has(&self, members: usize, partitions: usize) -> Outcome<GroupDescription> {
-        until(&format!("{members} members have {partitions} partitions each"), async || {
+        let what = format!("{members} members have {partitions} partitions each");
+        let shared = until(&what, async || {
             let group = self.described().await.ok()?;
             let even = group.members.iter().all(|it| it.assignment.len() == partitions);
             (even && group.members.len() == members).then_some(group)
-        })
-        .await
+        });
+        match shared.await {
+            Err(late) => Err(format!("{late}: {:?}", self.described().await?).into()),
+            shared => shared,
+        }
     }
 
     async fn committed(&self) -> Outcome<i64> {
@@ -598,11 +602,11 @@ async fn where_the_protocol_is_not_spoken_the_classic_one_is() -> Outcome<()> {
 const LIBRDKAFKA: &str = "
 import signal, sys
 from confluent_kafka import Consumer
-servers, group, topic = sys.argv[1:]
+servers, group, topic, *settings = sys.argv[1:]
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-consumer = Consumer({'bootstrap.servers': servers, 'group.id': group, 'group.protocol': 'consumer',
-                     'auto.offset.reset': 'earliest'})
+consumer = Consumer({'bootstrap.servers': servers, 'group.id': group, 'auto.offset.reset': 'earliest',
+                     **dict(setting.split('=') for setting in settings)})
 consumer.subscribe([topic])
 while not stopped:
     message = consumer.poll(0.1)
@@ -611,27 +615,38 @@ while not stopped:
 consumer.close()
 ";
 
-/// A program of somebody else's; killed when dropped.
-struct Foreign(Child);
+/// A member of somebody else's, which prints what it reads; killed when dropped.
+struct Foreign {
+    name: &'static str,
+    program: Child,
+    file: PathBuf,
+}
 
 impl Foreign {
-    fn start(command: &mut Command, file: &Path) -> Outcome<Self> {
-        Ok(Self(command.stdin(Stdio::null()).stdout(File::create(file)?).stderr(Stdio::null()).spawn()?))
+    fn start(name: &'static str, site: &Site, command: &mut Command) -> Outcome<Self> {
+        let file = servers::scratch("consumer-groups-foreign").join(format!("{name}-{}", site.group));
+        let program = command.stdin(Stdio::null()).stdout(File::create(&file)?).stderr(Stdio::null()).spawn()?;
+        Ok(Self { name, program, file })
+    }
+
+    /// Lines that it has printed.
+    fn read(&self) -> usize {
+        std::fs::read_to_string(&self.file).map_or(0, |text| text.lines().count())
     }
 
     /// Asked to leave and waited for, while the dev broker in this runtime goes on answering it.
     async fn terminate(&mut self) -> Outcome<()> {
-        Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status()?;
-        until("somebody else's member ends", async || self.0.try_wait().is_ok_and(|it| it.is_some()).then_some(()))
-            .await
+        Command::new("kill").args(["-TERM", &self.program.id().to_string()]).status()?;
+        let ended = async || self.program.try_wait().is_ok_and(|it| it.is_some()).then_some(());
+        until(&format!("the member of {} ends", self.name), ended).await
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }
 
@@ -646,61 +661,114 @@ fn console(site: &Site, properties: &[&str]) -> Command {
     java
 }
 
-/// Lines of a file that somebody writes.
-fn printed(file: &Path) -> usize {
-    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+/// How members of ours, Java's, librdkafka's and, in classic groups, franz-go's share one group.
+struct Mixture {
+    protocol: GroupProtocol,
+    java: &'static str,
+    librdkafka: &'static str,
+    with_franz_go: bool,
 }
 
-/// Two members of ours, Java's console consumer and librdkafka share a group.
-async fn with_others(servers: String) -> Outcome<()> {
-    let python = tokio::task::spawn_blocking(servers::python).await?;
-    let Some(mut python) = servers::or_skip("librdkafka in a consumer group", python) else { return Ok(()) };
-    let (site, seen) = (Site::new(&servers, 12).await?, Seen::default());
-    let directory = servers::scratch("consumer-groups-foreign");
-    let (java_printed, rdkafka_printed) = (directory.join("java"), directory.join("librdkafka"));
-    let members = [site.member(&seen)?, site.member(&seen)?];
-    python.args(["-c", LIBRDKAFKA, &servers, &site.group, &site.topic]);
-    let mut rdkafka = Foreign::start(&mut python, &rdkafka_printed)?;
-    let mut java = console(&site, &["group.protocol=consumer"]);
-    let mut java = Foreign::start(&mut java, &java_printed)?;
-    assert!(site.until_each_has(4, 3).await?.is_consumer_protocol);
-    site.produce(0..1200).await?;
-    let all = async || (seen.counts().0 + printed(&java_printed) + printed(&rdkafka_printed) >= 1200).then_some(());
-    until("all four have read what is theirs", all).await?;
-    let counts = (seen.counts().0, printed(&java_printed), printed(&rdkafka_printed));
-    servers::tell(&format!("one group: ours read {}, Java {}, librdkafka {}", counts.0, counts.1, counts.2));
-    assert_eq!(counts, (600, 300, 300));
-    java.terminate().await?;
-    rdkafka.terminate().await?;
-    go_on_alone(&site, &seen, members, 1200, &[java_printed, rdkafka_printed]).await
+/// The broker assigns.
+const BY_THE_BROKER: Mixture = Mixture {
+    protocol: GroupProtocol::Consumer,
+    java: "group.protocol=consumer",
+    librdkafka: "group.protocol=consumer",
+    with_franz_go: false,
+};
+
+/// Whoever leads assigns, and nobody gives up more than has to move.
+const BY_A_MEMBER: Mixture = Mixture {
+    protocol: GroupProtocol::Classic,
+    java: "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+    librdkafka: "partition.assignment.strategy=cooperative-sticky",
+    with_franz_go: true,
+};
+
+/// Somebody else's programs, with the arguments that make them members: those whose tools are there.
+struct Programs {
+    python: Command,
+    franz_go: Option<PathBuf>,
 }
 
-/// After 1200 records the others have left: two members of ours read 600 more, `count` in all, and nobody has read anything
-/// twice.
+impl Programs {
+    fn find() -> Result<Self, Missing> {
+        let franz_go = servers::succeed(&mut servers::script("foreign/go/build.sh"));
+        if let Err(Missing(why)) = &franz_go {
+            servers::tell(&format!("SKIPPED franz-go in a group: {why}"));
+        }
+        Ok(Self { python: servers::python()?, franz_go: franz_go.ok().map(|program| program.trim().into()) })
+    }
+
+    fn join(mut self, site: &Site, mixture: &Mixture) -> Outcome<Vec<Foreign>> {
+        let as_member = [&site.servers, &site.group, &*site.topic];
+        self.python.args(["-c", LIBRDKAFKA]).args(as_member).arg(mixture.librdkafka);
+        let mut others = vec![
+            Foreign::start("librdkafka", site, &mut self.python)?,
+            Foreign::start("java", site, &mut console(site, &[mixture.java]))?,
+        ];
+        if let Some(program) = self.franz_go.filter(|_| mixture.with_franz_go) {
+            others.push(Foreign::start("franz-go", site, Command::new(program).arg("member").args(as_member))?);
+        }
+        Ok(others)
+    }
+}
+
+/// Two members of ours and somebody else's share a group, with three partitions each.
+async fn with_others(servers: String, mixture: &Mixture) -> Outcome<()> {
+    let programs = tokio::task::spawn_blocking(Programs::find).await?;
+    let Some(programs) = servers::or_skip("groups with other people's clients", programs) else { return Ok(()) };
+    let has_franz_go = mixture.with_franz_go && programs.franz_go.is_some();
+    let all = if has_franz_go { 5 } else { 4 };
+    let (site, seen) = (Site::new(&servers, 3 * all).await?, Seen::default());
+    let config = || ConsumerConfig {
+        group_protocol: mixture.protocol,
+        assignors: vec![Assignor::CooperativeSticky],
+        ..site.config()
+    };
+    let members = [Member::start(&servers, config(), &seen)?, Member::start(&servers, config(), &seen)?];
+    let mut others = programs.join(&site, mixture)?;
+    site.until_each_has(all as usize, 3).await?;
+    let count = 300 * all as usize;
+    site.produce(0..count as u32).await?;
+    let is_read = || seen.counts().0 + others.iter().map(Foreign::read).sum::<usize>() >= count;
+    until("all have read what is theirs", async || is_read().then_some(())).await?;
+    let counts: Vec<_> = others.iter().map(|it| (it.name, it.read())).collect();
+    servers::tell(&format!("one group of {:?}: ours read {}, {counts:?}", mixture.protocol, seen.counts().0));
+    assert!(seen.counts().0 == 600 && counts.iter().all(|(_, read)| *read == 300), "{counts:?}");
+    for other in &mut others {
+        other.terminate().await?;
+    }
+    go_on_alone(&site, &seen, members, count, &others).await
+}
+
+/// After so many records the others have left: two members of ours read 600 more, and nobody has read anything twice.
 async fn go_on_alone(
     site: &Site,
     seen: &Seen,
     members: impl IntoIterator<Item = Member>,
     count: usize,
-    printed: &[PathBuf],
+    others: &[Foreign],
 ) -> Outcome<()> {
     site.until_shared_by(2).await?;
-    site.produce(1200..1800).await?;
-    until_read(seen, count).await?;
+    let ours = seen.counts().0;
+    site.produce(count as u32..count as u32 + 600).await?;
+    until_read(seen, ours + 600).await?;
     for member in members {
         member.close().await?;
     }
-    printed.iter().try_for_each(|file| seen.take_printed(file))?;
-    assert_eq!((seen.counts(), site.committed().await?), ((1800, 0), 1800));
+    others.iter().try_for_each(|other| seen.take_printed(&other.file))?;
+    assert_eq!((seen.counts(), site.committed().await?), ((count + 600, 0), count as i64 + 600));
     Ok(())
 }
 
 #[tokio::test]
 async fn other_peoples_clients_are_members_of_the_same_group() -> Outcome<()> {
-    if servers::or_skip("consumer groups with other people's clients", servers::wanted()).is_none() {
+    if servers::or_skip("groups with other people's clients", servers::wanted()).is_none() {
         return Ok(());
     }
-    on_all("other people's clients", with_others).await
+    on_all("other people's clients", |servers| with_others(servers, &BY_THE_BROKER)).await?;
+    on_all("other people's clients, cooperative-sticky", |servers| with_others(servers, &BY_A_MEMBER)).await
 }
 
 /// A classic group in which two members of ours and Java's console consumer agree by one assignor, whoever came first and so
@@ -709,25 +777,24 @@ async fn classic_with_java(servers: &str, assignor: Assignor, class: &str, java_
     let (site, seen) = (Site::new(servers, 12).await?, Seen::default());
     let config =
         || ConsumerConfig { group_protocol: GroupProtocol::Classic, assignors: vec![assignor], ..site.config() };
-    let file = servers::scratch(&format!("classic-{class}-{java_leads}")).join("java");
     let strategy = format!("partition.assignment.strategy=org.apache.kafka.clients.consumer.{class}");
-    let mut java = console(&site, &[&strategy]);
-    let (mut foreign, mut members) = (None, Vec::new());
+    let (mut foreign, mut members) = (Vec::new(), Vec::new());
     for java_is_next in [java_leads, !java_leads] {
         match java_is_next {
-            true => foreign = Some(Foreign::start(&mut java, &file)?),
+            true => foreign.push(Foreign::start("java", &site, &mut console(&site, &[&strategy]))?),
             false => {
                 members.extend([Member::start(servers, config(), &seen)?, Member::start(servers, config(), &seen)?])
             }
         }
-        site.until_shared_by(members.len() + usize::from(foreign.is_some())).await?;
+        site.until_shared_by(members.len() + foreign.len()).await?;
     }
+    let java = &mut foreign[0];
     site.until_each_has(3, 4).await?;
     site.produce(0..1200).await?;
-    until("all have read what is theirs", async || (seen.counts().0 + printed(&file) >= 1200).then_some(())).await?;
-    assert_eq!((seen.counts().0, printed(&file)), (800, 400));
-    foreign.as_mut().ok_or("no member of Java's")?.terminate().await?;
-    go_on_alone(&site, &seen, members, 1400, &[file]).await
+    until("all have read what is theirs", async || (seen.counts().0 + java.read() >= 1200).then_some(())).await?;
+    assert_eq!((seen.counts().0, java.read()), (800, 400));
+    java.terminate().await?;
+    go_on_alone(&site, &seen, members, 1200, &foreign).await
 }
 
 #[tokio::test]

@@ -97,7 +97,11 @@ class Client(ABC):
         """Sends all, waits for all; the (partition, offset) of each, or Refused."""
 
     @abstractmethod
-    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST):
+    def transact(self, topic, transactions):
+        """Writes one transaction after another, each of them (records, whether it is committed)."""
+
+    @abstractmethod
+    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST, isolation="read_uncommitted"):
         """Reads `count` records from `start`: EARLIEST, ("offset", n) or ("time", ms), without a group."""
 
     @abstractmethod

@@ -87,11 +87,25 @@ class Aiokafka(Client):
         return self._started(lambda: AIOKafkaConsumer(
             *topics, bootstrap_servers=self.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=100, **settings))
 
-    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST):
-        return self.run(self._read([TopicPartition(topic, p) for p in partitions], count, start, reset))
+    def transact(self, topic, transactions):
+        self.run(self._transact(topic, transactions))
 
-    async def _read(self, places, count, start, reset):
-        consumer = await self._consumer(auto_offset_reset=reset)
+    async def _transact(self, topic, transactions):
+        producer = await self._started(lambda: AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=topic))
+        try:
+            for records, is_committed in transactions:
+                await producer.begin_transaction()
+                for record in records:
+                    await producer.send_and_wait(topic, value=record.value, partition=record.partition, timestamp_ms=record.timestamp)
+                await (producer.commit_transaction() if is_committed else producer.abort_transaction())
+        finally:
+            await producer.stop()
+
+    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST, isolation="read_uncommitted"):
+        return self.run(self._read([TopicPartition(topic, p) for p in partitions], count, start, reset, isolation))
+
+    async def _read(self, places, count, start, reset, isolation):
+        consumer = await self._consumer(auto_offset_reset=reset, isolation_level=isolation)
         try:
             consumer.assign(places)
             found = await consumer.offsets_for_times({p: start[1] for p in places}) if start[0] == "time" else {}

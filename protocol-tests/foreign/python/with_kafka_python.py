@@ -75,8 +75,19 @@ class KafkaPython(Client):
         return KafkaConsumer(*topics, bootstrap_servers=self.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=100,
                              **settings)
 
-    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST):
-        consumer = self._consumer(auto_offset_reset=reset, group_id=None)
+    def transact(self, topic, transactions):
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=topic)
+        producer.init_transactions()
+        for records, is_committed in transactions:
+            producer.begin_transaction()
+            for record in records:
+                producer.send(topic, value=record.value, partition=record.partition, timestamp_ms=record.timestamp)
+            producer.flush()
+            (producer.commit_transaction if is_committed else producer.abort_transaction)()
+        producer.close()
+
+    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST, isolation="read_uncommitted"):
+        consumer = self._consumer(auto_offset_reset=reset, group_id=None, isolation_level=isolation)
         places = [TopicPartition(topic, partition) for partition in partitions]
         consumer.assign(places)
         found = consumer.offsets_for_times({p: start[1] for p in places}) if start[0] == "time" else {}

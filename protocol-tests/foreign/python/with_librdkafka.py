@@ -77,8 +77,19 @@ class Librdkafka(Client):
         return Consumer({"bootstrap.servers": self.bootstrap, "enable.auto.commit": False, "group.id": "unused",
                          "fetch.wait.max.ms": 100, **settings})
 
-    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST):
-        consumer = self._consumer(**{"auto.offset.reset": reset})
+    def transact(self, topic, transactions):
+        producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": topic})
+        producer.init_transactions(60)
+        for records, is_committed in transactions:
+            producer.begin_transaction()
+            for record in records:
+                producer.produce(topic, value=record.value, partition=record.partition, timestamp=record.timestamp)
+            # What is not sent yet would never be, if it is given up.
+            assert producer.flush(60) == 0, "not all was sent within a minute"
+            (producer.commit_transaction if is_committed else producer.abort_transaction)(60)
+
+    def read(self, topic, partitions, count, start=EARLIEST, reset=EARLIEST, isolation="read_uncommitted"):
+        consumer = self._consumer(**{"auto.offset.reset": reset, "isolation.level": isolation})
         places = [TopicPartition(topic, partition, -2) for partition in partitions]
         if start != EARLIEST:
             for place in places:

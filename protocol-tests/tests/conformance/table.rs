@@ -13,6 +13,17 @@ const COLUMNS: [&str; 5] = ["embedded", "Kafka 3.9.1", "Kafka 4.3.0", "Kafka 4.3
 const HEAD: &str = "\
 # What holds on which broker
 
+## Other people's clients
+
+librdkafka, kafka-python, aiokafka, Java's clients and console tools, and franz-go play the same scenarios (`protocol-tests/foreign`)
+on Kafka 3.9.1, on Kafka 4.3.0 and on the embedded broker: `protocol-tests/servers/conformance.sh -p protocol-tests --test foreign`.
+There, too, each of them and our own client writes records of every kind with every codec, and transactions of which one is
+aborted; and each reads what each has written. One group of the consumer protocol has members of ours, Java's and librdkafka's,
+and one cooperative-sticky group has franz-go's as well (`--test consumer_groups`): every record is read once.
+franz-go is left out, and that is said, where Go is not installed.
+
+## Our client
+
 Every row is a scenario of `protocol-tests/tests/conformance`, played against each broker through each of its listeners.
 \"all\" says that it was seen to hold through PLAINTEXT, SSL (with a client certificate) and SASL_SSL (SCRAM-SHA-512); a
 dash that it was not played there. The table is written from a run:

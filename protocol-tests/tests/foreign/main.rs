@@ -1,29 +1,39 @@
-//! Other people's clients, with the same assertions for Apache Kafka and for our dev broker.
+//! Other people's clients, with the same assertions for Apache Kafka and for our dev broker; and what each of them writes all
+//! others read, ours among them.
 
+mod cross;
+
+use std::ffi::OsStr;
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use protocol_tests::program::Program;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing};
 use protocol_tests::wait_until;
 
+/// What every broker has to answer.
+const CLIENTS: &[&str] = &["librdkafka", "kafka-python", "aiokafka", "java", "console"];
 /// Java's clients and tools of the version before, in addition to those that run.sh takes by itself.
-const EVERY_SUITE: &[&str] =
-    &["librdkafka", "kafka-python", "aiokafka", "java", "console", "cross", "java-3.9.1", "console-3.9.1", "groups"];
+const OLDER: &[&str] = &["java-3.9.1", "console-3.9.1"];
 /// Groups of the consumer protocol are in Kafka from 4.0 on.
-const WITH_GROUPS: &[&str] = &["librdkafka", "kafka-python", "aiokafka", "java", "console", "cross", "groups"];
+const GROUPS: &[&str] = &["groups"];
+const FRANZ_GO: &[&str] = &["franz-go:clients"];
+const FRANZ_GO_GROUPS: &[&str] = &["franz-go:groups"];
 
 #[test]
 fn kafka_3_9() {
     let _alone = servers::one_at_a_time();
-    let run = Kafka::shared(KAFKA_39).and_then(|kafka| play(kafka.bootstrap(), &[]));
+    let suites = [CLIENTS, where_go_is(FRANZ_GO)].concat();
+    let run = Kafka::shared(KAFKA_39).and_then(|kafka| play_all(kafka.bootstrap(), &suites));
     servers::or_skip("foreign clients against Kafka 3.9", run);
 }
 
 #[test]
 fn kafka_4_3() {
     let _alone = servers::one_at_a_time();
-    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play(kafka.bootstrap(), WITH_GROUPS));
+    let suites = [CLIENTS, GROUPS, where_go_is(FRANZ_GO), where_go_is(FRANZ_GO_GROUPS)].concat();
+    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play_all(kafka.bootstrap(), &suites));
     servers::or_skip("foreign clients against Kafka 4.3", run);
 }
 
@@ -36,6 +46,17 @@ fn the_dev_broker() {
     );
 }
 
+/// franz-go is played where Go is installed; everything else has to be there.
+fn where_go_is(suites: &'static [&'static str]) -> &'static [&'static str] {
+    match Command::new("go").arg("version").output() {
+        Ok(output) if output.status.success() => suites,
+        _ => {
+            servers::tell(&format!("SKIPPED {suites:?}: go is not installed"));
+            &[]
+        }
+    }
+}
+
 fn against_the_dev_broker() -> Result<(), Missing> {
     let (directory, address) = (servers::scratch("foreign"), free_address());
     let data = directory.join("data");
@@ -45,7 +66,8 @@ fn against_the_dev_broker() -> Result<(), Missing> {
         broker.check_running();
         TcpStream::connect(&address).ok()
     });
-    play(&address, EVERY_SUITE)?;
+    let suites = [CLIENTS, OLDER, GROUPS, where_go_is(FRANZ_GO), where_go_is(FRANZ_GO_GROUPS)].concat();
+    play_all(&address, &suites)?;
     broker.check_running();
     let status = broker.terminate(Duration::from_secs(30));
     assert!(status.success(), "the dev broker ends with {status}:\n{}", broker.log());
@@ -58,8 +80,13 @@ fn free_address() -> String {
     listener.unwrap_or_else(|error| panic!("no free port: {error}")).to_string()
 }
 
+fn play_all(bootstrap: &str, suites: &[&str]) -> Result<(), Missing> {
+    play(bootstrap, suites)?;
+    cross::play(bootstrap, !where_go_is(FRANZ_GO).is_empty())
+}
+
 /// Runs the suites; a scenario that fails is in the panic's text.
-fn play(bootstrap: &str, suites: &[&str]) -> Result<(), Missing> {
+fn play(bootstrap: &str, suites: &[impl AsRef<OsStr>]) -> Result<(), Missing> {
     let lines = servers::succeed(servers::script("foreign/run.sh").arg(bootstrap).args(suites))?;
     servers::tell(&lines);
     Ok(())
