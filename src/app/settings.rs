@@ -169,6 +169,37 @@ mod tests {
     }
 
     #[test]
+    fn clusters_are_those_that_were_typed_or_else_those_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        let check = |file: &str, flags: &[&str], want: Result<&[&str], &str>| {
+            std::fs::write(&path, file).unwrap();
+            let file = path.to_string_lossy();
+            let typed = [&["highwater", "lag", "--config", &*file], flags].concat();
+            let Command::Lag(args) = Cli::try_parse_from(typed).unwrap().command else { panic!("{flags:?}") };
+            let said = of_lag(&args).map_err(|failure| failure.message);
+            match want {
+                Ok(want) => {
+                    let clusters: Vec<_> = said.unwrap().clusters.iter().map(|it| format!("{it:?}")).collect();
+                    assert_eq!(clusters, want, "{flags:?}");
+                }
+                Err(want) => assert!(said.as_ref().is_err_and(|said| said.contains(want)), "{said:?}"),
+            }
+        };
+        let file = "[[lag.clusters]]\nname = 'a'\nbootstrap_servers = ['h:1', 'i:1']\n\
+            properties = { 'sasl.password' = 'secret' }\n";
+        check(file, &[], Ok(&["a=h:1,i:1"]));
+        check(file, &["--cluster", "b=j:1", "--cluster", "c=k:1"], Ok(&["b=j:1", "c=k:1"]));
+        check(file, &["-b", "h:2"], Ok(&[]));
+        check("", &["--cluster", "b=j:1", "--cluster", "b=k:1"], Err("lag.clusters.name = \"b\": must be another one"));
+        let none = "[[lag.clusters]]\nname = ''\nbootstrap_servers = []\n";
+        check(none, &[], Err("lag.clusters.name = \"\": must be a text that is not empty"));
+        check(none, &[], Err("lag.clusters.bootstrap_servers = []: must be one HOST:PORT at least"));
+        let failure = of_up_with(file, &[]).unwrap_err();
+        assert_eq!(failure.status, Status::Config, "{failure}");
+    }
+
+    #[test]
     fn an_interval_is_what_was_typed_or_refused() {
         let check = |typed: &str, want: Result<Duration, &str>| {
             let args = ["highwater", "lag", "--interval", typed];

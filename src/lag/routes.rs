@@ -257,6 +257,33 @@ mod tests {
     }
 
     #[test]
+    fn what_one_cluster_does_not_say_the_others_do() {
+        let of = |name: &str| (Config::default().of_cluster(name), Rounds::default());
+        let clusters = Clusters::of(vec![of("a"), of("b"), of("c")]);
+        let check = |group, now_ms, want: Result<&[(&str, bool)], u16>| {
+            let said = of_all(&clusters, group, now_ms).map_err(|(status, _)| status.as_u16());
+            let said = said.map(|said| {
+                let known = |(name, of): (String, OfCluster)| (name, matches!(of, OfCluster::Known(_)));
+                said.clusters.into_iter().map(known).collect::<Vec<_>>()
+            });
+            let want = want.map(|want| want.iter().map(|(name, is)| ((*name).to_owned(), *is)).collect::<Vec<_>>());
+            assert_eq!(said, want, "{group:?} at {now_ms}");
+        };
+        check(None, 0, Err(503));
+        for (name, group) in [("a", "g"), ("b", "h")] {
+            clusters.get(name).unwrap().publish(Round { good_for_ms: 1_000, ..of_rows(&[blank(group, "t", 0)]) });
+        }
+        check(None, 0, Ok(&[("a", true), ("b", true), ("c", false)]));
+        check(Some("h"), 0, Ok(&[("b", true), ("c", false)]));
+        // It may be on the one that is not known.
+        check(Some("i"), 0, Err(503));
+        check(None, 5_000, Err(503));
+        clusters.get("c").unwrap().publish(Round { good_for_ms: 9_000, ..of_rows(&[blank("g", "t", 0)]) });
+        check(Some("i"), 0, Err(404));
+        check(None, 5_000, Ok(&[("a", false), ("b", false), ("c", true)]));
+    }
+
+    #[test]
     fn what_is_not_known_is_not_said_to_be_absent() {
         let rounds = Rounds::default();
         let check = |group, now_ms, want: Option<(u16, &str)>| {
