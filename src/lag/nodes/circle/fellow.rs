@@ -41,6 +41,8 @@ pub struct Fellow {
     reads: Option<Arc<View>>,
     is_in: bool,
     until: Option<Moment>,
+    /// When it asked or heard something last.
+    acted: Option<Moment>,
     /// Whether the last ask came to nothing.
     is_put_off: bool,
     /// Since when what is going on now may go on.
@@ -67,6 +69,7 @@ impl Fellow {
             reads: None,
             is_in: false,
             until: None,
+            acted: None,
             is_put_off: false,
             changing_since_ms: None,
             silent_since_ms: None,
@@ -79,6 +82,11 @@ impl Fellow {
         if self.is_spent {
             (self.me.life, self.is_spent) = (fresh, false);
         }
+        // A generation that it was let into may have taken as long as that, waiting for one that is gone.
+        if !matches!(self.state, State::Joined { .. }) {
+            self.lapse(now);
+        }
+        self.acted = Some(now);
         let must_join = self.has_more_to_say(now);
         match (&self.state, &self.seat) {
             (State::Joined { generation, all }, Some(seat)) => {
@@ -111,12 +119,10 @@ impl Fellow {
                 }
             }
             (Ask::Sync { generation, .. }, Answer::Synced(roll)) => self.adopt(*generation, &roll, sent, now),
-            (Ask::Beat { .. }, Answer::Alive) => {
-                self.trust(sent, now);
-                if self.is_in && self.silent_since_ms.is_some() {
-                    self.settled(None, now);
-                }
-            }
+            (Ask::Beat { .. }, Answer::Alive) => match self.holds(now) {
+                true => self.trust(sent, now),
+                false => self.lapse(now),
+            },
             (Ask::Beat { .. } | Ask::Sync { .. }, Answer::Called) => {
                 self.changing_since_ms.get_or_insert(now.steady_ms);
                 self.state = State::Out;
@@ -124,6 +130,7 @@ impl Fellow {
             (_, Answer::Gone) | (Ask::Join { .. }, Answer::Lost) => self.die(now),
             _ => {}
         }
+        self.acted = Some(now);
     }
 
     /// How long to wait before asking again.
@@ -131,9 +138,8 @@ impl Fellow {
         if self.is_put_off {
             return self.timing.beat_ms();
         }
-        let holds = self.until.is_some_and(|until| now.is_before(until));
         match self.state {
-            State::In { .. } if holds && !self.has_more_to_say(now) => {
+            State::In { .. } if self.holds(now) && !self.has_more_to_say(now) => {
                 let ripens = self.in_since_ms.map(|since_ms| since_ms + self.timing.dead_ms() - now.steady_ms);
                 ripens.filter(|left_ms| *left_ms > 0).map_or(self.timing.beat_ms(), |ms| ms.min(self.timing.beat_ms()))
             }
@@ -197,12 +203,35 @@ impl Fellow {
         said.is_ripe != self.is_ripe(now) || !lets_all
     }
 
+    fn holds(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| now.is_before(until))
+    }
+
     /// The coordinator has had a sign of life after `sent`.
     fn trust(&mut self, sent: Moment, now: Moment) {
-        if let Some(lapsed) = self.until.filter(|until| self.is_in && !now.is_before(*until)) {
-            self.silent_since_ms.get_or_insert(lapsed.steady_ms);
-        }
+        self.note_silence(now);
         self.until = Some(sent.plus(self.timing.trust_ms()));
+    }
+
+    /// A lease that has ended is over. While it loads the group, a coordinator answers any heartbeat well, of whatever member
+    /// and generation: only who joins hears who is in the group.
+    /// The one that was not there to notice may find an older copy, to which it is the same member as before.
+    fn lapse(&mut self, now: Moment) {
+        if self.until.is_none() || self.holds(now) {
+            return;
+        }
+        self.note_silence(now);
+        let stood_still = |acted: Moment| !now.is_before(acted.plus(2 * self.timing.beat_ms()));
+        if self.acted.is_some_and(stood_still) {
+            self.in_since_ms = None;
+        }
+        (self.is_in, self.state, self.until) = (false, State::Out, None);
+    }
+
+    fn note_silence(&mut self, now: Moment) {
+        if let Some(lapsed) = self.until.filter(|_| self.is_in && !self.holds(now)) {
+            self.silent_since_ms.get_or_insert(lapsed.steady_ms.min(now.steady_ms));
+        }
     }
 
     fn adopt(&mut self, generation: i32, roll: &[Saying], sent: Moment, now: Moment) {
@@ -275,11 +304,18 @@ mod tests {
         assert!(matches!(hear(fellow, ms, Answer::Synced(roll)), Ask::Sync { .. }));
     }
 
-    /// Alone, ripe at 600, and in generation 2 since.
-    fn alone() -> Fellow {
+    /// In generation 1, and about to be ripe.
+    fn unripe() -> Fellow {
         let mut fellow = Fellow::new("a", TIMING, 1);
         join(&mut fellow, 0, 1, &[]);
         assert!(!fellow.hold().is_valid(at(0)) && fellow.hold().reads("g") && fellow.pause_ms(at(0)) == 100);
+        (100..600).step_by(100).for_each(|ms| drop(hear(&mut fellow, ms, Answer::Alive)));
+        fellow
+    }
+
+    /// Alone, ripe at 600, and in generation 2 since.
+    fn alone() -> Fellow {
+        let mut fellow = unripe();
         assert!(matches!(hear(&mut fellow, 599, Answer::Alive), Ask::Beat { .. }));
         assert_eq!(fellow.pause_ms(at(599)), 1);
         join(&mut fellow, 600, 2, &[]);
@@ -293,10 +329,71 @@ mod tests {
         let ask = fellow.ask(at(700), 9);
         fellow.hear(&ask, at(700), Answer::Alive, at(900));
         assert!(fellow.hold().is_valid(at(1_199)) && !fellow.hold().is_valid(at(1_200)));
-        // The coordinator was away, and has made no generation without it.
-        hear(&mut fellow, 1_500, Answer::Alive);
+        hear(&mut fellow, 1_150, Answer::NotNow);
+        // The coordinator was away, and another node may have been let in since: that is heard by joining.
+        join(&mut fellow, 1_300, 3, &[]);
         let hold = fellow.hold();
-        assert_eq!((hold.is_valid(at(1_500)), hold.standing.handover_ms), (true, Some(300)));
+        assert_eq!((hold.is_valid(at(1_300)), hold.standing.handover_ms), (true, Some(100)));
+    }
+
+    /// One that loads the group answers every heartbeat well.
+    #[test]
+    fn a_lease_that_has_ended_is_not_renewed_by_a_heartbeat() {
+        let check = |sent_ms, heard_ms, is_ripe| {
+            let mut fellow = alone();
+            // The lease ends at 1,100 unless this is in time.
+            [700, 800, 900, 1_000].into_iter().for_each(|ms| drop(hear(&mut fellow, ms, Answer::NotNow)));
+            let ask = fellow.ask(at(sent_ms), 9);
+            assert!(matches!(ask, Ask::Beat { .. }), "{ask:?}");
+            fellow.hear(&ask, at(sent_ms), Answer::Alive, at(heard_ms));
+            assert!(!fellow.hold().is_valid(at(heard_ms)) && fellow.pause_ms(at(heard_ms)) == 0);
+            let Ask::Join { seat, says } = fellow.ask(at(heard_ms), 9) else { panic!("it does not join") };
+            assert_eq!((seat.as_deref(), says.is_ripe, says.keeps), (Some("seat"), is_ripe, None), "{heard_ms}");
+        };
+        check(1_050, 1_100, true);
+        check(1_099, 1_298, true);
+        // It stood still: what is left of a group that has lost something may take it for one of its own.
+        check(1_099, 1_299, false);
+    }
+
+    #[test]
+    fn who_wakes_up_after_its_lease_begins_anew() {
+        let check = |at_ms, is_ripe| {
+            let mut fellow = alone();
+            hear(&mut fellow, 700, Answer::Alive);
+            let before = fellow.hold();
+            let asked = fellow.ask(at(at_ms), 9);
+            match is_ripe {
+                Some(is_ripe) => {
+                    let Ask::Join { says, .. } = asked else { panic!("{at_ms}: it does not join") };
+                    assert_eq!((says.is_ripe, says.keeps, fellow.hold().is_in), (is_ripe, None, false), "{at_ms}");
+                }
+                None => assert!(matches!(asked, Ask::Beat { .. }) && before.is_valid(at(at_ms)), "{at_ms}"),
+            }
+        };
+        check(1_199, None);
+        check(1_200, Some(false));
+        // Called, but no coordinator is there: it has waited, not stood still.
+        let mut fellow = alone();
+        hear(&mut fellow, 700, Answer::Called);
+        (700..1_200).step_by(100).for_each(|ms| drop(hear(&mut fellow, ms, Answer::NotNow)));
+        let Ask::Join { says, .. } = fellow.ask(at(1_200), 9) else { panic!("it does not join") };
+        assert_eq!((says.is_ripe, says.keeps), (true, None));
+    }
+
+    /// All are silent by the time when the one that is gone has been waited for, and tell again with that generation.
+    #[test]
+    fn a_generation_that_took_longer_than_the_lease_is_taken() {
+        let mut fellow = alone();
+        hear(&mut fellow, 700, Answer::Called);
+        let ask = fellow.ask(at(700), 9);
+        let Ask::Join { says, .. } = &ask else { panic!("it does not join") };
+        let joined = Answer::Joined { seat: "seat".to_owned(), generation: 3, all: vec![] };
+        fellow.hear(&ask, at(700), joined, at(1_300));
+        assert!(!fellow.hold().is_valid(at(1_300)));
+        let roll = vec![says.clone()];
+        assert!(matches!(hear(&mut fellow, 1_300, Answer::Synced(roll)), Ask::Sync { .. }));
+        assert!(fellow.hold().is_valid(at(1_300)));
     }
 
     #[test]
@@ -323,8 +420,7 @@ mod tests {
     #[test]
     fn nothing_is_told_before_all_others_keep_off() {
         let check = |others: &[Saying], want: bool| {
-            let mut fellow = Fellow::new("a", TIMING, 1);
-            join(&mut fellow, 0, 1, &[]);
+            let mut fellow = unripe();
             join(&mut fellow, 600, 2, others);
             assert_eq!(fellow.hold().is_valid(at(600)), want, "{others:?}");
         };

@@ -33,6 +33,8 @@ pub struct Coordinator {
     /// Seats that were given away, and until when they are kept.
     pending: BTreeMap<String, i64>,
     roll: Vec<Saying>,
+    /// Until when it reads the log, and knows nothing.
+    loads_until: i64,
     /// As it was written to the log last.
     written: Option<Box<Self>>,
     pub answers: Vec<(u64, Answer)>,
@@ -48,16 +50,18 @@ impl Coordinator {
             members: BTreeMap::new(),
             pending: BTreeMap::new(),
             roll: Vec::new(),
+            loads_until: 0,
             written: None,
             answers: Vec::new(),
         }
     }
 
-    /// What another coordinator makes of the log. A generation is in it once its leader has synced; sessions begin anew.
-    pub fn loaded(&self, now: i64) -> Self {
-        let Some(written) = &self.written else { return Self::new(self.session_ms) };
-        let mut other = Self { written: Some(written.clone()), ..(**written).clone() };
-        other.members.values_mut().for_each(|member| member.expires_at = now + self.session_ms);
+    /// What another coordinator makes of the log, which it has read by then. A generation is in it once its leader has synced;
+    /// sessions begin anew.
+    pub fn loaded(&self, loads_until: i64) -> Self {
+        let Some(written) = &self.written else { return Self { loads_until, ..Self::new(self.session_ms) } };
+        let mut other = Self { written: Some(written.clone()), loads_until, ..(**written).clone() };
+        other.members.values_mut().for_each(|member| member.expires_at = loads_until + self.session_ms);
         other
     }
 
@@ -69,6 +73,9 @@ impl Coordinator {
     }
 
     pub fn ask(&mut self, ask: &Ask, number: u64, now: i64, fresh: u64) {
+        if now < self.loads_until {
+            return self.answers.push((number, while_loading(ask)));
+        }
         self.tick(now);
         let answer = match ask {
             Ask::Join { seat: None, .. } => {
@@ -85,6 +92,9 @@ impl Coordinator {
     }
 
     pub fn leave(&mut self, seat: &str, now: i64) {
+        if now < self.loads_until {
+            return;
+        }
         self.pending.remove(seat);
         self.remove(&BTreeSet::from([seat.to_owned()]), now);
         self.complete(now);
@@ -94,10 +104,13 @@ impl Coordinator {
     pub fn wakes_at(&self) -> Option<i64> {
         let sessions = self.members.values().filter(|it| !it.is_waiting()).map(|it| it.expires_at);
         let prepared = if let State::Preparing(until) = self.state { Some(until) } else { None };
-        sessions.chain(self.pending.values().copied()).chain(prepared).min()
+        sessions.chain(self.pending.values().copied()).chain(prepared).min().map(|at| at.max(self.loads_until))
     }
 
     pub fn tick(&mut self, now: i64) {
+        if now < self.loads_until {
+            return;
+        }
         self.pending.retain(|_, until| *until > now);
         let mut over: BTreeSet<_> = self.whose(|it| !it.is_waiting() && it.expires_at <= now);
         if matches!(self.state, State::Preparing(until) if until <= now) {
@@ -213,6 +226,15 @@ impl Coordinator {
             State::Preparing(_) => Answer::Called,
             State::Completing | State::Stable => Answer::Alive,
         }
+    }
+}
+
+/// Kafka's `GroupCoordinatorService`: a heartbeat is answered well, whoever sends it, and a SyncGroup as if all were called.
+fn while_loading(ask: &Ask) -> Answer {
+    match ask {
+        Ask::Join { .. } => Answer::NotNow,
+        Ask::Sync { .. } => Answer::Called,
+        Ask::Beat { .. } => Answer::Alive,
     }
 }
 
