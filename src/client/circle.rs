@@ -27,7 +27,7 @@ pub struct CircleConfig {
     /// `consumer` is taken, and so is `connect`.
     pub protocol_type: &'static str,
     /// Members that speak no protocol in common cannot be in one group.
-    pub protocol: &'static str,
+    pub protocol: String,
     /// How long the coordinator waits for a sign of life before it takes a member out, and how long a member may take to join
     /// again.
     pub session_timeout: Duration,
@@ -61,7 +61,7 @@ impl Circle {
     /// Answered when all members have joined, or their time is up. `None` for a new member.
     pub async fn join(&self, member_id: Option<&str>, says: Bytes) -> Result<Entry, Error> {
         let timeout_ms = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
-        let protocol = JoinGroupRequestProtocol { name: Str::from_static(self.config.protocol), metadata: says };
+        let protocol = JoinGroupRequestProtocol { name: self.config.protocol.as_str().into(), metadata: says };
         let request = JoinGroupRequest {
             group_id: self.group(),
             session_timeout_ms: timeout_ms,
@@ -93,7 +93,7 @@ impl Circle {
             generation_id: generation,
             member_id: member_id.into(),
             protocol_type: Some(Str::from_static(self.config.protocol_type)),
-            protocol_name: Some(Str::from_static(self.config.protocol)),
+            protocol_name: Some(self.config.protocol.as_str().into()),
             assignments: told.into_iter().map(one).collect(),
             ..SyncGroupRequest::default()
         };
