@@ -67,6 +67,24 @@ fn json(text: &[u8]) -> Value {
     serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(text)))
 }
 
+/// What is refused, and what an outage of all looks like: never like a cluster without groups.
+#[test]
+fn clusters_that_cannot_be_asked_are_said() {
+    let check = |arguments: &[&str], status: i32, out: &str, err: &str| {
+        let output = Command::new(binary()).args(["lag", "--once"]).args(arguments).output().expect("the program runs");
+        let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {wrong}");
+        assert!(said.contains(out) && said.is_empty() == out.is_empty(), "{arguments:?}: {said}");
+        assert!(wrong.contains(err), "{arguments:?}: {wrong}");
+    };
+    let unreachable = "127.0.0.1:1";
+    check(&["-b", unreachable, "--output", "json"], 69, "", "no broker of 127.0.0.1:1 can be reached");
+    check(&["--cluster", "a=127.0.0.1:1", "--output", "json"], 69, "\"unknown\"", "cluster a: no broker");
+    check(&["--cluster", "a=127.0.0.1"], 78, "", "cluster a: bootstrap servers: `127.0.0.1` is no address");
+    let elsewhere = ["--cluster", "a=h:1", "--cluster", "b=i:1", "-X", "bootstrap.servers=x:1"];
+    check(&elsewhere, 64, "", "bootstrap.servers is no property of one of several clusters");
+}
+
 #[test]
 fn one_monitor_tells_of_several_clusters_and_one_that_is_away_hides_no_other() {
     let found = Kafka::shared(KAFKA_39).and_then(|old| Ok((old, Kafka::shared(KAFKA_43)?)));
@@ -148,4 +166,9 @@ fn says_what_is_away(clusters: &[String], group: &str) {
     assert_eq!(away.status.code(), Some(69), "{away:?}");
     assert!(table.starts_with("CLUSTER") && table.contains("\nold ") && table.contains("\nnew "), "{table}");
     assert!(errors.contains("cluster embedded: no broker of"), "{errors}");
+    // What is over its limit does not hide what is away.
+    let over = once(clusters, group, &["--max-lag", "4"]);
+    let errors = String::from_utf8_lossy(&over.stderr);
+    assert_eq!(over.status.code(), Some(2), "{over:?}");
+    assert!(errors.contains("of cluster new") && errors.contains("cluster embedded: no broker of"), "{errors}");
 }

@@ -24,6 +24,8 @@ const ROUND_INTERVALS: u32 = 3;
 /// Before a cluster that could not be reached is tried again; doubled each time.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// And one that does not believe who we are, where a login that is tried too often may be locked.
+const AGAIN_REFUSED: Duration = Duration::from_secs(10);
 
 /// A cluster to monitor.
 #[derive(Debug)]
@@ -84,7 +86,8 @@ async fn reach(source: &Source, stop: &CancellationToken) -> Option<Client> {
         match stop.run_until_cancelled(connect(source.reach.clone())).await? {
             Ok(client) => return Some(client),
             Err(failure) => {
-                tracing::warn!(cluster = %source.config.cluster_name, %failure, "no lag of this cluster yet")
+                tracing::warn!(cluster = %source.config.cluster_name, %failure, "no lag of this cluster yet");
+                pause = if failure.status == Status::NotPermitted { pause.max(AGAIN_REFUSED) } else { pause };
             }
         }
         stop.run_until_cancelled(sleep(pause)).await?;

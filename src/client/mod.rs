@@ -194,6 +194,11 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
+    /// Whether the servers can be asked at all; [`Client::connect`] would say the same.
+    pub fn check(&self) -> Result<(), Error> {
+        self.bootstrap().map(drop)
+    }
+
     /// The bootstrap servers, each an address. All that are wrong are named.
     fn bootstrap(&self) -> Result<Vec<Address>, Error> {
         let entries = self.bootstrap_servers.iter().flat_map(|entry| entry.split(','));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 use serde_json::{Map, json};
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::output::{self, NONE, or_none};
@@ -47,7 +47,7 @@ pub async fn lag(args: cli::Lag) -> Result<(), Failure> {
 /// What is to be looked at: the clusters that have names, or the one of `-b`.
 fn sources(args: &cli::Lag, config: &lag::Config) -> Result<Vec<Source>, Failure> {
     let source = |config: lag::Config, asking: &Asking| {
-        Ok(Source { config, reach: Settings::of(asking, "lag")?.client, client: None })
+        Ok::<_, Failure>(Source { config, reach: Settings::of(asking, "lag")?.client, client: None })
     };
     if config.clusters.is_empty() {
         return Ok(vec![source(config.clone(), &args.asking)?]);
@@ -57,10 +57,27 @@ fn sources(args: &cli::Lag, config: &lag::Config) -> Result<Vec<Source>, Failure
         asking.cluster.bootstrap_server.clone_from(&cluster.bootstrap_servers);
         let own = cluster.properties.iter().map(|(key, value)| Setting { key: key.clone(), value: value.clone() });
         asking.properties.splice(0..0, own);
-        let wrong = |failure: Failure| Failure::new(failure.status, format!("cluster {}: {failure}", cluster.name));
-        source(config.of_cluster(&cluster.name), &asking).map_err(wrong)
+        let source = not_elsewhere(&asking).and_then(|()| {
+            let source = source(config.of_cluster(&cluster.name), &asking)?;
+            // It is tried again and again, and this would never be another answer.
+            source.reach.check()?;
+            Ok(source)
+        });
+        source.map_err(|failure| of(Some(&cluster.name), failure))
     });
     of_each.collect()
+}
+
+/// A property that says where all clusters are would make each of them the same one.
+fn not_elsewhere(asking: &Asking) -> Result<(), Failure> {
+    let says_where = |it: &&Setting| matches!(&*it.key, "bootstrap.servers" | "metadata.broker.list");
+    match asking.properties.iter().find(says_where) {
+        None => Ok(()),
+        Some(Setting { key, .. }) => Err(Failure::new(
+            Status::Usage,
+            format!("{key} is no property of one of several clusters: its servers stand beside its name"),
+        )),
+    }
 }
 
 /// A round, and the name of its cluster where there are several.
@@ -101,14 +118,15 @@ async fn once(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     for (name, round) in &rounds {
         failures.extend(round.failures.iter().map(|why| of(*name, Failure::new(Status::Unavailable, why))));
     }
-    if !rounds.is_empty() || args.printing.output == Output::Json {
+    let tells_unknown = args.printing.output == Output::Json && !unknown.is_empty();
+    if !rounds.is_empty() || tells_unknown {
         output::print(&printed(args.printing.output, &rounds, &unknown)?)?;
     }
     if failures.is_empty() && rounds.iter().all(|(_, round)| round.groups.is_empty()) && !args.group.is_empty() {
         // A name that was mistyped must not keep an alert quiet for ever.
         return Err(Failure::new(Status::Data, "no group has a name like that"));
     }
-    within(args, &rounds)?;
+    failures.splice(0..0, within(args, &rounds).err());
     super::session::all(failures)
 }
 
@@ -136,17 +154,21 @@ async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let terminal = stdout().is_terminal();
     let most = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES) / sources.len().max(1);
-    let texts = watch::Sender::new(vec![String::new(); sources.len()]);
     let every = args.interval.unwrap_or(WATCH);
-    let (shown, mut changes) = (&texts, texts.subscribe());
+    let (show, mut shown) = mpsc::channel(sources.len().max(1));
     let lookers = sources.iter().enumerate().map(|(at, source)| {
-        let show = move |text| shown.send_modify(|all| all[at] = text);
-        keep_looking(source, every, most.saturating_sub(FRAME), show)
+        let show = show.clone();
+        keep_looking(source, every, most.saturating_sub(FRAME), async move |text| {
+            // Nobody shows anything any more when this ends.
+            let _ = show.send((at, text)).await;
+        })
     });
     let printer = async {
-        while changes.changed().await.is_ok() {
-            let text = changes.borrow_and_update().concat();
-            output::print(&if terminal { format!("{CLEAR}{text}") } else { text })?;
+        let mut texts = vec![String::new(); sources.len()];
+        while let Some((at, text)) = shown.recv().await {
+            texts[at] = text;
+            // Where what stands above stays, only what is new comes below it.
+            output::print(&if terminal { format!("{CLEAR}{}", texts.concat()) } else { texts[at].clone() })?;
         }
         Ok(())
     };
@@ -160,7 +182,12 @@ async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
 }
 
 /// Ends only where the one cluster that there is cannot be reached.
-async fn keep_looking(source: &Source, every: Duration, most: usize, show: impl Fn(String)) -> Result<(), Failure> {
+async fn keep_looking(
+    source: &Source,
+    every: Duration,
+    most: usize,
+    show: impl AsyncFn(String),
+) -> Result<(), Failure> {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let head = name(source).map(|name| format!("cluster {name}: ")).unwrap_or_default();
@@ -168,7 +195,7 @@ async fn keep_looking(source: &Source, every: Duration, most: usize, show: impl 
         ticks.tick().await;
         match app::connect(source.reach.clone()).await {
             Ok(client) => break client,
-            Err(failure) if name(source).is_some() => show(format!("{head}no lag now: {failure}\n\n")),
+            Err(failure) if name(source).is_some() => show(format!("{head}no lag now: {failure}\n\n")).await,
             Err(failure) => return Err(failure),
         }
     };
@@ -181,7 +208,7 @@ async fn keep_looking(source: &Source, every: Duration, most: usize, show: impl 
             Err(error) => format!("no lag now: {error}\n"),
         };
         let end = if head.is_empty() { "" } else { "\n" };
-        show(format!("{head}{text}{end}"));
+        show(format!("{head}{text}{end}")).await;
     }
 }
 
