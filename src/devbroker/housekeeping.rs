@@ -36,7 +36,8 @@ impl State {
 }
 
 impl State {
-    /// Compacts what wants it. It is done where it stands: the log of a development cluster is read in no time.
+    /// Compacts what wants it. It is done where it stands, so that requests wait meanwhile, and it takes memory for a segment,
+    /// twice, and for every key: the log of a development cluster is small.
     pub(super) fn clean_logs(&mut self, now: Now) {
         for topic in self.topics.iter_mut().filter(|topic| topic.config.compacted) {
             let config = topic.config.clone();

@@ -1,8 +1,8 @@
 //! What is kept of users' passwords for SCRAM, and how that is changed (KIP-554, `ScramControlManager`): pure, and never the
 //! password.
 //!
-//! The users of the config are there from the start of each life of the broker, and are not written down; those that are made
-//! or changed by request are, and come before them.
+//! The users of the config are there from the start of each life of the broker, and are not written down; what is made,
+//! changed or removed by request is, and comes before them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,8 @@ type Key = (Str, i8);
 pub struct Users {
     configured: BTreeMap<Key, Credential>,
     made: BTreeMap<Key, Credential>,
+    /// Of the config, and removed by request.
+    removed: BTreeSet<Key>,
 }
 
 impl Users {
@@ -137,7 +139,9 @@ impl Users {
             Entry::ScramRemoved(it) => {
                 let key = (it.user.clone(), it.mechanism);
                 self.made.remove(&key);
-                self.configured.remove(&key);
+                if self.configured.remove(&key).is_some() {
+                    self.removed.insert(key);
+                }
             }
             _ => {}
         }
@@ -145,7 +149,10 @@ impl Users {
 
     /// Everything that a fresh journal must say of users.
     pub fn snapshot(&self) -> impl Iterator<Item = Entry> {
-        self.made.iter().map(|((user, mechanism), credential)| entry(user.clone(), *mechanism, credential))
+        let removed = self.removed.iter().cloned();
+        let removed = removed.map(|(user, mechanism)| ScramRemovedEntry { user, mechanism }.into());
+        let made = self.made.iter().map(|((user, mechanism), it)| entry(user.clone(), *mechanism, it));
+        removed.chain(made)
     }
 }
 
@@ -295,16 +302,17 @@ mod tests {
         check("bob bob alice", "alice=1/5000 bob:DUPLICATE_RESOURCE");
     }
 
-    /// A credential made of a salted password is the one of the password, and survives being written down; a user of the
-    /// config who is removed is back in the next life.
+    /// A credential made of a salted password is the one of the password, and survives being written down, again and again; so
+    /// does it that a user of the config was removed.
     #[test]
     fn what_was_made_is_kept_and_proves_the_password() {
         let mut first = users();
         assert_eq!(made(&mut first, "+bob/1/4096 -alice/1"), "alice:ok bob:ok");
         assert_eq!(first.credential(Mechanism::ScramSha256, "alice"), None);
-        let mut next = users();
-        first.snapshot().for_each(|entry| next.replay(&entry));
-        assert_eq!(described(&next, ""), "alice=1/4096 bob=1/4096");
+        let (mut second, mut next) = (users(), users());
+        first.snapshot().for_each(|entry| second.replay(&entry));
+        second.snapshot().for_each(|entry| next.replay(&entry));
+        assert_eq!(described(&next, ""), "bob=1/4096");
         let want = Credential::new(Hash::Sha256, "pencil", b"salt".to_vec(), 4096);
         assert_eq!(next.credential(Mechanism::ScramSha256, "bob"), Some(&want));
         assert_eq!(next.credential(Mechanism::ScramSha512, "bob"), None);

@@ -80,7 +80,7 @@ fn row(
     start: Option<Offset>,
 ) -> DescribeShareGroupOffsetsResponsePartition {
     let end = topic.and_then(|topic| topic.partition(partition)).map(|it| it.log.high_watermark());
-    let lag = end.zip(start).map(|(end, start)| (end - start).max(0));
+    let lag = end.zip(start).map(|(end, start)| end.saturating_sub(start).max(0));
     DescribeShareGroupOffsetsResponsePartition {
         partition_index: partition,
         start_offset: start.unwrap_or(UNKNOWN),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::protocol::batch::RecordBatch;
 use crate::protocol::types::{LeaderEpoch, Offset};
 
 pub use compaction::Pass;
@@ -265,8 +266,11 @@ impl Log {
         }
         let before = size(all);
         for segment in &mut self.segments[..cleanable] {
-            let stored = compaction::cleaned(&segment.batches()?, &survey, pass).map_err(io::Error::other)?;
-            segment.rewrite(self.directory.as_deref(), stored)?;
+            let batches = segment.batches()?;
+            let stored = compaction::cleaned(&batches, &survey, pass).map_err(io::Error::other)?;
+            if !batches.iter().map(RecordBatch::bytes).eq(&stored) {
+                segment.rewrite(self.directory.as_deref(), stored)?;
+            }
         }
         let all = &self.segments[..cleanable];
         self.cleaned_to = all.last().map_or(self.cleaned_to, Segment::end);

@@ -391,6 +391,9 @@ impl Segment {
     /// Puts other batches in place of its own. A file is written anew beside the old one, and takes its name when it is
     /// safe: whatever happens, one of them is whole. Readers that hold a slice still have the old one.
     pub fn rewrite(&mut self, directory: Option<&Path>, stored: Vec<Bytes>) -> io::Result<()> {
+        if stored.is_empty() {
+            return Ok(());
+        }
         let path = match &self.storage {
             Storage::Memory(_) => None,
             Storage::File { path, .. } => Some(path.clone()),

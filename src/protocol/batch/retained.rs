@@ -66,14 +66,14 @@ impl RecordBatch {
         Ok(bytes.freeze())
     }
 
-    /// The batch without records, for what its header says of its producer.
+    /// The batch without records, for what its header says of its producer, and of when that was last heard of.
     pub fn emptied(&self) -> Bytes {
         let mut bytes = BytesMut::from(&self.bytes()[..super::HEADER_BYTES]);
         (&mut bytes[8..12]).put_i32((super::HEADER_BYTES - super::LENGTH_END) as i32);
         let kept = self.attributes.0 & !(Attributes::COMPRESSION | Attributes::DELETE_HORIZON);
         (&mut bytes[27..35]).put_i64(NO_TIMESTAMP);
         (&mut bytes[57..61]).put_i32(0);
-        write_head(&mut bytes, self, kept, Some(NO_TIMESTAMP));
+        write_head(&mut bytes, self, kept, Some(self.max_timestamp_ms));
         bytes.freeze()
     }
 }
