@@ -237,6 +237,18 @@ pub fn python() -> Result<Command, Missing> {
     Ok(command)
 }
 
+/// franz-go's part in the tests. Alone of other people's clients it may be left out, and that is said: Go, or its modules, are
+/// not everywhere.
+pub fn franz_go() -> Option<PathBuf> {
+    match succeed(&mut script("foreign/go/build.sh")) {
+        Ok(program) => Some(program.trim().into()),
+        Err(Missing(why)) => {
+            tell(&format!("SKIPPED franz-go: {why}"));
+            None
+        }
+    }
+}
+
 /// Standard output of a command that succeeds; `Missing` when it says that something cannot be had.
 pub fn succeed(command: &mut Command) -> Result<String, Missing> {
     let Output { status, stdout, stderr } =

@@ -693,11 +693,7 @@ struct Programs {
 
 impl Programs {
     fn find() -> Result<Self, Missing> {
-        let franz_go = servers::succeed(&mut servers::script("foreign/go/build.sh"));
-        if let Err(Missing(why)) = &franz_go {
-            servers::tell(&format!("SKIPPED franz-go in a group: {why}"));
-        }
-        Ok(Self { python: servers::python()?, franz_go: franz_go.ok().map(|program| program.trim().into()) })
+        Ok(Self { python: servers::python()?, franz_go: servers::franz_go() })
     }
 
     fn join(mut self, site: &Site, mixture: &Mixture) -> Outcome<Vec<Foreign>> {
@@ -728,7 +724,8 @@ async fn with_others(servers: String, mixture: &Mixture) -> Outcome<()> {
     };
     let members = [Member::start(&servers, config(), &seen)?, Member::start(&servers, config(), &seen)?];
     let mut others = programs.join(&site, mixture)?;
-    site.until_each_has(all as usize, 3).await?;
+    let group = site.until_each_has(all as usize, 3).await?;
+    assert_eq!(group.is_consumer_protocol, mixture.protocol == GroupProtocol::Consumer, "{group:?}");
     let count = 300 * all as usize;
     site.produce(0..count as u32).await?;
     let is_read = || seen.counts().0 + others.iter().map(Foreign::read).sum::<usize>() >= count;

@@ -71,10 +71,11 @@ impl Membership {
     /// What only somebody can change, as a topic that may not be read, is for the application to know; one that does not
     /// exist may still be made. Each is said once, until the broker says something else.
     pub(super) fn say_missing(&mut self, topic: Topic, error: Option<ErrorCode>) {
+        let error = error.filter(|code| !code.is_retriable());
         if self.said_missing.insert(topic.clone(), error) == Some(error) {
             return;
         }
-        let Some(code) = error.filter(|code| !code.is_retriable()) else {
+        let Some(code) = error else {
             tracing::warn!(group = %self.config.group_id, %topic, "the topic does not exist; waiting for it");
             return;
         };
