@@ -145,7 +145,7 @@ fn records(at: &Place) {
     let written = at.say("produce -t {t}-n -p 0 -v", "100\n").well();
     assert_eq!(written, format!("{}-n-0 100\n", at.name("t")));
 
-    let lines = at.say("consume {t}-k -e --output json", "").well();
+    let lines = at.say("consume -t {t}-k -e --output json", "").well();
     at.say("topics create {t}-copy -p 3", "").well();
     at.say("produce -t {t}-copy --format json", &lines).well();
     let copied = at.say("consume {t}-copy -e -Z -f %k=%v,%h,%K,%S\\n", "").well();

@@ -64,8 +64,11 @@ pub enum RecordOutput {
 pub struct Consume {
     /// Topics, partitions of them, or every topic that a regular expression finds (`^logs-`), but for internal ones; a
     /// group also reads those that are made later
-    #[arg(required = true, value_name = "TOPIC[:P,P]|^REGEX")]
+    #[arg(required_unless_present = "named", value_name = "TOPIC[:P,P]|^REGEX")]
     pub topics: Vec<String>,
+    /// The same, as it is said to kcat and to Kafka's console consumer; may be repeated
+    #[arg(short = 't', long = "topic", value_name = "TOPIC[:P,P]|^REGEX")]
+    pub named: Vec<String>,
     /// Take every TOPIC as a regular expression, with or without the ^
     #[arg(short = 'r', long)]
     pub regex: bool,

@@ -31,7 +31,8 @@ const OUTPUT_BYTES: usize = 1 << 16;
 
 pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let printer = Printer::of(&args).map_err(Failure::of(Status::Usage))?;
-    let wanted = Wanted::parse(&args.topics, args.regex).map_err(Failure::of(Status::Usage))?;
+    let topics = [args.topics.as_slice(), &args.named].concat();
+    let wanted = Wanted::parse(&topics, args.regex).map_err(Failure::of(Status::Usage))?;
     let (from, until) = bounds(&args, &wanted).map_err(Failure::of(Status::Usage))?;
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "consume").await?;
