@@ -103,11 +103,12 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use admin::{
-    Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource, Admin, ClusterDescription,
-    Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, DeleteBefore, Election,
-    GroupDescription, GroupEpochs, GroupFilter, GroupListing, GroupListings, GroupMember, IsolationLevel, ListedOffset,
-    LogDir, MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential,
-    ScramMechanism, ShareOffset, ShareOffsets, TopicCommits,
+    AbortTransaction, Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource,
+    ActiveProducer, Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource,
+    ConfigSource, DeleteBefore, Election, FencedProducer, GroupDescription, GroupEpochs, GroupFilter, GroupListing,
+    GroupListings, GroupMember, IsolationLevel, ListedOffset, LogDir, MemberStanding, NewOffset, NewTopic, OffsetSpec,
+    PartitionSize, ScramChange, ScramCredential, ScramMechanism, ShareOffset, ShareOffsets, TopicCommits,
+    TransactionDescription, TransactionFilter, TransactionListing, TransactionListings, TransactionState,
 };
 pub use circle::{Circle, CircleConfig, Entry};
 pub use cluster::{Cluster, To, Topics};

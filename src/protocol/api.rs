@@ -217,6 +217,7 @@ apis! {
     24 AddPartitionsToTxn(AddPartitionsToTxnRequest -> AddPartitionsToTxnResponse), 0..=5, flexible 3, client 0..=3;
     25 AddOffsetsToTxn(AddOffsetsToTxnRequest -> AddOffsetsToTxnResponse), 0..=4, flexible 3;
     26 EndTxn(EndTxnRequest -> EndTxnResponse), 0..=5, flexible 3;
+    27 WriteTxnMarkers(WriteTxnMarkersRequest -> WriteTxnMarkersResponse), 1..=2, flexible 1;
     28 TxnOffsetCommit(TxnOffsetCommitRequest -> TxnOffsetCommitResponse), 0..=6, flexible 3;
     29 DescribeAcls(DescribeAclsRequest -> DescribeAclsResponse), 1..=3, flexible 2;
     30 CreateAcls(CreateAclsRequest -> CreateAclsResponse), 1..=3, flexible 2;
@@ -470,6 +471,7 @@ const fn rskafka_key(key: i16) -> ApiKey {
         24 => ApiKey::AddPartitionsToTxn,
         25 => ApiKey::AddOffsetsToTxn,
         26 => ApiKey::EndTxn,
+        27 => ApiKey::WriteTxnMarkers,
         28 => ApiKey::TxnOffsetCommit,
         29 => ApiKey::DescribeAcls,
         30 => ApiKey::CreateAcls,

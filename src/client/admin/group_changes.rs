@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Admin, Round, all_failed, by, passes_but_unknown, unanswered};
-use crate::client::cluster::{To, Topics};
+use crate::client::cluster::{Kept, To, Topics};
 use crate::client::error::Error;
 use crate::client::lane::Lane;
 use crate::client::metadata::Metadata;
@@ -46,7 +46,7 @@ impl Admin {
     /// that is not there fails with GROUP_ID_NOT_FOUND; so may one that an earlier try of the same call has removed,
     /// when its answer was lost.
     pub async fn delete_groups(&self, groups: &[String]) -> Result<Vec<(String, Result<(), Error>)>, Error> {
-        let removed = self.of_coordinators(groups, |coordinator, chunk, round| async move {
+        let removed = self.of_coordinators(Kept::Group, groups, |coordinator, chunk, round| async move {
             let asked = self.ask_to_delete(coordinator, &chunk, round).await;
             asked.unwrap_or_else(|error| all_failed(chunk, &error))
         });

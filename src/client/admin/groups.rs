@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::{Admin, Round, all_failed, by, passes, passes_but_silent, unanswered};
-use crate::client::cluster::{To, Topics};
+use crate::client::cluster::{Kept, To, Topics};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::protocol::api::Body;
@@ -148,33 +148,43 @@ impl Admin {
 
     /// The groups that pass a filter.
     pub async fn list_groups_of(&self, filter: &GroupFilter) -> Result<GroupListings, Error> {
-        // A broker that has joined since keeps groups, too.
-        let known = self.cluster.refresh(Topics::Followed).await?;
-        let brokers = known.brokers.keys().copied().collect();
-        // One that is gone is not waited for: the others' groups are known, and its own move to them.
-        let brief = self.clone().rounds(self.rounds_max.min(BROKER_ROUNDS_MAX));
-        let answers = brief.in_rounds(brokers, passes_but_silent, |open, round| {
-            join_all(
-                open.into_iter()
-                    .map(move |broker| async move { (broker, self.groups_of(broker, filter, round).await) }),
-            )
-        });
-        let mut listed = GroupListings::default();
-        for (broker, answer) in answers.await {
-            match answer {
-                Ok(groups) => listed.groups.extend(groups.into_iter().map(|it| listing(&it, broker))),
-                Err(error) => listed.failures.push(error),
-            }
-        }
-        if listed.failures.len() == known.brokers.len()
-            && let Some(error) = listed.failures.pop()
-        {
-            return Err(error);
+        let (answers, failures) = self.of_brokers(|broker, round| self.groups_of(broker, filter, round)).await?;
+        let mut listed = GroupListings { groups: Vec::new(), failures };
+        for (broker, groups) in answers {
+            listed.groups.extend(groups.into_iter().map(|it| listing(&it, broker)));
         }
         self.settle_twice_listed(&mut listed.groups).await;
         // Whoever lists a group coordinates it: nobody needs to ask for that.
         self.cluster.learn_coordinators(listed.groups.iter().map(|it| (it.group_id.clone(), it.coordinator)));
         Ok(listed)
+    }
+
+    /// Asks all brokers for what they keep, at the same time. Fails only when none of them answers.
+    pub(super) async fn of_brokers<V, F, A>(&self, ask: F) -> Result<(Vec<(BrokerId, V)>, Vec<Error>), Error>
+    where
+        F: Fn(BrokerId, Round) -> A,
+        A: Future<Output = Result<V, Error>>,
+    {
+        // A broker that has joined since keeps something, too.
+        let known = self.cluster.refresh(Topics::Followed).await?;
+        let brokers = known.brokers.keys().copied().collect();
+        // One that is gone is not waited for: what the others keep is known, and its own moves to them.
+        let brief = self.clone().rounds(self.rounds_max.min(BROKER_ROUNDS_MAX));
+        let ask = &ask;
+        let asked = brief.in_rounds(brokers, passes_but_silent, |open, round| {
+            join_all(open.into_iter().map(move |broker| async move { (broker, ask(broker, round).await) }))
+        });
+        let (mut answers, mut failures) = (Vec::new(), Vec::new());
+        for (broker, answer) in asked.await {
+            match answer {
+                Ok(kept) => answers.push((broker, kept)),
+                Err(error) => failures.push(error),
+            }
+        }
+        match failures.pop() {
+            Some(error) if answers.is_empty() => Err(error),
+            last => Ok((answers, failures.into_iter().chain(last).collect())),
+        }
     }
 
     /// A broker that was cut off for a while may still list groups that another one keeps by now. Of such a group, the
@@ -230,7 +240,7 @@ impl Admin {
         groups: &[String],
         said: fn(Vec<OffsetFetchResponseTopics>) -> V,
     ) -> Vec<(String, Result<V, Error>)> {
-        self.of_coordinators(groups, |coordinator, chunk, round| async move {
+        self.of_coordinators(Kept::Group, groups, |coordinator, chunk, round| async move {
             let asked = self.ask_committed(coordinator, &chunk, round, said).await;
             asked.unwrap_or_else(|error| all_failed(chunk, &error))
         })
@@ -288,7 +298,7 @@ impl Admin {
         &self,
         groups: &[String],
     ) -> Result<HashMap<String, Result<GroupDescription, Error>>, Error> {
-        let answers = self.of_coordinators(groups, |coordinator, chunk, round| async move {
+        let answers = self.of_coordinators(Kept::Group, groups, |coordinator, chunk, round| async move {
             let asked = self.ask_descriptions(coordinator, &chunk, round).await;
             asked.unwrap_or_else(|error| all_failed(chunk, &error))
         });
@@ -330,32 +340,37 @@ impl Admin {
         Ok(groups.iter().map(|group| (group.clone(), outcome(group))).collect())
     }
 
-    /// Asks the coordinators of groups in rounds. What fails in a way that says that the coordinator is another one by
-    /// now has it looked for anew.
-    pub(super) async fn of_coordinators<V, F, A>(&self, groups: &[String], ask: F) -> Vec<(String, Result<V, Error>)>
+    /// Asks the coordinators of groups, or of transactional ids, in rounds. What fails in a way that says that the
+    /// coordinator is another one by now has it looked for anew.
+    pub(super) async fn of_coordinators<V, F, A>(
+        &self,
+        kept: Kept,
+        names: &[String],
+        ask: F,
+    ) -> Vec<(String, Result<V, Error>)>
     where
         F: Fn(BrokerId, Vec<String>, Round) -> A,
         A: Future<Output = Vec<(String, Result<V, Error>)>>,
     {
         let ask = &ask;
-        self.in_rounds(groups.to_vec(), passes, |open, round| async move {
+        self.in_rounds(names.to_vec(), passes, |open, round| async move {
             let mut answers = Vec::with_capacity(open.len());
             let mut found = Vec::with_capacity(open.len());
-            for (group, coordinator) in self.cluster.coordinators(open, round.left).await {
+            for (name, coordinator) in self.cluster.keepers(kept, open, round.left).await {
                 match coordinator {
-                    Ok(coordinator) => found.push((coordinator, group)),
-                    Err(error) => answers.push((group, Err(error))),
+                    Ok(coordinator) => found.push((coordinator, name)),
+                    Err(error) => answers.push((name, Err(error))),
                 }
             }
             let by_coordinator = by(found);
             let chunks = by_coordinator.iter().flat_map(|(id, of)| of.chunks(GROUPS_MAX).map(|chunk| (*id, chunk)));
             let asked = chunks.map(|(coordinator, chunk)| ask(coordinator, chunk.to_vec(), round));
             answers.extend(join_all(asked).await.into_iter().flatten());
-            for (group, answer) in &answers {
-                // A broker that the cluster has given up keeps no group, either.
+            for (name, answer) in &answers {
+                // A broker that the cluster has given up keeps nothing, either.
                 let is_gone = |error: &Error| error.is_transport() || matches!(error.kind, ErrorKind::UnknownBroker);
                 if answer.as_ref().is_err_and(|error| is_gone(error) || error.class() == Class::FindCoordinator) {
-                    self.cluster.forget_coordinator(group);
+                    self.cluster.forget_keeper(kept, name);
                 }
             }
             answers

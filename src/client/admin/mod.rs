@@ -17,10 +17,12 @@ mod groups;
 mod leaders;
 mod log_dirs;
 mod offsets;
+mod producers;
 mod records;
 mod scram;
 mod share_groups;
 mod topics;
+mod transactions;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -38,11 +40,16 @@ pub use groups::{
 pub use leaders::Election;
 pub use log_dirs::{LogDir, PartitionSize};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};
+pub use producers::{AbortTransaction, ActiveProducer};
 pub use records::DeleteBefore;
 pub use scram::{ScramChange, ScramCredential, ScramMechanism};
 pub use share_groups::{ShareOffset, ShareOffsets};
 use tokio::time::{Instant, sleep_until};
 pub use topics::NewTopic;
+pub use transactions::{
+    FencedProducer, TransactionDescription, TransactionFilter, TransactionListing, TransactionListings,
+    TransactionState,
+};
 
 use super::cluster::Cluster;
 use super::error::{Error, ErrorKind};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Admin, Round, all_failed, unanswered};
-use crate::client::cluster::To;
+use crate::client::cluster::{Kept, To};
 use crate::client::error::Error;
 use crate::client::lane::Lane;
 use crate::protocol::api::Body;
@@ -38,7 +38,7 @@ impl Admin {
     /// Where share groups are, each or the reason why not. A group that has not begun to read a partition has no offset
     /// for it.
     pub async fn share_offsets(&self, groups: &[String]) -> Vec<(String, Result<Vec<ShareOffsets>, Error>)> {
-        self.of_coordinators(groups, |coordinator, chunk, round| async move {
+        self.of_coordinators(Kept::Group, groups, |coordinator, chunk, round| async move {
             let asked = self.ask_share_offsets(coordinator, &chunk, round).await;
             asked.unwrap_or_else(|error| all_failed(chunk, &error))
         })

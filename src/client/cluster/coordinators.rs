@@ -18,7 +18,7 @@ use crate::protocol::types::{BrokerId, Str};
 
 /// What a coordinator is for; one broker may be both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(in crate::client) enum Kept {
     Group,
     Transaction,
 }
@@ -102,23 +102,33 @@ impl Cluster {
         groups: Vec<String>,
         deadline: Duration,
     ) -> Vec<(String, Result<BrokerId, Error>)> {
-        let (mut known, mut unknown) = (Vec::with_capacity(groups.len()), Vec::new());
+        self.keepers(Kept::Group, groups, deadline).await
+    }
+
+    /// The same for whatever coordinators keep.
+    pub(in crate::client) async fn keepers(
+        &self,
+        kept: Kept,
+        names: Vec<String>,
+        deadline: Duration,
+    ) -> Vec<(String, Result<BrokerId, Error>)> {
+        let (mut known, mut unknown) = (Vec::with_capacity(names.len()), Vec::new());
         {
             let mut coordinators = self.shared.coordinators();
-            let coordinators = coordinators.of(Kept::Group);
-            for group in groups {
-                match coordinators.get(&group).copied() {
-                    Some(coordinator) => known.push((group, Ok(coordinator))),
-                    None => unknown.push(group),
+            let coordinators = coordinators.of(kept);
+            for name in names {
+                match coordinators.get(&name).copied() {
+                    Some(coordinator) => known.push((name, Ok(coordinator))),
+                    None => unknown.push(name),
                 }
             }
         }
         if unknown.is_empty() {
             return known;
         }
-        match self.find_coordinators(Kept::Group, unknown.clone(), deadline).await {
+        match self.find_coordinators(kept, unknown.clone(), deadline).await {
             Ok(found) => known.extend(found),
-            Err(error) => known.extend(unknown.into_iter().map(|group| (group, Err(error.clone())))),
+            Err(error) => known.extend(unknown.into_iter().map(|name| (name, Err(error.clone())))),
         }
         known
     }
@@ -130,12 +140,16 @@ impl Cluster {
 
     /// The next call to this group asks who keeps it.
     pub fn forget_coordinator(&self, group: &str) {
-        self.shared.coordinators().of(Kept::Group).remove(group);
+        self.forget_keeper(Kept::Group, group);
     }
 
     /// The next call about this transactional id asks who keeps it.
     pub fn forget_transaction_coordinator(&self, transactional_id: &str) {
-        self.shared.coordinators().of(Kept::Transaction).remove(transactional_id);
+        self.forget_keeper(Kept::Transaction, transactional_id);
+    }
+
+    pub(in crate::client) fn forget_keeper(&self, kept: Kept, name: &str) {
+        self.shared.coordinators().of(kept).remove(name);
     }
 
     async fn find_coordinators(

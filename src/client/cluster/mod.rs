@@ -24,7 +24,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::coordinators::{Coordinators, Kept};
+use self::coordinators::Coordinators;
+pub(super) use self::coordinators::Kept;
 use self::learning::{Flight, Wanted, keep_fresh};
 use super::ClientConfig;
 use super::broker::{Dialer, Lanes};

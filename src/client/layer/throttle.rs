@@ -80,7 +80,7 @@ macro_rules! throttle_time {
     ($response:expr, $($api:ident)*) => {
         match $response {
             $( Response::$api(body) => body.throttle_time_ms, )*
-            Response::SaslHandshake(_) | Response::SaslAuthenticate(_) => 0,
+            Response::SaslHandshake(_) | Response::SaslAuthenticate(_) | Response::WriteTxnMarkers(_) => 0,
         }
     };
 }

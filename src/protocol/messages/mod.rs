@@ -66,6 +66,7 @@ mod share_group_heartbeat;
 mod streams_group_describe;
 mod sync_group;
 mod txn_offset_commit;
+mod write_txn_markers;
 
 pub use add_offsets_to_txn::*;
 pub use add_partitions_to_txn::*;
@@ -123,3 +124,4 @@ pub use share_group_heartbeat::*;
 pub use streams_group_describe::*;
 pub use sync_group::*;
 pub use txn_offset_commit::*;
+pub use write_txn_markers::*;
