@@ -67,6 +67,8 @@ pub struct Producer {
     pub seen_ms: i64,
     /// Where its open transaction began.
     pub open_since: Option<Offset>,
+    /// Of the coordinator that ended its last one.
+    pub coordinator_epoch: Option<i32>,
     batches: VecDeque<Appended>,
 }
 
@@ -147,7 +149,13 @@ impl Producers {
 
     /// What is known of a producer, from now on in this epoch.
     fn at(&mut self, producer_id: i64, epoch: i16, timestamp_ms: i64) -> &mut Producer {
-        let fresh = || Producer { epoch, seen_ms: timestamp_ms, open_since: None, batches: VecDeque::new() };
+        let fresh = || Producer {
+            epoch,
+            seen_ms: timestamp_ms,
+            open_since: None,
+            coordinator_epoch: None,
+            batches: VecDeque::new(),
+        };
         let producer = self.known.entry(producer_id).or_insert_with(fresh);
         if producer.epoch != epoch {
             producer.epoch = epoch;
@@ -157,12 +165,26 @@ impl Producers {
         producer
     }
 
+    /// Whether a marker that comes from outside may end a transaction. In the second protocol each end has an epoch of its
+    /// own, so that one that comes late ends nothing that began since; the same once more is a retry (KIP-890, KIP-1228).
+    pub fn check_end(&self, marker: &Marker, is_v2: bool) -> Result<(), ErrorCode> {
+        let Some(producer) = self.known.get(&marker.producer_id) else { return Ok(()) };
+        let is_late = is_v2 && marker.producer_epoch == producer.epoch && producer.open_since.is_some();
+        if marker.producer_epoch < producer.epoch || is_late {
+            return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
+        }
+        if producer.coordinator_epoch.is_some_and(|epoch| epoch > marker.coordinator_epoch) {
+            return Err(ErrorCode::TRANSACTION_COORDINATOR_FENCED);
+        }
+        Ok(())
+    }
+
     /// A transaction has ended, by a marker at this offset.
     pub fn ended(&mut self, marker: &Marker, offset: Offset) {
         let producer_id = marker.producer_id;
-        let Some(first) = self.at(producer_id, marker.producer_epoch, marker.timestamp_ms).open_since.take() else {
-            return;
-        };
+        let producer = self.at(producer_id, marker.producer_epoch, marker.timestamp_ms);
+        producer.coordinator_epoch = Some(marker.coordinator_epoch);
+        let Some(first) = producer.open_since.take() else { return };
         self.open.remove(&(first, producer_id));
         if marker.control_type == ControlType::Abort {
             self.aborted.push(Aborted { producer_id, first, marker: offset });
@@ -264,6 +286,32 @@ mod tests {
             stamp(0, wraps + 5, 10),
             Check::Duplicate { base_offset: 0, timestamp_ms: 1000 },
         );
+    }
+
+    #[test]
+    fn an_end_from_outside_is_as_new_as_what_it_ends() {
+        let marker = |producer_epoch: i16, coordinator_epoch: i32| Marker {
+            control_type: ControlType::Abort,
+            producer_id: 7,
+            producer_epoch,
+            coordinator_epoch,
+            timestamp_ms: 1000,
+        };
+        let mut producers = Producers::default();
+        let check = |producers: &Producers, end: Marker, is_v2: bool, expect: Result<(), ErrorCode>| {
+            assert_eq!(producers.check_end(&end, is_v2), expect, "{end:?} {is_v2}");
+        };
+        let (late, fenced) = (ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::TRANSACTION_COORDINATOR_FENCED);
+        check(&producers, marker(0, 0), true, Ok(()));
+        producers.appended(&Stamp { is_transactional: true, ..stamp(3, 0, 1) }, 0, 1000);
+        check(&producers, marker(2, 9), false, Err(late));
+        check(&producers, marker(3, 0), false, Ok(()));
+        check(&producers, marker(3, 0), true, Err(late));
+        check(&producers, marker(4, 0), true, Ok(()));
+        producers.ended(&marker(4, 5), 1);
+        check(&producers, marker(4, 5), true, Ok(()));
+        check(&producers, marker(4, 4), false, Err(fenced));
+        check(&producers, marker(3, 4), false, Err(late));
     }
 
     #[test]

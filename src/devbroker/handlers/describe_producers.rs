@@ -36,7 +36,7 @@ fn one(state: &State, call: &Call, topic: &str, index: i32) -> Result<Vec<Produc
         producer_epoch: i32::from(producer.epoch),
         last_sequence: producer.last_sequence().unwrap_or(-1),
         last_timestamp: producer.seen_ms,
-        coordinator_epoch: -1,
+        coordinator_epoch: producer.coordinator_epoch.unwrap_or(-1),
         current_txn_start_offset: producer.open_since.unwrap_or(-1),
     };
     Ok(partition.producers.iter().map(row).collect())

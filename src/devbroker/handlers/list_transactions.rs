@@ -1,10 +1,12 @@
-//! ListTransactions (API 66): the transactional ids that the broker asked keeps (KIP-664, KIP-994).
+//! ListTransactions (API 66): the transactional ids that the broker asked keeps (KIP-664, KIP-994, KIP-1152).
 
 use super::Call;
+use crate::devbroker::group::consumer::whole;
 use crate::devbroker::groups;
 use crate::devbroker::reply::Answer;
 use crate::devbroker::state::State;
 use crate::devbroker::transactions::{Phase, Transaction};
+use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{ListTransactionsRequest, ListTransactionsResponse, ListTransactionsState};
 use crate::protocol::types::Str;
 
@@ -28,9 +30,15 @@ pub fn serve(state: &State, call: &Call, request: &ListTransactionsRequest) -> A
         producer_id: it.identity.producer_id,
         transaction_state: Str::from_static(it.phase.name()),
     };
+    let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
+    let Ok(pattern) = pattern.map(whole).transpose() else {
+        let error_code = ErrorCode::INVALID_REGULAR_EXPRESSION.into();
+        return ListTransactionsResponse { error_code, ..ListTransactionsResponse::default() }.into();
+    };
     let all = state.transactions.coordinator.iter();
     let wanted = all
         .filter(|(id, _)| groups::is_coordinator(state, call, id))
+        .filter(|(id, _)| pattern.as_ref().is_none_or(|pattern| pattern.is_match(id)))
         .filter(|(_, it)| matches(request, it, call.now.unix_ms));
     let transaction_states = wanted.map(row).collect();
     ListTransactionsResponse { unknown_state_filters, transaction_states, ..ListTransactionsResponse::default() }.into()

@@ -80,6 +80,7 @@ pub mod refusal;
 mod share_group_describe;
 pub mod sync_group;
 mod txn_offset_commit;
+mod write_txn_markers;
 
 pub use api_versions::refusal as api_versions_refusal;
 
@@ -156,6 +157,7 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (24, 0..=5),
     (25, 0..=4),
     (26, 0..=5),
+    (27, 1..=2),
     (28, 0..=5),
     (32, 1..=4),
     (33, 0..=2),
@@ -171,7 +173,7 @@ pub const SERVED: &[(i16, RangeInclusive<i16>)] = &[
     (60, 0..=2),
     (61, 0..=0),
     (65, 0..=0),
-    (66, 0..=1),
+    (66, 0..=2),
     (68, 0..=1),
     (69, 0..=1),
     (75, 0..=0),
@@ -216,6 +218,7 @@ pub fn serve(state: &mut State, call: &Call, work: Work) -> Answer {
         Request::AddPartitionsToTxn(it) => add_partitions_to_txn::serve(state, call, it),
         Request::AddOffsetsToTxn(it) => add_offsets_to_txn::serve(state, call, &it),
         Request::EndTxn(it) => end_txn::serve(state, call, &it),
+        Request::WriteTxnMarkers(it) => write_txn_markers::serve(state, call, &it),
         Request::TxnOffsetCommit(it) => txn_offset_commit::serve(state, call, &it),
         Request::DescribeTransactions(it) => describe_transactions::serve(state, call, it),
         Request::ListTransactions(it) => list_transactions::serve(state, call, &it),

@@ -231,6 +231,7 @@ fn transactions(request: &Request, version: i16, code: i16) -> Option<Response> 
         Request::AddOffsetsToTxn(_) => AddOffsetsToTxnResponse { error_code: code, ..Default::default() }.into(),
         Request::EndTxn(_) => EndTxnResponse { error_code: code, ..Default::default() }.into(),
         Request::TxnOffsetCommit(it) => txn_offset_commit(it, code).into(),
+        Request::WriteTxnMarkers(it) => write_txn_markers(it, code).into(),
         Request::ListTransactions(_) => ListTransactionsResponse { error_code: code, ..Default::default() }.into(),
         Request::DescribeTransactions(it) => {
             let row = |id: &Str| DescribeTransactionsState {
@@ -257,6 +258,19 @@ fn add_partitions(request: &AddPartitionsToTxnRequest, version: i16, code: i16) 
     };
     let results_by_topic_v3_and_below = request.v3_and_below_topics.iter().map(topic).collect();
     AddPartitionsToTxnResponse { results_by_topic_v3_and_below, ..Default::default() }
+}
+
+fn write_txn_markers(request: &WriteTxnMarkersRequest, error_code: i16) -> WriteTxnMarkersResponse {
+    let row = |it: &i32| WritableTxnMarkerPartitionResult { partition_index: *it, error_code };
+    let topic = |it: &WritableTxnMarkerTopic| WritableTxnMarkerTopicResult {
+        name: it.name.clone(),
+        partitions: it.partition_indexes.iter().map(row).collect(),
+    };
+    let marker = |it: &WritableTxnMarker| WritableTxnMarkerResult {
+        producer_id: it.producer_id,
+        topics: it.topics.iter().map(topic).collect(),
+    };
+    WriteTxnMarkersResponse { markers: request.markers.iter().map(marker).collect() }
 }
 
 fn txn_offset_commit(request: &TxnOffsetCommitRequest, code: i16) -> TxnOffsetCommitResponse {

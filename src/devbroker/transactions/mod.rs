@@ -187,19 +187,17 @@ fn complete(state: &mut State, now: Now, id: &Str, markers: Markers) -> Result<I
     Ok(completed.identity)
 }
 
-/// Appends the marker to one partition; one whose topic is gone needs none.
+/// Ends a transaction on one partition; one whose topic is gone needs no marker.
 fn mark(
     state: &mut State,
     now: Now,
-    (topic, index): (TopicId, i32),
+    of: (TopicId, i32),
     decided: &Transaction,
     close: Close,
     markers: Markers,
 ) -> Result<(), ErrorCode> {
-    let Some(it) = state.topics.by_id_mut(topic) else { return Ok(()) };
-    let (name, segment_bytes) = (it.name.clone(), it.config.segment_bytes);
-    let Some(partition) = it.partition_mut(index) else { return Ok(()) };
-    let producer_id = decided.identity.producer_id;
+    let Some(partition) = state.topics.by_id(of.0).and_then(|it| it.partition(of.1)) else { return Ok(()) };
+    let Identity { producer_id, epoch } = decided.identity;
     if markers == Markers::Missing && !partition.producers.is_open(producer_id) {
         return Ok(());
     }
@@ -209,10 +207,24 @@ fn mark(
             Close::Abort => ControlType::Abort,
         },
         producer_id,
-        producer_epoch: decided.identity.epoch,
+        producer_epoch: epoch,
         coordinator_epoch: COORDINATOR_EPOCH,
         timestamp_ms: now.unix_ms,
     };
+    append_marker(state, now, of, &marker)
+}
+
+/// Appends a marker, whoever it comes from, to a partition that is there.
+pub fn append_marker(
+    state: &mut State,
+    now: Now,
+    (topic, index): (TopicId, i32),
+    marker: &Marker,
+) -> Result<(), ErrorCode> {
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let it = state.topics.by_id_mut(topic).ok_or(unknown)?;
+    let (name, segment_bytes) = (it.name.clone(), it.config.segment_bytes);
+    let partition = it.partition_mut(index).ok_or(unknown)?;
     let (base_offset, leader_epoch) = (partition.log.end(), partition.leader_epoch);
     let appended = marker.batch().map_err(std::io::Error::other).and_then(|mut batch: BytesMut| {
         assign(&mut batch, Assignment { base_offset, leader_epoch, log_append_time_ms: None });
@@ -222,7 +234,7 @@ fn mark(
         tracing::error!(topic = %name, partition = index, %error, "the end of a transaction could not be written");
         ErrorCode::COORDINATOR_NOT_AVAILABLE
     })?;
-    partition.producers.ended(&marker, base_offset);
+    partition.producers.ended(marker, base_offset);
     state.show(now, topic, index);
     Ok(())
 }

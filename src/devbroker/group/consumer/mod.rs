@@ -51,7 +51,7 @@ pub use member::{AWAY, Member};
 pub use membership::{Group, View};
 #[cfg(test)]
 pub use subscription::Shelf;
-pub use subscription::{Catalogue, Shape};
+pub use subscription::{Catalogue, Shape, whole};
 
 use super::MemberId;
 use crate::protocol::error::ErrorCode;

@@ -33,9 +33,13 @@ pub struct Patterns {
 
 /// A pattern has to match all of a name. Kafka reads patterns as RE2/J does; the syntax of the `regex` crate is RE2's, but
 /// for some corners of Unicode classes.
-pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
+pub fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     // On its own first: brackets that close what is around it would pass otherwise.
-    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z"))).map_err(|error| {
+    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")))
+}
+
+pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
+    whole(pattern).map_err(|error| {
         let why = format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {error}.");
         Refusal::new(ErrorCode::INVALID_REGULAR_EXPRESSION, why)
     })
