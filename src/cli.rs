@@ -7,6 +7,7 @@ mod groups;
 mod lag;
 mod records;
 mod topics;
+pub mod transactions;
 mod users;
 pub mod values;
 
@@ -25,6 +26,10 @@ pub use self::records::{Codec, Consume, Membership, Produce, Protocol, RecordOut
 pub use self::topics::{
     AddPartitions, ConfigTopics, CreateTopics, DeleteRecords, DeleteTopics, DescribeTopics, ListTopics, PartitionCount,
     Topics,
+};
+pub use self::transactions::{
+    AbortTransaction, DescribeProducers, DescribeTransactions, FenceTransactions, FindHanging, ListTransactions,
+    Transactions,
 };
 pub use self::users::{AlterUsers, DeleteUsers, DescribeUsers, ScramMechanism, Users};
 use crate::generator::{Rate, Shape};
@@ -66,6 +71,9 @@ pub enum Command {
     /// Look at groups of consumers, and change what they have committed
     #[command(subcommand, alias = "group")]
     Groups(Groups),
+    /// Look at transactions, and end those that hang
+    #[command(subcommand, alias = "transaction")]
+    Transactions(Box<Transactions>),
     /// Look at who may do what, and change it
     #[command(subcommand, alias = "acl")]
     Acls(Box<Acls>),

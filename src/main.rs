@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Generate(args) => commands::generate(*args).await,
             Command::Topics(verb) => commands::topics(verb).await,
             Command::Groups(verb) => commands::groups(verb).await,
+            Command::Transactions(verb) => commands::transactions(*verb).await,
             Command::Acls(verb) => commands::acls(*verb).await,
             Command::Users(verb) => commands::users(*verb).await,
             Command::Lag(args) => commands::lag(*args).await,

@@ -8,11 +8,18 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use highwater::client::{
-    Client, ClientConfig, Consumer, ConsumerConfig, Delivery, GroupMetadata, IsolationLevel, NewTopic, OffsetReset,
-    OffsetSpec, Position, Producer, ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction,
+    AbortTransaction, ActiveProducer, Client, ClientConfig, ConfigChange, ConfigResource, Consumer, ConsumerConfig,
+    Delivery, ErrorCode, GroupMetadata, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer,
+    ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
 };
 use highwater::devbroker::{BrokerConfig, Config, DevBroker, GroupConfig};
+use highwater::protocol::api::{Body, Request, Response, decode_response_header, encode_request_frame};
+use highwater::protocol::batch::{BatchBuilder, Compression, ProducerStamp};
+use highwater::protocol::messages::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -326,6 +333,211 @@ async fn a_transaction_that_takes_too_long_is_aborted() -> Outcome<()> {
         Ok(())
     })
     .await
+}
+
+/// The first partition of a site's topic, as an operator looks at it.
+impl Site {
+    fn first(&self) -> TopicPartition {
+        TopicPartition::new(self.topic.clone(), 0)
+    }
+
+    /// Where readers of committed records stop.
+    async fn last_stable(&self) -> Outcome<Option<i64>> {
+        let (of, level) = (self.first(), IsolationLevel::ReadCommitted);
+        let mut ends = self.client.admin().list_offsets(OffsetSpec::Latest, std::slice::from_ref(&of), level).await?;
+        Ok(ends.remove(&of).ok_or("not listed")??.offset)
+    }
+
+    async fn seen(&self, producer_id: i64) -> Outcome<ActiveProducer> {
+        let described = self.client.admin().describe_producers(&[self.first()]).await?;
+        let (_, producers) = described.into_iter().next().ok_or("not described")?;
+        let found = producers?.into_iter().find(|it| it.producer_id == producer_id);
+        Ok(found.ok_or("the partition has not heard of the producer")?)
+    }
+
+    /// Writes to the first partition: `a` in a transaction that stays open, and `z` behind it.
+    async fn leave_open(&self, producer: &Producer) -> Outcome<Transaction> {
+        let open = producer.begin().await?;
+        let record =
+            |value: &'static [u8]| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&self.topic, value) };
+        drop(open.enqueue(record(b"a")).await?);
+        producer.flush().await;
+        self.client.producer(ProducerConfig::default()).send(record(b"z")).await?;
+        Ok(open)
+    }
+
+    /// What a verb of the command line says, and how it ends.
+    async fn say(&self, words: &str) -> Outcome<(i32, String, String)> {
+        let mut command = Command::new(binary());
+        command.args(words.split(' ')).args(["-b", &self.servers]).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await??;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+    }
+
+    async fn rows(&self, words: &str) -> Outcome<Vec<serde_json::Value>> {
+        let (status, out, error) = self.say(&format!("transactions {words} --output json")).await?;
+        assert_eq!(status, 0, "{words}: {error}");
+        Ok(serde_json::from_str(&out)?)
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_is_seen_and_can_be_ended_on_its_partition() -> Outcome<()> {
+    on_all("an operator", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let (admin, id) = (site.client.admin(), unique("id"));
+        let ids = [id.clone()];
+        let missing = admin.describe_transactions(&ids).await?.remove(0).1.err().and_then(|error| error.code());
+        assert_eq!(missing, Some(ErrorCode::TRANSACTIONAL_ID_NOT_FOUND));
+        admin.fence_producers(&ids).await?.remove(0).1?;
+
+        let producer = site.producer(&id);
+        let open = site.leave_open(&producer).await?;
+        let filter = TransactionFilter { states: vec![TransactionState::Ongoing], ..Default::default() };
+        let listed = admin.list_transactions(&filter).await?.transactions;
+        let listed = listed.into_iter().find(|it| it.transactional_id == id).ok_or("not listed")?;
+        let described = admin.describe_transactions(&ids).await?.remove(0).1?;
+        assert_eq!((described.coordinator, described.producer_id), (listed.coordinator, listed.producer_id));
+        assert_eq!((&described.state, &described.partitions), (&TransactionState::Ongoing, &vec![site.first()]));
+        assert!(described.began_ms.is_some() && described.timeout == Duration::from_secs(60), "{described:?}");
+        let done = TransactionFilter { states: vec![TransactionState::CompleteCommit], ..filter };
+        let of = TransactionFilter { producer_ids: vec![listed.producer_id], ..done };
+        assert!(admin.list_transactions(&of).await?.transactions.is_empty());
+
+        let seen = site.seen(listed.producer_id).await?;
+        assert_eq!((seen.open_since, seen.coordinator_epoch, seen.last_sequence), (Some(0), None, Some(0)));
+        assert_eq!((seen.producer_epoch, site.last_stable().await?), (described.producer_epoch, Some(0)));
+        let what = AbortTransaction::of(site.first(), &seen);
+        let late = AbortTransaction { producer_epoch: seen.producer_epoch - 1, ..what.clone() };
+        let refused = admin.abort_transaction(&late).await.err().and_then(|error| error.code());
+        assert_eq!(refused, Some(ErrorCode::INVALID_PRODUCER_EPOCH));
+        admin.abort_transaction(&what).await?;
+        assert_eq!(site.last_stable().await?, Some(3));
+        site.expect(IsolationLevel::ReadCommitted, "z").await?;
+        let seen = site.seen(listed.producer_id).await?;
+        assert_eq!((seen.open_since, seen.coordinator_epoch), (None, Some(0)));
+        open.abort().await?;
+        Ok(producer.close(PATIENCE).await?)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_command_line_sees_and_ends_what_is_open() -> Outcome<()> {
+    on_all("an operator's command line", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let (topic, id) = (site.topic.clone(), unique("id"));
+        let producer = site.producer(&id);
+        let open = site.leave_open(&producer).await?;
+        let listed = site.rows("list --state ongoing").await?;
+        assert!(
+            listed.iter().any(|it| it["transactional_id"] == id.as_str() && it["state"] == "Ongoing"),
+            "{listed:?}"
+        );
+        let described = site.rows(&format!("describe {id}")).await?;
+        assert_eq!(described[0]["partitions"], serde_json::json!([site.first().to_string()]));
+        let (status, _, error) = site.say(&format!("transactions describe {id}x")).await?;
+        assert!(status == 65 && error.contains(&format!("did you mean {id}?")), "{error}");
+        let producers = site.rows(&format!("producers {topic}:0")).await?;
+        assert!(producers.iter().any(|it| it["start_offset"] == 0), "{producers:?}");
+        // Its coordinator knows of it.
+        let hanging = site.rows(&format!("find-hanging --topic {topic} --max-transaction-timeout 0")).await?;
+        assert!(hanging.is_empty(), "{hanging:?}");
+
+        let abort = format!("abort --topic {topic} --partition 0 --start-offset");
+        let (status, _, error) = site.say(&format!("transactions {abort} 7")).await?;
+        assert!(status == 65 && error.contains("those that are open there begin at 0"), "{error}");
+        assert_eq!(site.rows(&format!("{abort} 0 --dry-run")).await?.len(), 1);
+        assert_eq!(site.last_stable().await?, Some(0));
+        assert_eq!(site.rows(&format!("{abort} 0")).await?.len(), 1);
+        assert_eq!(site.last_stable().await?, Some(3));
+        let fenced = site.rows(&format!("fence {id}")).await?;
+        assert_eq!(fenced[0]["was"], "Ongoing");
+        drop(open);
+        Ok(())
+    })
+    .await
+}
+
+/// A broker that does not ask coordinators whether what is written belongs to a transaction of theirs (as all did before
+/// Kafka 3.6, KIP-890) lets a late batch open one that nobody will end.
+#[tokio::test]
+async fn what_hangs_is_found_and_ended() -> Outcome<()> {
+    for version in [KAFKA_39, KAFKA_43] {
+        on_kafka("a late batch", version, &|servers| async move {
+            let site = Site::new(&servers).await?;
+            let admin = site.client.admin();
+            let known = admin.describe_topics(std::slice::from_ref(&site.topic)).await?.remove(0).1?;
+            let leader = known.partitions.first().and_then(|it| it.leader).ok_or("no leader")?;
+            let checks = |change| (ConfigResource::Broker(leader), vec![(VERIFICATION.to_owned(), change)]);
+            admin.alter_configs(&[checks(ConfigChange::Set("false".to_owned()))], false).await?.remove(0).1?;
+            let hanging = hang(&site).await;
+            admin.alter_configs(&[checks(ConfigChange::Delete)], false).await?.remove(0).1?;
+            hanging?;
+
+            let find = format!("find-hanging --topic {} --max-transaction-timeout", site.topic);
+            assert!(site.rows(&format!("{find} 15")).await?.is_empty());
+            let found = site.rows(&format!("{find} 0")).await?;
+            assert_eq!((found.len(), &found[0]["start_offset"]), (1, &0.into()), "{found:?}");
+            assert_eq!(site.last_stable().await?, Some(0));
+            site.rows(&format!("abort --topic {} --partition 0 --start-offset 0", site.topic)).await?;
+            assert_eq!(site.last_stable().await?, Some(2));
+            assert!(site.rows(&format!("{find} 0")).await?.is_empty());
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The setting of brokers by which they ask.
+const VERIFICATION: &str = "transaction.partition.verification.enable";
+/// The last version of Produce that does not add its partition to the transaction by itself (KIP-890).
+const PRODUCE_VERSION: i16 = 11;
+
+/// Writes a batch as if its transaction were open, which it is not.
+async fn hang(site: &Site) -> Outcome<()> {
+    let id = unique("id");
+    let who = site.client.admin().fence_producers(std::slice::from_ref(&id)).await?.remove(0).1?;
+    let (producer_id, producer_epoch) = (who.producer_id, who.producer_epoch);
+    let mut builder = BatchBuilder::new(Compression::None);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    builder.push(i64::try_from(now.as_millis())?, None, Some(b"late"), &[])?;
+    let mut batch = builder.finish()?;
+    batch.stamp_transactional(ProducerStamp { producer_id, producer_epoch, base_sequence: 0 });
+    let request = ProduceRequest {
+        transactional_id: Some(id.as_str().into()),
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: vec![TopicProduceData {
+            name: (&site.topic).into(),
+            partition_data: vec![PartitionProduceData { index: 0, records: Some(batch.bytes().clone()) }],
+            ..Default::default()
+        }],
+    };
+    let written = async {
+        // Until the broker has heard of its new setting.
+        while produce(&site.servers, request.clone()).await? != 0 {}
+        Ok(())
+    };
+    timeout(PATIENCE, written).await?
+}
+
+async fn produce(servers: &str, request: ProduceRequest) -> Outcome<i16> {
+    let mut stream = TcpStream::connect(servers).await?;
+    let mut out = bytes::BytesMut::new();
+    encode_request_frame(1, PRODUCE_VERSION, Some(&"late".into()), &Request::from(request), &mut out)?;
+    stream.write_all(&out).await?;
+    let mut frame = vec![0; usize::try_from(stream.read_u32().await?)?];
+    stream.read_exact(&mut frame).await?;
+    let mut frame = bytes::Bytes::from(frame);
+    decode_response_header(ProduceRequest::KEY, PRODUCE_VERSION, &mut frame)?;
+    let Response::Produce(answer) = Response::decode(ProduceRequest::KEY, PRODUCE_VERSION, frame)? else {
+        return Err("it answers something else".into());
+    };
+    let partition = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+    Ok(partition.ok_or("no answer for the partition")?.error_code)
 }
 
 /// Where a program is killed, in the order in which it passes there.

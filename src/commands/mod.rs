@@ -23,6 +23,7 @@ mod record_json;
 mod reset;
 mod session;
 mod topics;
+mod transactions;
 mod users;
 mod wanted;
 
@@ -37,4 +38,5 @@ pub use groups::groups;
 pub use lag::lag;
 pub use produce::produce;
 pub use topics::topics;
+pub use transactions::transactions;
 pub use users::users;
