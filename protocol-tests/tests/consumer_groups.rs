@@ -241,7 +241,7 @@ async fn speaks(servers: &str) -> Outcome<bool> {
     let member = site.member(&Seen::default())?;
     let group = site.until_shared_by(1).await?;
     member.close().await?;
-    Ok(group.is_consumer_protocol)
+    Ok(group.is_consumer_protocol())
 }
 
 /// Plays a scenario to everybody who speaks the protocol.
@@ -280,7 +280,7 @@ async fn what_is_read_is_committed_and_gone_on_from() -> Outcome<()> {
                 let member = Member::start(&servers, config(), &seen)?;
                 until_read(&seen, numbers.len()).await?;
                 let group = site.described().await?;
-                assert!(group.is_consumer_protocol, "{group:?}");
+                assert!(group.is_consumer_protocol(), "{group:?}");
                 assert!(assignor.is_none() || group.assignor.as_deref() == assignor, "{group:?}");
                 member.close().await?;
                 assert_eq!(seen.counts(), (numbers.len(), 0), "round {round}");
@@ -518,16 +518,16 @@ async fn groups_go_over_from_the_classic_protocol() -> Outcome<()> {
             |protocol| Member::start(&servers, ConsumerConfig { group_protocol: protocol, ..site.config() }, &seen);
         // Nobody goes over under the feet of members that run.
         let classic = as_a(GroupProtocol::Classic)?;
-        assert!(!site.until_shared_by(1).await?.is_consumer_protocol);
+        assert!(!site.until_shared_by(1).await?.is_consumer_protocol());
         let auto = as_a(GroupProtocol::Auto)?;
-        assert!(!site.until_shared_by(2).await?.is_consumer_protocol);
+        assert!(!site.until_shared_by(2).await?.is_consumer_protocol());
         site.produce(0..300).await?;
         until_read(&seen, 300).await?;
         auto.close().await?;
         classic.close().await?;
         // Emptied, it goes over with what it has committed.
         let auto = as_a(GroupProtocol::Auto)?;
-        assert!(site.until_shared_by(1).await?.is_consumer_protocol);
+        assert!(site.until_shared_by(1).await?.is_consumer_protocol());
         auto.close().await?;
         assert_eq!((seen.counts(), site.committed().await?), ((300, 0), 300));
         Ok(())
@@ -543,9 +543,9 @@ async fn classic_members_are_carried_along() -> Outcome<()> {
         let as_a =
             |protocol| Member::start(&servers, ConsumerConfig { group_protocol: protocol, ..site.config() }, &seen);
         let auto = as_a(GroupProtocol::Auto)?;
-        assert!(site.until_shared_by(1).await?.is_consumer_protocol);
+        assert!(site.until_shared_by(1).await?.is_consumer_protocol());
         let classic = as_a(GroupProtocol::Classic)?;
-        assert!(site.until_shared_by(2).await?.is_consumer_protocol);
+        assert!(site.until_shared_by(2).await?.is_consumer_protocol());
         site.produce(0..300).await?;
         until_read(&seen, 300).await?;
         classic.close().await?;
@@ -566,7 +566,7 @@ async fn a_running_classic_group_is_converted() -> Outcome<()> {
         site.until_shared_by(1).await?;
         site.produce(0..300).await?;
         let consumer = site.member(&seen)?;
-        assert!(site.until_shared_by(2).await?.is_consumer_protocol);
+        assert!(site.until_shared_by(2).await?.is_consumer_protocol());
         site.produce(300..600).await?;
         until_read(&seen, 600).await?;
         classic.close().await?;
@@ -585,7 +585,7 @@ async fn where_the_protocol_is_not_spoken_the_classic_one_is() -> Outcome<()> {
             let (site, seen) = (Site::new(&servers, 6).await?, Seen::default());
             let config = || ConsumerConfig { group_protocol: protocol, ..site.config() };
             let members = [Member::start(&servers, config(), &seen)?, Member::start(&servers, config(), &seen)?];
-            assert!(!site.until_shared_by(2).await?.is_consumer_protocol);
+            assert!(!site.until_shared_by(2).await?.is_consumer_protocol());
             site.produce(0..600).await?;
             until_read(&seen, 600).await?;
             for member in members {

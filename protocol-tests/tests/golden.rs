@@ -17,7 +17,7 @@ use highwater::protocol::message::{DecodeError, EncodeError, Str};
 
 const CHECKED: usize = 5856;
 
-/// What brokers and controllers say to each other, what only a share or streams member says, delegation tokens,
+/// What brokers and controllers say to each other, what only a share member says, delegation tokens,
 /// changing quotas, and client telemetry: neither our client nor our dev broker speaks them.
 #[rustfmt::skip]
 const SKIPPED: &[&str] = &[
@@ -27,7 +27,7 @@ const SKIPPED: &[&str] = &[
     "DescribeDelegationToken", "DescribeQuorum", "EndQuorumEpoch", "Envelope",
     "ExpireDelegationToken", "FetchSnapshot", "GetTelemetrySubscriptions", "InitializeShareGroupState",
     "PushTelemetry", "ReadShareGroupState", "ReadShareGroupStateSummary", "RemoveRaftVoter", "RenewDelegationToken",
-    "ShareAcknowledge", "ShareFetch", "StreamsGroupHeartbeat", "StreamsGroupTopologyDescriptionUpdate",
+    "ShareAcknowledge", "ShareFetch", "StreamsGroupTopologyDescriptionUpdate",
     "UnregisterBroker", "UnregisterController", "UpdateFeatures", "UpdateRaftVoter", "Vote", "WriteShareGroupState",
 ];
 

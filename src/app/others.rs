@@ -42,11 +42,9 @@ mod tests {
     fn more_than_one_member_is_company() {
         let member = GroupMember {
             member_id: "m".to_owned(),
-            instance_id: None,
             client_id: "c".to_owned(),
             client_host: "/127.0.0.1".to_owned(),
-            assignment: vec![],
-            standing: None,
+            ..GroupMember::default()
         };
         let group = |name: &str, members: Option<usize>| Group {
             name: name.into(),

@@ -10,6 +10,7 @@ mod cluster;
 mod completions;
 mod consume;
 mod delete_records;
+mod describe;
 mod elect_leaders;
 mod format;
 mod generate;

@@ -3,7 +3,7 @@
 //! Topics that no group reads are not in them: the monitor does not ask about those. Where another exporter says −1 or
 //! NaN for what it does not know, nothing is said here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -336,20 +336,18 @@ fn kminion_members(of: &Families<'_>) -> [family::Family; 4] {
     ]
 }
 
-/// By topic: how many members have some of it, and how many partitions they have together.
+/// By topic: how many members have some of it, and how many partitions they have together; members of a share group have
+/// some in common.
 fn assigned(group: &Group) -> BTreeMap<&Topic, (usize, usize)> {
-    let mut counts: BTreeMap<&Topic, (usize, usize)> = BTreeMap::new();
-    for member in group.members.as_deref().unwrap_or_default() {
-        let mut of_member: BTreeMap<&Topic, usize> = BTreeMap::new();
-        for partition in &member.assignment {
-            *of_member.entry(&partition.topic).or_default() += 1;
-        }
-        for (topic, partitions) in of_member {
-            let count = counts.entry(topic).or_default();
-            *count = (count.0 + 1, count.1 + partitions);
+    let mut found: BTreeMap<&Topic, (HashSet<usize>, HashSet<i32>)> = BTreeMap::new();
+    for (at, member) in group.members.as_deref().unwrap_or_default().iter().enumerate() {
+        for of in &member.assignment {
+            let (members, partitions) = found.entry(&of.topic).or_default();
+            members.insert(at);
+            partitions.insert(of.partition);
         }
     }
-    counts
+    found.into_iter().map(|(topic, (members, partitions))| (topic, (members.len(), partitions.len()))).collect()
 }
 
 fn kafka_lag_exporter(of: &Families<'_>) -> Vec<family::Family> {
@@ -383,10 +381,12 @@ fn kafka_lag_exporter(of: &Families<'_>) -> Vec<family::Family> {
     ]
 }
 
-/// Each row carries who reads the partition; of one that nobody is assigned to, these labels are empty.
+/// Each row carries who reads the partition; of one that nobody is assigned to, or several members of a share group, these
+/// labels are empty.
 fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) + use<> {
     let mut readers: HashMap<i32, [String; 3]> = HashMap::new();
-    for member in round.group(&reading.group).and_then(|group| group.members.as_deref()).unwrap_or_default() {
+    let group = round.group(&reading.group).filter(|group| !group.is_share());
+    for member in group.and_then(|group| group.members.as_deref()).unwrap_or_default() {
         for partition in member.assignment.iter().filter(|partition| partition.topic == reading.topic) {
             let of_member = [&member.client_host, &member.member_id, &member.client_id].map(String::clone);
             readers.insert(partition.partition, of_member);
@@ -442,11 +442,10 @@ mod tests {
         let rows = [known(0), known(1), Plain { records: Err(Reason::EndUnknown), ..blank("g", "t", 2) }];
         let member = GroupMember {
             member_id: "m-1".to_owned(),
-            instance_id: None,
             client_id: "c".to_owned(),
             client_host: "/10.0.0.1".to_owned(),
             assignment: vec![TopicPartition::new("t", 0), TopicPartition::new("t", 1)],
-            standing: None,
+            ..GroupMember::default()
         };
         let idle = GroupMember { assignment: vec![], ..member.clone() };
         let groups = vec![Group { members: Some([member, idle].into()), ..group("g", "Stable") }];

@@ -246,6 +246,7 @@ apis! {
     75 DescribeTopicPartitions(DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse), 0..=0, flexible 0;
     76 ShareGroupHeartbeat(ShareGroupHeartbeatRequest -> ShareGroupHeartbeatResponse), 1..=1, flexible 0;
     77 ShareGroupDescribe(ShareGroupDescribeRequest -> ShareGroupDescribeResponse), 1..=1, flexible 0;
+    88 StreamsGroupHeartbeat(StreamsGroupHeartbeatRequest -> StreamsGroupHeartbeatResponse), 0..=1, flexible 0;
     89 StreamsGroupDescribe(StreamsGroupDescribeRequest -> StreamsGroupDescribeResponse), 0..=1, flexible 0;
     90 DescribeShareGroupOffsets(DescribeShareGroupOffsetsRequest -> DescribeShareGroupOffsetsResponse), 0..=1, flexible 0;
     91 AlterShareGroupOffsets(AlterShareGroupOffsetsRequest -> AlterShareGroupOffsetsResponse), 0..=0, flexible 0;

@@ -1,9 +1,7 @@
-//! Groups: which there are, what they are about, and what they have committed, with one request to each broker that
-//! keeps some of them.
+//! Groups: which there are, and what they have committed, with one request to each broker that keeps some of them.
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use futures::future::join_all;
 
 use super::{Admin, Round, all_failed, by, passes, passes_but_silent, unanswered};
@@ -12,13 +10,9 @@ use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
-use crate::protocol::group::{self, ConsumerProtocolAssignment};
-use crate::protocol::message::DecodeError;
 use crate::protocol::messages::{
-    ConsumerGroupDescribeAssignment, ConsumerGroupDescribeMember, ConsumerGroupDescribeRequest, DescribeGroupsRequest,
-    DescribedConsumerGroup, DescribedGroup, DescribedGroupMember, ListGroupsRequest, ListedGroup, OffsetFetchRequest,
-    OffsetFetchRequestGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    ListGroupsRequest, ListedGroup, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicPartition};
 
@@ -67,52 +61,6 @@ pub struct GroupListing {
     /// `classic`, `consumer`, `share` or `streams`; `None` from brokers before Kafka 3.7.
     pub group_type: Option<String>,
     pub coordinator: BrokerId,
-}
-
-/// A group and its members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupDescription {
-    pub group_id: String,
-    pub state: String,
-    /// Whether it speaks the new consumer protocol (KIP-848).
-    pub is_consumer_protocol: bool,
-    /// Consumer protocol: how far the group is, and what the coordinator has assigned for.
-    pub epochs: Option<GroupEpochs>,
-    pub protocol_type: Option<String>,
-    pub assignor: Option<String>,
-    pub coordinator: BrokerId,
-    pub members: Vec<GroupMember>,
-}
-
-/// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupMember {
-    pub member_id: String,
-    /// The user's own name for it (KIP-345).
-    pub instance_id: Option<String>,
-    pub client_id: String,
-    pub client_host: String,
-    pub assignment: Vec<TopicPartition>,
-    /// Consumer protocol: what it is on its way to.
-    pub standing: Option<MemberStanding>,
-}
-
-/// Of a group of the consumer protocol. Members come and go and topics grow by one group epoch each; while the assignment
-/// is behind, it is being made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GroupEpochs {
-    pub group: i32,
-    pub assignment: i32,
-}
-
-/// Of a member of a group of the consumer protocol. It has come through a rebalance when its epoch is the assignment's and
-/// it reads what is its target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberStanding {
-    pub epoch: i32,
-    pub target: Vec<TopicPartition>,
-    /// Whether it speaks the classic protocol and is carried along; `None` from brokers before Kafka 4.0.
-    pub is_classic: Option<bool>,
 }
 
 /// What a group has committed for a partition.
@@ -293,53 +241,6 @@ impl Admin {
         Ok(answer.topics.into_iter().map(as_of_version_8).collect())
     }
 
-    /// Groups and their members, each or the reason why not.
-    pub async fn describe_groups(
-        &self,
-        groups: &[String],
-    ) -> Result<HashMap<String, Result<GroupDescription, Error>>, Error> {
-        let answers = self.of_coordinators(Kept::Group, groups, |coordinator, chunk, round| async move {
-            let asked = self.ask_descriptions(coordinator, &chunk, round).await;
-            asked.unwrap_or_else(|error| all_failed(chunk, &error))
-        });
-        Ok(answers.await.into_iter().collect())
-    }
-
-    /// Both kinds of group have a request of their own, and neither knows of the other's: what is no classic group is
-    /// asked for again as one of the new protocol.
-    async fn ask_descriptions(
-        &self,
-        coordinator: BrokerId,
-        groups: &[String],
-        round: Round,
-    ) -> Result<Vec<(String, Result<GroupDescription, Error>)>, Error> {
-        let to = To::Broker(coordinator);
-        let names = |of: &[String]| of.iter().map(|it| it.as_str().into()).collect();
-        let request = DescribeGroupsRequest { groups: names(groups), ..Default::default() };
-        let answer = self.cluster.call(to, Lane::General, request, round.left).await?.body;
-        let mut said: HashMap<String, _> = HashMap::new();
-        for it in answer.groups {
-            said.insert(it.group_id.to_string(), classic(it, coordinator));
-        }
-        let missing: Vec<String> = groups.iter().filter(|it| is_missing(said.get(*it))).cloned().collect();
-        let offered = self.cluster.capabilities(coordinator, Lane::General).await?;
-        if !missing.is_empty() && offered.version::<ConsumerGroupDescribeRequest>().is_some() {
-            let request = ConsumerGroupDescribeRequest { group_ids: names(&missing), ..Default::default() };
-            let answer = self.cluster.call(to, Lane::General, request, round.left).await?.body;
-            // Kafka 3.x offers the request, and refuses it where the new protocol is not switched on.
-            let unsupported = i16::from(ErrorCode::UNSUPPORTED_VERSION);
-            for it in answer.groups.into_iter().filter(|it| it.error_code != unsupported) {
-                said.insert(it.group_id.to_string(), of_the_new_protocol(it, coordinator));
-            }
-        }
-        let mut outcome = |group: &String| match said.remove(group) {
-            Some(outcome) if is_missing(Some(&outcome)) => Err(describe_error(ErrorCode::GROUP_ID_NOT_FOUND, None)),
-            Some(outcome) => outcome,
-            None => Err(unanswered(group).of(DescribeGroupsRequest::NAME)),
-        };
-        Ok(groups.iter().map(|group| (group.clone(), outcome(group))).collect())
-    }
-
     /// Asks the coordinators of groups, or of transactional ids, in rounds. What fails in a way that says that the
     /// coordinator is another one by now has it looked for anew.
     pub(super) async fn of_coordinators<V, F, A>(
@@ -389,12 +290,8 @@ fn listing(it: &ListedGroup, coordinator: BrokerId) -> GroupListing {
     }
 }
 
-fn said_text(text: &str) -> Option<String> {
+pub(super) fn said_text(text: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn describe_error(code: ErrorCode, words: Option<&str>) -> Error {
-    Error::broker_says(code, words).of(DescribeGroupsRequest::NAME)
 }
 
 fn one_committed(offset: Offset, leader_epoch: i32, metadata: Option<&Str>, error_code: i16) -> Committed {
@@ -444,92 +341,4 @@ fn as_of_version_8(it: OffsetFetchResponseTopic) -> OffsetFetchResponseTopics {
     };
     let partitions = it.partitions.into_iter().map(partition).collect();
     OffsetFetchResponseTopics { name: it.name, partitions, ..Default::default() }
-}
-
-/// Before version 6, a group that does not exist is one in state Dead (KIP-1043).
-fn is_missing(said: Option<&Result<GroupDescription, Error>>) -> bool {
-    match said {
-        Some(Ok(group)) => group.state == "Dead",
-        Some(Err(error)) => error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND),
-        None => true,
-    }
-}
-
-fn classic(it: DescribedGroup, coordinator: BrokerId) -> Result<GroupDescription, Error> {
-    let code = ErrorCode(it.error_code).ok();
-    code.map_err(|code| describe_error(code, it.error_message.as_deref()))?;
-    Ok(GroupDescription {
-        group_id: it.group_id.to_string(),
-        state: it.group_state.to_string(),
-        is_consumer_protocol: false,
-        epochs: None,
-        protocol_type: said_text(&it.protocol_type),
-        assignor: said_text(&it.protocol_data),
-        coordinator,
-        members: it.members.into_iter().map(classic_member).collect(),
-    })
-}
-
-fn of_the_new_protocol(it: DescribedConsumerGroup, coordinator: BrokerId) -> Result<GroupDescription, Error> {
-    let code = ErrorCode(it.error_code).ok();
-    code.map_err(|code| Error::broker_says(code, it.error_message.as_deref()).of(ConsumerGroupDescribeRequest::NAME))?;
-    Ok(GroupDescription {
-        group_id: it.group_id.to_string(),
-        state: it.group_state.to_string(),
-        is_consumer_protocol: true,
-        epochs: Some(GroupEpochs { group: it.group_epoch, assignment: it.assignment_epoch }),
-        protocol_type: Some("consumer".to_owned()),
-        assignor: said_text(&it.assignor_name),
-        coordinator,
-        members: it.members.into_iter().map(member_of_the_new_protocol).collect(),
-    })
-}
-
-fn classic_member(it: DescribedGroupMember) -> GroupMember {
-    GroupMember {
-        member_id: it.member_id.to_string(),
-        instance_id: it.group_instance_id.map(|id| id.to_string()),
-        client_id: it.client_id.to_string(),
-        client_host: it.client_host.to_string(),
-        // Members of other kinds of group, such as Connect's workers, keep something else here.
-        assignment: assigned(it.member_assignment).unwrap_or_default(),
-        standing: None,
-    }
-}
-
-fn member_of_the_new_protocol(it: ConsumerGroupDescribeMember) -> GroupMember {
-    let standing = MemberStanding {
-        epoch: it.member_epoch,
-        target: named(it.target_assignment),
-        is_classic: match it.member_type {
-            0 => Some(true),
-            1 => Some(false),
-            _ => None,
-        },
-    };
-    GroupMember {
-        member_id: it.member_id.to_string(),
-        instance_id: it.instance_id.map(|id| id.to_string()),
-        client_id: it.client_id.to_string(),
-        client_host: it.client_host.to_string(),
-        assignment: named(it.assignment),
-        standing: Some(standing),
-    }
-}
-
-fn named(of: ConsumerGroupDescribeAssignment) -> Vec<TopicPartition> {
-    let partitions = of.topic_partitions.into_iter().flat_map(|topic| {
-        let name = Topic::from(&topic.topic_name);
-        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
-    });
-    partitions.collect()
-}
-
-fn assigned(bytes: Bytes) -> Result<Vec<TopicPartition>, DecodeError> {
-    let said: ConsumerProtocolAssignment = group::decode(bytes)?;
-    let partitions = said.assigned_partitions.into_iter().flat_map(|it| {
-        let topic = Topic::from(&it.topic);
-        it.partitions.into_iter().map(move |partition| TopicPartition { topic: topic.clone(), partition })
-    });
-    Ok(partitions.collect())
 }

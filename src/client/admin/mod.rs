@@ -1,7 +1,8 @@
 //! Questions about a cluster, and changes to it.
 //!
 //! Every question about many things is asked of as few brokers as can answer it: the offsets of partitions with one
-//! request to each leader (`offsets`), what groups have committed with one request to each coordinator (`groups`).
+//! request to each leader (`offsets`), what groups have committed with one request to each coordinator (`groups`), and so who their members are
+//! (`group_descriptions`).
 //! What fails, fails for the thing it concerns; an `Err` for the whole is for when nothing could be asked at all.
 //!
 //! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
@@ -13,6 +14,7 @@ mod acls;
 mod cluster;
 mod configs;
 mod group_changes;
+mod group_descriptions;
 mod groups;
 mod leaders;
 mod log_dirs;
@@ -33,10 +35,11 @@ pub use acls::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPe
 pub use cluster::ClusterDescription;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use group_changes::NewOffset;
-pub use groups::{
-    Committed, CommittedOffsets, GROUPS_MAX, GroupDescription, GroupEpochs, GroupFilter, GroupListing, GroupListings,
-    GroupMember, MemberStanding, TopicCommits,
+pub use group_descriptions::{
+    GroupDescription, GroupEpochs, GroupMember, GroupTopology, GroupType, MemberStanding, StreamsMember, StreamsTask,
+    StreamsTasks, Subtopology,
 };
+pub use groups::{Committed, CommittedOffsets, GROUPS_MAX, GroupFilter, GroupListing, GroupListings, TopicCommits};
 pub use leaders::Election;
 pub use log_dirs::{LogDir, PartitionSize};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, PARTITIONS_MAX};

@@ -96,7 +96,7 @@ fn throttle_time(response: &Response) -> Option<Duration> {
         DeleteGroups ElectLeaders IncrementalAlterConfigs AlterPartitionReassignments ListPartitionReassignments
         OffsetDelete DescribeClientQuotas DescribeUserScramCredentials AlterUserScramCredentials DescribeCluster DescribeProducers
         DescribeTransactions ListTransactions ConsumerGroupHeartbeat ConsumerGroupDescribe ListConfigResources
-        DescribeTopicPartitions ShareGroupHeartbeat ShareGroupDescribe StreamsGroupDescribe
+        DescribeTopicPartitions ShareGroupHeartbeat ShareGroupDescribe StreamsGroupHeartbeat StreamsGroupDescribe
         DescribeShareGroupOffsets AlterShareGroupOffsets DeleteShareGroupOffsets
     );
     u64::try_from(milliseconds).ok().filter(|ms| *ms > 0).map(Duration::from_millis)

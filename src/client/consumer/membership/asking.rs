@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Done, LEAVE_LIMIT, Membership};
-use crate::client::admin::Admin;
+use crate::client::admin::{Admin, GroupType};
 use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::consumer::assignor::{Assignment, Counts};
 use crate::client::consumer::group::classic::{Joined, Joining};
@@ -54,10 +54,10 @@ impl Membership {
     fn count_classic(&mut self) {
         let (cluster, group_id) = (self.cluster.clone(), self.config.group_id.clone());
         self.wait_for(async move {
-            let described = Admin::new(cluster).describe_groups(std::slice::from_ref(&group_id)).await;
+            let of = [(group_id.clone(), Some(GroupType::Classic))];
+            let described = Admin::new(cluster).describe_groups_as(&of).await;
             let group = described.and_then(|mut all| all.remove(&group_id).unwrap_or_else(|| Err(Error::closed())));
             Done::Event(Event::Counted(match group {
-                Ok(group) if group.is_consumer_protocol => Ok(0),
                 Ok(group) => Ok(group.members.len()),
                 Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => Ok(0),
                 Err(error) => Err(fault(&error)),
