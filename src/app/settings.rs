@@ -77,6 +77,7 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     }
     config.series = args.series.unwrap_or(config.series);
     config.rows_max = args.top.or(config.rows_max);
+    config.members_max = args.members.or(config.members_max);
     config.compat.extend(&args.compat);
     config.groups.allow.extend(args.groups_allow.iter().chain(&args.group).cloned());
     config.groups.deny.extend(args.groups_deny.clone());

@@ -42,7 +42,7 @@ pub struct Lag {
     /// Between two rounds, at least 100ms [default: 10s, or 2s with --watch]
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub interval: Option<Duration>,
-    /// Where /metrics, /api/lag, /v3/kafka, /livez and /readyz are served
+    /// Where /metrics, /api/lag, /api/lag/GROUP, /v3/kafka, /livez and /readyz are served
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen, default_value = "127.0.0.1:9308")]
     pub listen: SocketAddr,
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
@@ -65,6 +65,10 @@ pub struct Lag {
     /// Series of their own only for so many pairs of a group and a partition, those furthest behind; all count in the sums
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
+    /// Publish who reads what: series with the labels member_id, client_id, host and instance_id, of so many members, those
+    /// furthest behind [10000 where no number is given]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10000")]
+    pub members: Option<usize>,
     /// Publish the families of these exporters too, by their names and labels
     #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER")]
     pub compat: Vec<Family>,

@@ -77,6 +77,8 @@ impl fmt::Debug for Ask {
 }
 
 /// What is answered.
+// An answer is moved a few times; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Answer {
     Capabilities(Arc<Capabilities>),

@@ -6,6 +6,8 @@ use super::fetching::Fetched;
 use crate::protocol::api::Response;
 
 /// What the connection that asked shall do.
+// An answer is moved a few times; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Answer {
     Now(Ready),
@@ -18,6 +20,8 @@ pub enum Answer {
 }
 
 /// An answer that can be written.
+// An answer is moved a few times; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Ready {
     Response(Response),

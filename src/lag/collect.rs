@@ -17,7 +17,7 @@ use super::rounds::Rounds;
 use super::row::Reason;
 use super::store::Life;
 use crate::client::{
-    Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, IsolationLevel,
+    Admin, Client, ConfigEntry, ConfigResource, Error, ErrorCode, ErrorKind, GroupListing, GroupType, IsolationLevel,
     ListedOffset, Metadata, Offset, OffsetSpec, ShareOffsets, Topic, TopicCommits, TopicPartition, Topics,
 };
 
@@ -161,8 +161,9 @@ impl Collector {
     }
 
     async fn read_members(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
-        let names = self.names(|group| !group.is_share());
-        let mut described = self.admin.describe_groups(&names).await?;
+        let known = |group: &Group| (group.name.to_string(), group.kind.as_deref().and_then(GroupType::of));
+        let groups: Vec<_> = self.groups.iter().map(known).collect();
+        let mut described = self.admin.describe_groups_as(&groups).await?;
         for group in &mut self.groups {
             match described.remove(&*group.name) {
                 Some(Ok(said)) => {

@@ -9,6 +9,7 @@ use super::compat;
 use super::estimate::Method;
 use super::family::{Families, Family, GroupSum, Naming, Pages, Shown};
 use super::history::Break;
+use super::members;
 use super::nodes::{Hold, Standing};
 use super::round::{Round, Total};
 use super::row::{Partition, Reason, Sum};
@@ -100,6 +101,7 @@ fn lag(config: &Config, of: &Families<'_>) -> Vec<Family> {
     all.extend(unknown(of));
     all.extend(monitor(of));
     all.extend(holdings(of));
+    all.extend(members::families(config, of));
     for family in &config.compat {
         all.extend(compat::families(*family, &config.cluster_name, of));
     }

@@ -15,6 +15,8 @@
 //! with (KIP-1226), in one request more to each coordinator that keeps some. It is a group like any other here; its lag in
 //! records is the coordinator's, its lag in time that of the first record that it is not done with.
 //!
+//! A streams group (KIP-1071) commits as a consumer group does, and is one here.
+//!
 //! The end is the high watermark, so a reader that waits for an undecided transaction lags by it. Where one stands is asked
 //! for now and then, one request a leader, after the ends: a last stable offset that is below an end read *before* it is of
 //! a transaction that was open in between. Such partitions are asked about in every round until it is decided, and the age
@@ -37,7 +39,7 @@
 //! # Faces
 //!
 //! `/metrics` as text straight from the round ([`exposition`]), made page by page while it is sent ([`family`]): our own
-//! families always, as far down as is asked for ([`Series`]), and those of kafka_exporter, kminion and kafka-lag-exporter
+//! families always, as far down as is asked for ([`Series`]), those of members where they are ([`members`]), and those of kafka_exporter, kminion and kafka-lag-exporter
 //! ([`compat`]) for dashboards that exist; `/api/lag` as JSON ([`routes`]); Burrow's HTTP API ([`burrow`]).
 //!
 //! # What must stay true
@@ -63,6 +65,7 @@ mod family;
 mod history;
 mod join;
 mod ladder;
+mod members;
 mod metrics;
 mod nodes;
 mod pattern;
@@ -130,6 +133,9 @@ pub struct Config {
     /// At most so many group and partition pairs have series of their own, those furthest behind; all of them count in the
     /// sums. `None` for all.
     pub rows_max: Option<usize>,
+    /// Members of groups have series of their own, those of so many members that are furthest behind. `None`: members are not
+    /// asked for, unless another exporter's families have them.
+    pub members_max: Option<usize>,
     /// Families of other exporters that are published beside our own.
     pub compat: BTreeSet<Family>,
     /// What other exporters' families and Burrow's HTTP API call the cluster.
@@ -165,6 +171,7 @@ impl Default for Config {
             topics: Filter::default(),
             series: Series::default(),
             rows_max: None,
+            members_max: None,
             compat: BTreeSet::new(),
             cluster_name: "kafka".to_owned(),
             names_cluster: false,
@@ -187,6 +194,9 @@ impl Config {
         limits.within("stable_offsets_every", self.stable_offsets_every, 0..=100_000);
         limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
         limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
+        if let Some(most) = self.members_max {
+            limits.within("members_max", most, 0..=1_000_000);
+        }
         limits.not_empty("cluster_name", &self.cluster_name);
         ClusterConfig::check(&self.clusters, limits);
         limits.not_empty("redis_prefix", &self.redis_prefix);
@@ -223,8 +233,8 @@ impl Config {
         Timing { lease_ms: i64::from(self.lease_seconds.max(1)) * 1_000 }
     }
 
-    /// Only other exporters' families have members in them, and members cost a request a coordinator more.
+    /// Members cost a request more for each type of group that a coordinator keeps.
     fn asks_for_members(&self) -> bool {
-        !self.compat.is_empty()
+        self.members_max.is_some() || !self.compat.is_empty()
     }
 }

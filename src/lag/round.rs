@@ -317,6 +317,21 @@ pub(super) mod tests {
         }
     }
 
+    /// Streams groups have states that no other group has (KIP-1071).
+    #[test]
+    fn only_groups_without_members_are_not_alive() {
+        let check = |state: Option<&str>, want| {
+            let group = Group { state: state.map(str::to_owned), ..group("g", "") };
+            assert_eq!(group.is_alive(), want, "{state:?}");
+        };
+        for state in ["Stable", "PreparingRebalance", "Assigning", "Reconciling", "NotReady"] {
+            check(Some(state), true);
+        }
+        check(Some("Empty"), false);
+        check(Some("Dead"), false);
+        check(None, true);
+    }
+
     #[test]
     fn totals_are_of_what_is_known() {
         let time = |low_ms, value_ms, high_ms, method| Some(TimeLag { method, low_ms, value_ms, high_ms });

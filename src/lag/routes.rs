@@ -1,9 +1,11 @@
-//! The lag as JSON: `GET /api/consumer/lag` and `GET /api/lag`, with `?group=` for one group.
+//! The lag as JSON: `GET /api/consumer/lag` and `GET /api/lag`, with `?group=` for one group; and `GET /api/lag/GROUP`, one
+//! group's lag as plain numbers, for autoscalers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -24,6 +26,7 @@ pub fn router(config: &Config, rounds: Rounds) -> Router {
 /// The same of several clusters.
 pub fn router_of(clusters: Clusters) -> Router {
     let ours = Router::new().route("/api/consumer/lag", get(lag)).route("/api/lag", get(lag));
+    let ours = ours.route("/api/lag/{group}", get(of_one));
     ours.with_state(clusters.clone()).merge(burrow::router(clusters))
 }
 
@@ -31,6 +34,19 @@ pub fn router_of(clusters: Clusters) -> Router {
 struct Asked {
     cluster: Option<String>,
     group: Option<String>,
+}
+
+/// One group over all its partitions. KEDA's metrics-api scaler takes either number by its name (`valueLocation`).
+#[derive(Debug, Serialize, PartialEq)]
+struct OfGroup {
+    /// Over the partitions where it is known.
+    lag_records: u64,
+    /// Age of the oldest unread record, most likely; left out where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<f64>,
+    partitions: usize,
+    /// Partitions that are not in either.
+    unknown_partitions: usize,
 }
 
 /// Of several clusters, each by its name; of one whose lag is not known, why.
@@ -60,6 +76,9 @@ struct Answer {
 struct Group {
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
+    /// `classic`, `consumer`, `share` or `streams`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     /// Over the partitions where it is known; left out where it is known of none.
@@ -126,6 +145,56 @@ async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Re
     answered.unwrap_or_else(|(status, why)| (status, format!("{why}\n")).into_response())
 }
 
+/// Path and query are all that a scaler can be told, and a status other than 200 is all that it heeds.
+async fn of_one(State(clusters): State<Clusters>, Path(group): Path<String>, Query(asked): Query<Asked>) -> Response {
+    let said = of_cluster(&clusters, asked.cluster.as_deref())
+        .and_then(|rounds| of_group(rounds, &group, Timestamp::now().as_millisecond()));
+    match said {
+        Ok(said) => Json(said).into_response(),
+        Err((status, why)) => (status, format!("{why}\n")).into_response(),
+    }
+}
+
+/// The cluster that is meant: the only one, or the one that is named.
+fn of_cluster<'a>(clusters: &'a Clusters, name: Option<&str>) -> Result<&'a Rounds, (StatusCode, String)> {
+    match name {
+        Some(name) => {
+            clusters.get(name).ok_or_else(|| (StatusCode::NOT_FOUND, format!("no cluster {name:?} is monitored")))
+        }
+        None if clusters.are_named() => {
+            let names: Vec<&str> = clusters.each().map(|(name, _)| name).collect();
+            Err((StatusCode::BAD_REQUEST, format!("say which cluster with ?cluster=: {}", names.join(", "))))
+        }
+        None => match clusters.each().next() {
+            Some((_, rounds)) => Ok(rounds),
+            None => Err((StatusCode::NOT_FOUND, "no cluster is monitored".to_owned())),
+        },
+    }
+}
+
+fn of_group(rounds: &Rounds, group: &str, now_ms: i64) -> Result<OfGroup, (StatusCode, String)> {
+    let round = current(rounds, now_ms)?;
+    let sum = round.total_of(group).map_err(|absent| refusal(group, absent))?.sum;
+    let unknown = || (StatusCode::SERVICE_UNAVAILABLE, format!("the lag of group {group:?} is known of no partition"));
+    Ok(OfGroup {
+        lag_records: sum.records.ok_or_else(unknown)?,
+        lag_seconds: sum.value_ms().map(seconds),
+        partitions: sum.rows as usize,
+        unknown_partitions: sum.unknown.iter().map(|count| *count as usize).sum(),
+    })
+}
+
+fn current(rounds: &Rounds, now_ms: i64) -> Result<Arc<Round>, (StatusCode, String)> {
+    rounds.current(now_ms).map_err(|no_lag| (StatusCode::SERVICE_UNAVAILABLE, no_lag.to_string()))
+}
+
+fn refusal(group: &str, absent: Absent) -> (StatusCode, String) {
+    match absent {
+        Absent::NothingCommitted => (StatusCode::NOT_FOUND, format!("no group {group:?} has committed offsets")),
+        Absent::Unknown(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    }
+}
+
 /// What is known, as long as anything is. Clusters without the group that was asked for are left out.
 fn of_all(clusters: &Clusters, group: Option<&str>, now_ms: i64) -> Result<Answers, (StatusCode, String)> {
     let mut said = BTreeMap::new();
@@ -151,14 +220,11 @@ fn of_all(clusters: &Clusters, group: Option<&str>, now_ms: i64) -> Result<Answe
 }
 
 fn looked_up(rounds: &Rounds, group: Option<&str>, now_ms: i64) -> Result<Answer, (StatusCode, String)> {
-    let round = rounds.current(now_ms).map_err(|no_lag| (StatusCode::SERVICE_UNAVAILABLE, no_lag.to_string()))?;
-    match group.map(|group| (group, round.total_of(group))) {
-        Some((group, Err(Absent::NothingCommitted))) => {
-            Err((StatusCode::NOT_FOUND, format!("no group {group:?} has committed offsets")))
-        }
-        Some((_, Err(Absent::Unknown(why)))) => Err((StatusCode::SERVICE_UNAVAILABLE, why)),
-        Some((_, Ok(_))) | None => Ok(answer(&round, group, now_ms)),
+    let round = current(rounds, now_ms)?;
+    if let Some(group) = group {
+        round.total_of(group).map_err(|absent| refusal(group, absent))?;
     }
+    Ok(answer(&round, group, now_ms))
 }
 
 fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
@@ -180,7 +246,9 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
         group.topics = topics;
     }
     for (name, group) in &mut groups {
-        group.state = round.group(name).and_then(|group| group.state.clone());
+        let known = round.group(name);
+        group.state = known.and_then(|group| group.state.clone());
+        group.r#type = known.and_then(|group| group.kind.clone());
     }
     Answer {
         age_seconds: seconds((now_ms - round.finished_ms).max(0)),
@@ -223,6 +291,38 @@ mod tests {
     use super::super::estimate::Method;
     use super::super::round::tests::{Plain, blank, round as of_rows};
     use super::*;
+
+    #[test]
+    fn a_group_is_two_numbers_to_a_scaler() {
+        let time = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
+        let row = |group, partition, records, time| Plain { records, time, ..blank(group, "t", partition) };
+        let rows = [
+            row("a.b", 0, Ok(3), Some(time)),
+            row("a.b", 1, Ok(4), None),
+            row("a.b", 2, Err(Reason::EndUnknown), None),
+            row("lost", 2, Err(Reason::EndUnknown), None),
+        ];
+        let one = Clusters::of(vec![(Config::default(), Rounds::default())]);
+        let two = Clusters::of(["x", "y"].map(|name| (Config::default().of_cluster(name), Rounds::default())).into());
+        let said = |clusters: &Clusters, cluster: Option<&str>, group: &str| {
+            let said = of_cluster(clusters, cluster).and_then(|rounds| of_group(rounds, group, 0));
+            said.map(|it| serde_json::to_value(it).unwrap()).map_err(|(status, why)| (status.as_u16(), why))
+        };
+        let refused = |clusters, cluster, group| said(clusters, cluster, group).unwrap_err();
+        assert_eq!(refused(&one, None, "a.b").0, 503, "nothing is known yet");
+        for clusters in [&one, &two] {
+            let (_, rounds) = clusters.each().next().unwrap();
+            rounds.publish(Round { good_for_ms: 1_000, ..of_rows(&rows) });
+        }
+        let want = serde_json::json!({
+            "lag_records": 7, "lag_seconds": 1.5, "partitions": 3, "unknown_partitions": 1
+        });
+        assert_eq!((said(&one, None, "a.b"), said(&two, Some("x"), "a.b")), (Ok(want.clone()), Ok(want)));
+        assert_eq!(refused(&one, None, "lost").0, 503);
+        assert_eq!(refused(&one, None, "a"), (404, "no group \"a\" has committed offsets".to_owned()));
+        assert_eq!(refused(&two, None, "a.b"), (400, "say which cluster with ?cluster=: x, y".to_owned()));
+        assert_eq!((refused(&two, Some("z"), "a.b").0, refused(&two, Some("y"), "a.b").0), (404, 503));
+    }
 
     #[test]
     fn what_is_not_known_is_left_out() {
