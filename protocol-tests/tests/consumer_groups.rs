@@ -725,7 +725,7 @@ async fn with_others(servers: String, mixture: &Mixture) -> Outcome<()> {
     let members = [Member::start(&servers, config(), &seen)?, Member::start(&servers, config(), &seen)?];
     let mut others = programs.join(&site, mixture)?;
     let group = site.until_each_has(all as usize, 3).await?;
-    assert_eq!(group.is_consumer_protocol, mixture.protocol == GroupProtocol::Consumer, "{group:?}");
+    assert_eq!(group.is_consumer_protocol(), mixture.protocol == GroupProtocol::Consumer, "{group:?}");
     let count = 300 * all as usize;
     site.produce(0..count as u32).await?;
     let is_read = || seen.counts().0 + others.iter().map(Foreign::read).sum::<usize>() >= count;
