@@ -163,8 +163,10 @@ mod tests {
     }
 
     fn round() -> Round {
-        let time =
-            |value_ms| Some(TimeLag { method: Method::Sampled, low_ms: 1, value_ms: Some(value_ms), high_ms: None });
+        let time = |value_ms| {
+            let (value_ms, high_ms) = (Some(value_ms), Some(value_ms + 100));
+            Some(TimeLag { method: Method::Sampled, low_ms: 1, value_ms, high_ms })
+        };
         let row = |partition, records, time| Plain { records: Ok(records), time, ..blank("g", "t", partition) };
         let rows = [row(0, 3, time(500)), row(1, 4, time(1_500)), row(2, 9, None)];
         let members = [member("m-1", None, &[0, 1]), member("m-2", Some("i"), &[2]), member("m-3", None, &[])];
