@@ -2,6 +2,7 @@
 //!
 //! Unpacking is bounded: it stops at the caller's limit, so a few hostile kilobytes cannot become gigabytes.
 
+mod lz4;
 mod zstd;
 
 use std::fmt;
@@ -12,7 +13,7 @@ use std::str::FromStr;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use structured_zstd::decoding::StreamingDecoder;
 use structured_zstd::encoding::{CompressionLevel, compress_slice_to_vec};
 
@@ -114,7 +115,7 @@ impl Compression {
             Self::None => Ok(packed.clone()),
             Self::Gzip => self.read_all(MultiGzDecoder::new(&packed[..]), packed.len(), limit),
             Self::Snappy => snappy::decompress(packed, limit),
-            Self::Lz4 => self.read_all(FrameDecoder::new(&packed[..]), packed.len(), limit),
+            Self::Lz4 => lz4::decompress(packed, limit),
             Self::Zstd => {
                 let frames = zstd::narrowed(packed, limit)?;
                 self.read_all(StreamingDecoder::new(&frames[..]), packed.len(), limit)
@@ -135,7 +136,7 @@ impl Compression {
                 return Err(CompressionError::TooLarge { codec: self, limit });
             }
             if read < step {
-                return Ok(Bytes::from(out));
+                return Ok(fitted(out));
             }
             step = out.len();
         }
@@ -144,6 +145,12 @@ impl Compression {
     fn broken(self, error: &dyn fmt::Display) -> CompressionError {
         CompressionError::Broken { codec: self, reason: error.to_string() }
     }
+}
+
+/// Without the room that was made and not used: who holds it counts its length alone.
+fn fitted(mut out: Vec<u8>) -> Bytes {
+    out.shrink_to_fit();
+    Bytes::from(out)
 }
 
 impl fmt::Display for Compression {
@@ -167,7 +174,7 @@ mod snappy {
     use bytes::{BufMut, Bytes, BytesMut};
     use snap::raw::{Decoder, Encoder, decompress_len};
 
-    use super::{Compression, CompressionError};
+    use super::{Compression, CompressionError, fitted};
 
     const MAGIC: &[u8] = b"\x82SNAPPY\0";
     /// Magic, version and oldest compatible version.
@@ -202,7 +209,7 @@ mod snappy {
         } else {
             append(packed, &mut out, limit)?;
         }
-        Ok(Bytes::from(out))
+        Ok(fitted(out))
     }
 
     fn append(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CompressionError> {

@@ -54,11 +54,11 @@ pub const ALL: &[Target] = &[
 
 /// The window of deflate, and its tables.
 const GZIP: usize = 128 << 10;
-/// Blocks of the largest size, packed and unpacked, and a window.
-const LZ4: usize = 20 << 20;
+/// Nothing but what it unpacks to.
+const LZ4: usize = 16 << 10;
 /// A window, and tables.
 const ZSTD: usize = 4 << 20;
-const LARGEST_CODEC: usize = LZ4;
+const LARGEST_CODEC: usize = ZSTD;
 
 /// Key and version, then a body.
 fn keyed(bytes: &[u8]) -> Option<(i16, i16, Bytes)> {

@@ -39,9 +39,9 @@ impl BatchBuilder {
         Self { bytes: buffer, compression, level: None, count: 0, base_timestamp_ms: 0, max_timestamp_ms: 0 }
     }
 
-    /// Packs at another level than the codec's own default; see [`Compression::levels`].
-    pub fn with_level(mut self, level: i32) -> Self {
-        self.level = Some(level);
+    /// Packs at this level, see [`Compression::levels`]; `None` for the codec's own default.
+    pub fn with_level(mut self, level: Option<i32>) -> Self {
+        self.level = level;
         self
     }
 
