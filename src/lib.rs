@@ -3,9 +3,10 @@
 //! | room | may use |
 //! |---|---|
 //! | [`protocol`], `tls`, `task`, `limits` | nothing of ours |
-//! | `client`, `devbroker` | `protocol`, `tls`, `task`; never each other |
+//! | `net` | `tls` |
+//! | `client`, `devbroker` | `protocol`, `tls`, `task`, and the client `net`; never each other |
 //! | `lag`, `pipeline`, `sink`, `generator`, `gateway` | `client`, `task`, `limits`; never a sister |
-//! | `telemetry` | `task` |
+//! | `telemetry` | `net`, `tls`, `task`, `limits` |
 //! | `config` | each room's `Config`, `limits` |
 //! | `app`, `commands` | everything; the only places where rooms meet |
 //!
@@ -13,6 +14,7 @@
 //! you are in; [`docs::glossary`] has the words.
 
 pub mod limits;
+pub mod net;
 pub mod protocol;
 pub mod task;
 pub mod tls;

@@ -12,19 +12,20 @@ fn root() -> PathBuf {
 }
 
 /// The layer table: a room, and the rooms it may use beside itself.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("protocol", &[]),
     ("tls", &[]),
     ("task", &[]),
     ("limits", &[]),
-    ("client", &["protocol", "tls", "task"]),
+    ("net", &["tls"]),
+    ("client", &["protocol", "net", "tls", "task"]),
     ("devbroker", &["protocol", "tls", "task"]),
     ("lag", &["client", "task", "limits"]),
     ("pipeline", &["client", "task", "limits"]),
     ("sink", &["client", "task", "limits"]),
     ("generator", &["client", "task", "limits"]),
     ("gateway", &["client", "task", "limits"]),
-    ("telemetry", &["task"]),
+    ("telemetry", &["net", "tls", "task", "limits"]),
     ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry", "limits"]),
     ("cli", &["generator", "lag", "telemetry"]),
 ];

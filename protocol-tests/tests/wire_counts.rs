@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use highwater::client::{
     Admin, BrokerId, Client, ClientConfig, Cluster, ErrorCode, IsolationLevel, Lane, NewTopic, OffsetSpec, To, Topic,
-    TopicPartition, Topics, connect,
+    TopicPartition, Topics,
 };
 use highwater::devbroker::{Config, DevBroker, Fault, Faults, Matching};
+use highwater::net;
 use highwater::protocol::api::{Api, Body};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
@@ -82,7 +83,7 @@ fn once_each() -> BTreeMap<BrokerId, u64> {
 /// Every group commits an offset for every partition, as a consumer does that is no member of it.
 async fn commit_everywhere(broker: &DevBroker, groups: &[String]) -> Outcome<()> {
     let config = config(broker);
-    let dial = connect::tcp(None, config.connect_timeout);
+    let dial = net::tcp(None, config.connect_timeout);
     let cluster = Cluster::connect(config, dial).await?;
     let known = cluster.refresh(Topics::Once(TOPICS.map(Topic::from).to_vec())).await?;
     let partition = |partition_index| OffsetCommitRequestPartition {

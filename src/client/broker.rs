@@ -9,7 +9,6 @@ use futures::FutureExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{Address, Attempt, Dial};
 use super::connection::{Connection, Terms};
 use super::error::{BrokerAt, Error, ErrorKind};
 use super::lane::{BrokerLane, Lane, Route};
@@ -17,6 +16,7 @@ use super::layer::observe::Counters;
 use super::layer::reconnect::{Backoff, Connect};
 use super::metadata::{Broker, Metadata};
 use super::sasl::Sasl;
+use crate::net::{Address, Attempt, Dial};
 use crate::protocol::types::BrokerId;
 
 /// Makes connections, and lanes of them.

@@ -33,13 +33,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connect::Io;
 use super::error::{Error, ErrorKind};
 use super::frames::Frames;
 use super::handshake::{Capabilities, Proof, authenticate, renewal, shake_hands};
 use super::lane::{Answer, Ask, Call};
 use super::layer::observe::Counters;
 use super::sasl::Sasl;
+use crate::net::Io;
 use crate::tls::TlsFault;
 
 /// The largest answer that is taken; a broker that announces more is not believed.

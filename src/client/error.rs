@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rskafka::messenger::RequestError;
 
-use super::connect::{Address, Attempt};
 use super::sasl::Refusal;
+use crate::net::{Address, Attempt};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{BrokerId, Offset, TopicPartition};
 use crate::tls::TlsFault;

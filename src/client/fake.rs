@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ClientConfig;
-use super::connect::{Address, Attempt, Dial, Io};
+use crate::net::{Address, Attempt, Dial, Io};
 use crate::protocol::api::{APIS, Request, Response, decode_request_header, encode_response_frame};
 use crate::protocol::messages::*;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connect::Address;
+use crate::net::Address;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,

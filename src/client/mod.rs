@@ -49,7 +49,7 @@
 //!
 //! # Nouns
 //!
-//! - A **dial** ([`connect`]) reaches an address: TCP, TLS, or a pipe in memory.
+//! - A **dial** ([`crate::net`]) reaches an address: TCP, TLS, or a pipe in memory.
 //! - A **proof** ([`sasl`]) is how a broker comes to believe who we are.
 //! - A **connection** ([`connection`]) is rskafka's messenger over what was dialled, served by one task.
 //! - A **lane** ([`lane`]) is a connection to one broker for one kind of use, with all that stands before it: counting,
@@ -80,7 +80,6 @@ pub mod admin;
 pub mod broker;
 pub mod circle;
 pub mod cluster;
-pub mod connect;
 pub mod connection;
 pub mod consumer;
 pub mod error;
@@ -113,7 +112,6 @@ pub use admin::{
 };
 pub use circle::{Circle, CircleConfig, Entry};
 pub use cluster::{Cluster, To, Topics};
-pub use connect::{Address, Dial};
 pub use consumer::{
     Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, GroupProtocol, OffsetReset,
     TopicPattern,
@@ -133,6 +131,7 @@ pub use sasl::{
     TokenSource,
 };
 
+pub use crate::net::{Address, Dial};
 pub use crate::protocol::batch::Record;
 pub use crate::protocol::error::{Class, ErrorCode};
 pub use crate::protocol::murmur::partition_for_key;
@@ -243,7 +242,7 @@ pub struct Client {
 impl Client {
     /// Finds the cluster. Fails within the connect timeout, with every address that was tried and what became of it.
     pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
-        let dial = connect::tcp(config.tls.clone(), config.connect_timeout);
+        let dial = crate::net::tcp(config.tls.clone(), config.connect_timeout);
         Self::connect_over(config, dial).await
     }
 

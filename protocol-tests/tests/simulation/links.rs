@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use highwater::client::connect::{Attempt, Io};
 use highwater::client::{Address, Dial};
 use highwater::devbroker::DevBroker;
+use highwater::net::{Attempt, Io};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Topics};
-use crate::client::connect::Attempt;
 use crate::client::error::{BrokerAt, Error, ErrorKind};
 use crate::client::lane::{Ask, BrokerLane, Lane};
 use crate::client::metadata::Metadata;
 use crate::client::sasl::REFUSED_PAUSE;
+use crate::net::Attempt;
 use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse};

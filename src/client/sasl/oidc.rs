@@ -7,25 +7,22 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::future::{Either, select};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::{NoToken, Password, Token, TokenSource};
-use crate::client::connect::{self, Address, Dial};
 use crate::client::error::Error;
+use crate::net::http::Http;
+use crate::net::{self, Address, Dial};
 use crate::tls::Tls;
 
 /// No answer with a token in it is longer.
@@ -95,7 +92,7 @@ impl Oidc {
     pub fn new(config: OidcConfig) -> Result<Self, Error> {
         let limit = config.timeout;
         let secure = config.token_endpoint.starts_with("https:");
-        let dial = connect::tcp(secure.then(|| config.tls.clone()), limit);
+        let dial = net::tcp(secure.then(|| config.tls.clone()), limit);
         Self::over(config, dial)
     }
 
@@ -139,24 +136,9 @@ impl Oidc {
     }
 
     async fn post(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), NoToken> {
-        let io = (self.dial)(self.address.clone()).await.map_err(|tried| {
-            let tried: Vec<_> = tried.iter().map(ToString::to_string).collect();
-            self.unavailable(&tried.join("; "))
-        })?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(io)).await.map_err(|error| self.unavailable(&error))?;
-        let exchange = async {
-            let answer = sender.send_request(request).await.map_err(|error| self.unavailable(&error))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            Ok((status, body.map_err(|error| self.unavailable(&error))?.to_bytes()))
-        };
-        // The connection moves the bytes; it may be over before all of them have been looked at.
-        match select(pin!(exchange), pin!(connection)).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right((Ok(()), exchange)) => exchange.await,
-            Either::Right((Err(error), _)) => Err(self.unavailable(&error)),
-        }
+        let mut http = Http::open(&self.dial, &self.address).await.map_err(|error| self.unavailable(&error))?;
+        let answer = http.ask(request, ANSWER_BYTES_MAX).await.map_err(|error| self.unavailable(&error))?;
+        Ok((answer.status, answer.body.map_err(|error| self.unavailable(&error))?))
     }
 
     fn understood(&self, status: StatusCode, body: &[u8]) -> Result<(Token, Option<Duration>), NoToken> {
@@ -260,7 +242,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::client::connect::{Attempt, Io};
+    use crate::net::{Attempt, Io};
 
     /// Says what it is told to, one answer after the other, and keeps what it heard.
     #[derive(Default)]

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::client::ConfigResource;
-use crate::client::connect::{Attempt, Io};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
+use crate::net::{Attempt, Io};
 use crate::protocol::api::Body;
 
 const BROKERS: i32 = 2;

@@ -2,7 +2,9 @@
 //!
 //! A [`Dial`] turns an [`Address`] into a byte stream. [`tcp`] is the one in use; tests give an in-memory pipe instead,
 //! and a proxy would be another. All addresses that a name stands for are tried in turn, and a failure says what became
-//! of each.
+//! of each. What speaks HTTP over it is [`http::Http`].
+
+pub mod http;
 
 use std::fmt;
 use std::io;
@@ -95,7 +97,7 @@ impl Attempt {
         Self { address, number: None, why: why.to_string().into(), tls: None }
     }
 
-    pub(super) fn insecure(address: Address, fault: TlsFault) -> Self {
+    pub fn insecure(address: Address, fault: TlsFault) -> Self {
         Self { tls: Some(fault.clone()), ..Self::new(address, format!("TLS: {fault}")) }
     }
 
