@@ -104,11 +104,11 @@ use rand::rngs::SmallRng;
 pub use admin::{
     AbortTransaction, Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource,
     ActiveProducer, Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource,
-    ConfigSource, DeleteBefore, Election, FencedProducer, GroupDescription, GroupEpochs, GroupFilter, GroupListing,
-    GroupListings, GroupMember, GroupTopology, GroupType, IsolationLevel, ListedOffset, LogDir, MemberStanding,
-    NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism, ShareOffset,
-    ShareOffsets, StreamsMember, StreamsTask, StreamsTasks, Subtopology, TopicCommits, TransactionDescription,
-    TransactionFilter, TransactionListing, TransactionListings, TransactionState,
+    ConfigSource, Contents, DeleteBefore, Election, FencedProducer, GroupDescription, GroupEpochs, GroupFilter,
+    GroupListing, GroupListings, GroupMember, GroupTopology, GroupType, IsolationLevel, ListedOffset, LogDir,
+    MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism,
+    ShareOffset, ShareOffsets, StreamsMember, StreamsTask, StreamsTasks, Subtopology, TopicCommits,
+    TransactionDescription, TransactionFilter, TransactionListing, TransactionListings, TransactionState,
 };
 pub use circle::{Circle, CircleConfig, Entry};
 pub use cluster::{Cluster, To, Topics};

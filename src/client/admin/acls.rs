@@ -198,7 +198,7 @@ impl Admin {
 
     async fn ask_acls(&self, filter: &AclFilter, round: Round) -> Result<Vec<Acl>, Error> {
         let request = filter.to_describe();
-        let answer = self.cluster.call(To::Any, Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Any, Lane::General, request, round.left()).await?.body;
         verdict(answer.error_code, answer.error_message.as_deref())?;
         Ok(described(answer))
     }
@@ -207,7 +207,7 @@ impl Admin {
     pub async fn create_acls(&self, acls: &[Acl]) -> Result<Vec<(Acl, Result<(), Error>)>, Error> {
         let created = self.in_rounds(acls.to_vec(), passes_but_unknown, |open, round| async move {
             let request = CreateAclsRequest { creations: open.iter().map(Acl::on_the_wire).collect() };
-            let answer = match self.cluster.call(To::Any, Lane::General, request, round.left).await {
+            let answer = match self.cluster.call(To::Any, Lane::General, request, round.left()).await {
                 Ok(answer) => answer.body,
                 Err(error) => return all_failed(open, &error),
             };
@@ -229,7 +229,7 @@ impl Admin {
     pub async fn delete_acls(&self, filters: &[AclFilter]) -> Result<Vec<(AclFilter, Deleted)>, Error> {
         let deleted = self.in_rounds(filters.to_vec(), passes_but_unknown, |open, round| async move {
             let request = DeleteAclsRequest { filters: open.iter().map(AclFilter::to_delete).collect() };
-            let answer = match self.cluster.call(To::Any, Lane::General, request, round.left).await {
+            let answer = match self.cluster.call(To::Any, Lane::General, request, round.left()).await {
                 Ok(answer) => answer.body,
                 Err(error) => return all_failed(open, &error),
             };

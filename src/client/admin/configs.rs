@@ -132,7 +132,7 @@ impl Admin {
         let asked = asked.map(|(to, resources)| async move {
             let request =
                 DescribeConfigsRequest { resources: resources.iter().map(resource).collect(), ..Default::default() };
-            match self.cluster.call(to, Lane::General, request, round.left).await {
+            match self.cluster.call(to, Lane::General, request, round.left()).await {
                 Ok(answer) => said(answer.body.results, resources),
                 Err(error) => all_failed(resources, &error),
             }
@@ -156,7 +156,7 @@ impl Admin {
             let asked = asked.map(|(to, resources)| async move {
                 let wanted = resources.iter().filter_map(|of| Some((of, *wanted.get(of)?)));
                 let request = alteration(wanted, validate_only);
-                match self.cluster.call(to, Lane::General, request, round.left).await {
+                match self.cluster.call(to, Lane::General, request, round.left()).await {
                     Ok(answer) => altered(answer.body, resources),
                     Err(error) => all_failed(resources, &error),
                 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Admin, Round, all_failed, by, passes_but_unknown, unanswered};
 use crate::client::cluster::{Kept, To, Topics};
 use crate::client::error::Error;
@@ -61,7 +63,7 @@ impl Admin {
     ) -> Result<Vec<(String, Result<(), Error>)>, Error> {
         let groups_names = groups.iter().map(|group| group.as_str().into()).collect();
         let request = DeleteGroupsRequest { groups_names };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?;
         let said: HashMap<Str, _> = answer.body.results.into_iter().map(|it| (it.group_id.clone(), it)).collect();
         let outcome = |group: &String| match said.get(group.as_str()) {
             Some(it) => ErrorCode(it.error_code)
@@ -75,14 +77,16 @@ impl Admin {
     /// Sets what a group has committed, as nobody of it (a commit without a generation): the group must have no members,
     /// and is made where there is none. One request.
     pub async fn alter_offsets(&self, group: &str, to: &[(TopicPartition, NewOffset)]) -> Result<Changed, Error> {
+        let until = Instant::now() + self.limit;
         let known = self.known_to_all(to.iter().map(|(of, _)| of)).await?;
+        let rest = self.clone().within(until.saturating_duration_since(Instant::now()));
         let wanted: HashMap<&TopicPartition, &NewOffset> = to.iter().map(|(of, new)| (of, new)).collect();
         let (known, wanted) = (&known, &wanted);
         let partitions = to.iter().map(|(of, _)| of.clone()).collect();
-        let changed = self.of_group(group, partitions, |open, round| async move {
+        let changed = rest.of_group(group, partitions, |open, round| async move {
             let new = open.iter().filter_map(|of| Some((of, *wanted.get(of)?)));
             let request = commit(group, new, known);
-            let answer = self.cluster.call(To::GroupCoordinator(group), Lane::General, request, round.left).await?;
+            let answer = self.cluster.call(To::GroupCoordinator(group), Lane::General, request, round.left()).await?;
             let topics = answer.body.topics.into_iter();
             let named = topics.filter_map(|it| Some((topic_named(&it.name, &it.topic_id, known)?, it.partitions)));
             let verdicts = named.flat_map(|(topic, partitions)| {
@@ -97,7 +101,7 @@ impl Admin {
     pub async fn delete_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<Changed, Error> {
         let changed = self.of_group(group, partitions.to_vec(), |open, round| async move {
             let request = forget(group, &open);
-            let answer = self.cluster.call(To::GroupCoordinator(group), Lane::General, request, round.left).await?;
+            let answer = self.cluster.call(To::GroupCoordinator(group), Lane::General, request, round.left()).await?;
             ErrorCode(answer.body.error_code).ok()?;
             let verdicts = answer.body.topics.into_iter().flat_map(|topic| {
                 let name = Topic::from(&topic.name);
@@ -133,7 +137,7 @@ impl Admin {
         let mut topics: Vec<Topic> = of.map(|it| it.topic.clone()).collect();
         topics.sort_unstable();
         topics.dedup();
-        self.cluster.refresh(Topics::Once(topics)).await
+        self.cluster.refresh_within(Topics::Once(topics), self.limit).await
     }
 }
 

@@ -238,7 +238,7 @@ impl Admin {
         known: &HashMap<String, GroupType>,
         round: Round,
     ) -> Result<Vec<(String, Said)>, Error> {
-        let offered = self.cluster.capabilities(coordinator, Lane::General).await?;
+        let offered = self.cluster.capabilities_within(coordinator, Lane::General, round.left()).await?;
         let mut said: HashMap<String, Said> = HashMap::new();
         for group_type in GroupType::ALL {
             let is_asked = |group: &&String| match known.get(*group) {
@@ -250,7 +250,7 @@ impl Admin {
                 continue;
             }
             let answers = match group_type.is_offered(&offered) {
-                true => self.ask_as(group_type, coordinator, &asked, round.left).await,
+                true => self.ask_as(group_type, coordinator, &asked, round.left()).await,
                 false => Err(self.cluster.placed(coordinator, Error::new(ErrorKind::Unsupported))),
             };
             let answers = answers.unwrap_or_else(|error| all_failed(asked, &error.of(group_type.request())));
@@ -297,7 +297,7 @@ impl Admin {
             GroupType::Streams => {
                 let request = StreamsGroupDescribeRequest { group_ids: names, ..Default::default() };
                 let answer = self.cluster.call(to, lane, request, left).await?.body;
-                let counts = self.counts(&answer.groups).await?;
+                let counts = self.counts(&answer.groups, left).await?;
                 let said = |it: DescribedStreamsGroup| (it.group_id.to_string(), streams(it, coordinator, &counts));
                 answer.groups.into_iter().map(said).collect()
             }
@@ -306,7 +306,7 @@ impl Admin {
 
     /// How many partitions topics have that share a subtopology with others: it has a task for each partition of the
     /// widest of them.
-    async fn counts(&self, groups: &[DescribedStreamsGroup]) -> Result<HashMap<Topic, i32>, Error> {
+    async fn counts(&self, groups: &[DescribedStreamsGroup], left: Duration) -> Result<HashMap<Topic, i32>, Error> {
         let subtopologies = groups.iter().filter_map(|it| it.topology.as_ref()?.subtopologies.as_ref()).flatten();
         let read = subtopologies.map(|it| read_by(it).collect::<Vec<_>>()).filter(|topics| topics.len() > 1);
         let mut topics: Vec<Topic> = read.flatten().collect();
@@ -315,7 +315,7 @@ impl Admin {
         if topics.is_empty() {
             return Ok(HashMap::new());
         }
-        let known = self.cluster.refresh(Topics::Once(topics.clone())).await?;
+        let known = self.cluster.refresh_within(Topics::Once(topics.clone()), left).await?;
         Ok(topics.into_iter().filter_map(|topic| Some((topic.clone(), known.partition_count(&topic)?))).collect())
     }
 }

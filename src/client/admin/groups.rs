@@ -96,7 +96,15 @@ impl Admin {
 
     /// The groups that pass a filter.
     pub async fn list_groups_of(&self, filter: &GroupFilter) -> Result<GroupListings, Error> {
-        let (answers, failures) = self.of_brokers(|broker, round| self.groups_of(broker, filter, round)).await?;
+        // A broker that has joined since keeps something, too.
+        self.list_groups_at(&self.brokers().await?, filter).await
+    }
+
+    /// The groups that these brokers keep and that pass a filter: for whoever knows which brokers there are, or which of them
+    /// are worth asking. Fails only when none of them answers.
+    pub async fn list_groups_at(&self, brokers: &[BrokerId], filter: &GroupFilter) -> Result<GroupListings, Error> {
+        let ask = |broker, round| self.groups_of(broker, filter, round);
+        let (answers, failures) = self.at_brokers(brokers.to_vec(), ask).await?;
         let mut listed = GroupListings { groups: Vec::new(), failures };
         for (broker, groups) in answers {
             listed.groups.extend(groups.into_iter().map(|it| listing(&it, broker)));
@@ -107,15 +115,30 @@ impl Admin {
         Ok(listed)
     }
 
+    /// The brokers there are by now.
+    async fn brokers(&self) -> Result<Vec<BrokerId>, Error> {
+        let known = self.cluster.refresh_within(Topics::Followed, self.limit).await?;
+        Ok(known.brokers.keys().copied().collect())
+    }
+
     /// Asks all brokers for what they keep, at the same time. Fails only when none of them answers.
     pub(super) async fn of_brokers<V, F, A>(&self, ask: F) -> Result<(Vec<(BrokerId, V)>, Vec<Error>), Error>
     where
         F: Fn(BrokerId, Round) -> A,
         A: Future<Output = Result<V, Error>>,
     {
-        // A broker that has joined since keeps something, too.
-        let known = self.cluster.refresh(Topics::Followed).await?;
-        let brokers = known.brokers.keys().copied().collect();
+        self.at_brokers(self.brokers().await?, ask).await
+    }
+
+    async fn at_brokers<V, F, A>(
+        &self,
+        brokers: Vec<BrokerId>,
+        ask: F,
+    ) -> Result<(Vec<(BrokerId, V)>, Vec<Error>), Error>
+    where
+        F: Fn(BrokerId, Round) -> A,
+        A: Future<Output = Result<V, Error>>,
+    {
         // One that is gone is not waited for: what the others keep is known, and its own moves to them.
         let brief = self.clone().rounds(self.rounds_max.min(BROKER_ROUNDS_MAX));
         let ask = &ask;
@@ -145,8 +168,7 @@ impl Admin {
             return;
         }
         twice.iter().for_each(|group| self.cluster.forget_coordinator(group));
-        let limit = self.cluster.config().request_timeout;
-        let found = self.cluster.coordinators(twice.iter().cloned().collect(), limit).await;
+        let found = self.cluster.coordinators(twice.iter().cloned().collect(), self.request_limit()).await;
         let kept_by: HashMap<_, _> = found.into_iter().filter_map(|(group, it)| Some((group, it.ok()?))).collect();
         // Listings by others last; of each group the first one stays.
         groups.sort_by_key(|it| kept_by.get(&it.group_id).is_some_and(|coordinator| *coordinator != it.coordinator));
@@ -156,13 +178,15 @@ impl Admin {
 
     async fn groups_of(&self, broker: BrokerId, filter: &GroupFilter, round: Round) -> Result<Vec<ListedGroup>, Error> {
         let needs = filter.since_version();
-        if needs > 0 && self.cluster.version::<ListGroupsRequest>(broker, Lane::General).await? < needs {
+        if needs > 0
+            && self.cluster.version_within::<ListGroupsRequest>(broker, Lane::General, round.left()).await? < needs
+        {
             let error = Error::new(ErrorKind::Unsupported).of(ListGroupsRequest::NAME);
             return Err(self.cluster.placed(broker, error));
         }
         let names = |of: &[String]| of.iter().map(|it| it.as_str().into()).collect();
         let request = ListGroupsRequest { states_filter: names(&filter.states), types_filter: names(&filter.types) };
-        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?;
+        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left()).await?;
         let code = ErrorCode(answer.body.error_code).ok();
         code.map_err(|code| self.says::<ListGroupsRequest>(broker, code, None))?;
         Ok(answer.body.groups)
@@ -202,7 +226,7 @@ impl Admin {
         round: Round,
         said: fn(Vec<OffsetFetchResponseTopics>) -> V,
     ) -> Result<Vec<(String, Result<V, Error>)>, Error> {
-        if self.cluster.version::<OffsetFetchRequest>(coordinator, Lane::General).await? < 8 {
+        if self.cluster.version_within::<OffsetFetchRequest>(coordinator, Lane::General, round.left()).await? < 8 {
             let one = |group: &String| {
                 let group = group.clone();
                 async move { (group.clone(), self.ask_committed_of_one(coordinator, &group, round).await.map(said)) }
@@ -215,7 +239,7 @@ impl Admin {
             ..Default::default()
         };
         let request = OffsetFetchRequest { groups: groups.iter().map(group).collect(), ..Default::default() };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?;
         let mut answered: HashMap<Str, _> =
             answer.body.groups.into_iter().map(|it| (it.group_id.clone(), it)).collect();
         let mut outcome = |group: &String| match answered.remove(group.as_str()) {
@@ -235,7 +259,7 @@ impl Admin {
         round: Round,
     ) -> Result<Vec<OffsetFetchResponseTopics>, Error> {
         let request = OffsetFetchRequest { group_id: group.into(), topics: None, ..Default::default() };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?.body;
         let code = ErrorCode(answer.error_code).ok();
         code.map_err(|code| self.says::<OffsetFetchRequest>(coordinator, code, None))?;
         Ok(answer.topics.into_iter().map(as_of_version_8).collect())
@@ -257,7 +281,7 @@ impl Admin {
         self.in_rounds(names.to_vec(), passes, |open, round| async move {
             let mut answers = Vec::with_capacity(open.len());
             let mut found = Vec::with_capacity(open.len());
-            for (name, coordinator) in self.cluster.keepers(kept, open, round.left).await {
+            for (name, coordinator) in self.cluster.keepers(kept, open, round.left()).await {
                 match coordinator {
                     Ok(coordinator) => found.push((coordinator, name)),
                     Err(error) => answers.push((name, Err(error))),

@@ -50,9 +50,9 @@ impl Admin {
                 Election::Unclean => 1,
             },
             topic_partitions: Some(topics.into_iter().map(topic).collect()),
-            timeout_ms: milliseconds(round.left),
+            timeout_ms: milliseconds(round.left()),
         };
-        let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Controller, Lane::General, request, round.left()).await?.body;
         ErrorCode(answer.error_code).ok().map_err(|code| Error::broker(code).of(ElectLeadersRequest::NAME))?;
         Ok(said(answer, open))
     }

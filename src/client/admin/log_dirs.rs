@@ -47,7 +47,7 @@ impl Admin {
 
     async fn dirs_of(&self, broker: BrokerId, round: Round) -> Result<Vec<LogDir>, Error> {
         let request = DescribeLogDirsRequest { topics: None };
-        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left()).await?.body;
         let code = ErrorCode(answer.error_code).ok();
         code.map_err(|code| self.says::<DescribeLogDirsRequest>(broker, code, None))?;
         Ok(answer.results.into_iter().map(log_dir).collect())

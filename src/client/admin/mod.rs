@@ -1,18 +1,20 @@
 //! Questions about a cluster, and changes to it.
 //!
 //! Every question about many things is asked of as few brokers as can answer it: the offsets of partitions with one
-//! request to each leader (`offsets`), what groups have committed with one request to each coordinator (`groups`), and so who their members are
+//! request to each leader (`offsets`, and `epochs` where leaders have changed), what groups have committed with one request to each coordinator (`groups`), and so who their members are
 //! (`group_descriptions`).
 //! What fails, fails for the thing it concerns; an `Err` for the whole is for when nothing could be asked at all.
 //!
 //! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
 //! that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause, against what
 //! is known of the cluster by then; when the API timeout is over, or the rounds that [`Admin::rounds`] grants, the last reason
-//! is the answer.
+//! is the answer. Who has less time than that says so ([`Admin::within`]).
 
 mod acls;
 mod cluster;
 mod configs;
+mod contents;
+mod epochs;
 mod group_changes;
 mod group_descriptions;
 mod groups;
@@ -34,6 +36,7 @@ use std::time::Duration;
 pub use acls::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource};
 pub use cluster::ClusterDescription;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use contents::Contents;
 pub use group_changes::NewOffset;
 pub use group_descriptions::{
     GroupDescription, GroupEpochs, GroupMember, GroupTopology, GroupType, MemberStanding, StreamsMember, StreamsTask,
@@ -90,13 +93,14 @@ use crate::protocol::types::BrokerId;
 pub struct Admin {
     cluster: Cluster,
     rounds_max: u32,
+    limit: Duration,
 }
 
-/// One round: its number from 1 on, and the time that its requests may take.
+/// One round: its number from 1 on, and when all that it asks is to be answered.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     number: u32,
-    left: Duration,
+    until: Instant,
 }
 
 impl Round {
@@ -104,17 +108,33 @@ impl Round {
     fn is_again(self) -> bool {
         self.number > 1
     }
+
+    /// The time that the next request may take.
+    fn left(self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
 }
 
 impl Admin {
     pub(super) fn new(cluster: Cluster) -> Self {
-        Self { cluster, rounds_max: u32::MAX }
+        Self { limit: cluster.config().api_timeout, cluster, rounds_max: u32::MAX }
     }
 
     /// The same, but asks at most `most` times: for whoever would rather know now what is missing, and asks again anyway.
     /// With the default back-off, four rounds are most of a second, in which a leader can be elected.
     pub fn rounds(self, most: u32) -> Self {
         Self { rounds_max: most.max(1), ..self }
+    }
+
+    /// The same, but no question takes longer than this, all its tries together: for whoever has something to say by then
+    /// with whatever was answered.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: limit.min(self.limit), ..self }
+    }
+
+    /// What one request may take.
+    fn request_limit(&self) -> Duration {
+        self.limit.min(self.cluster.config().request_timeout)
     }
 
     /// A broker's verdict, with its place.
@@ -135,14 +155,13 @@ impl Admin {
         F: FnMut(Vec<K>, Round) -> A,
         A: Future<Output = Vec<(K, Result<V, Error>)>>,
     {
-        let config = self.cluster.config();
-        let until = Instant::now() + config.api_timeout;
+        let until = Instant::now() + self.limit;
         let mut settled = HashMap::with_capacity(keys.len());
         let mut open = keys.clone();
         for number in 1..=self.rounds_max {
-            let left = until.saturating_duration_since(Instant::now()).min(config.request_timeout);
+            let round = Round { number, until: until.min(Instant::now() + self.request_limit()) };
             let mut failed = Vec::new();
-            for (key, answer) in ask(std::mem::take(&mut open), Round { number, left }).await {
+            for (key, answer) in ask(std::mem::take(&mut open), round).await {
                 if answer.as_ref().is_err_and(passes) {
                     failed.push(key.clone());
                 }

@@ -21,7 +21,7 @@ use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, Topic, TopicPar
 pub const PARTITIONS_MAX: usize = 50_000;
 
 /// Which offset of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OffsetSpec {
     /// The first that may be read.
     Earliest,
@@ -137,7 +137,10 @@ impl Admin {
         topics.dedup();
         match topics.is_empty() {
             true => Ok(known),
-            false => self.cluster.refresh(Topics::Once(topics.into_iter().cloned().collect())).await,
+            false => {
+                let topics = topics.into_iter().cloned().collect();
+                self.cluster.refresh_within(Topics::Once(topics), round.left()).await
+            }
         }
     }
 
@@ -149,10 +152,10 @@ impl Admin {
         of: Led,
         round: Round,
     ) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
-        let answered = match self.can_answer(spec, leader).await {
+        let answered = match self.can_answer(spec, leader, round).await {
             Ok(()) => {
                 let request = request(spec, isolation, &of);
-                self.cluster.call(To::Broker(leader), Lane::General, request, round.left).await
+                self.cluster.call(To::Broker(leader), Lane::General, request, round.left()).await
             }
             Err(error) => Err(error),
         };
@@ -164,9 +167,10 @@ impl Admin {
     }
 
     /// An older broker takes a special offset that it does not know for a time.
-    async fn can_answer(&self, spec: OffsetSpec, leader: BrokerId) -> Result<(), Error> {
+    async fn can_answer(&self, spec: OffsetSpec, leader: BrokerId, round: Round) -> Result<(), Error> {
         if spec.since_version() > *ListOffsetsRequest::VERSIONS.start()
-            && self.cluster.version::<ListOffsetsRequest>(leader, Lane::General).await? < spec.since_version()
+            && self.cluster.version_within::<ListOffsetsRequest>(leader, Lane::General, round.left()).await?
+                < spec.since_version()
         {
             return Err(Error::new(ErrorKind::Unsupported).of(ListOffsetsRequest::NAME).by(Some(leader), None));
         }

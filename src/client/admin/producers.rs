@@ -102,7 +102,7 @@ impl Admin {
         // One after the other: the answers may be large.
         for chunk in of.chunks(PARTITIONS_MAX) {
             let request = request(chunk);
-            match self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await {
+            match self.cluster.call(To::Broker(broker), Lane::General, request, round.left()).await {
                 Ok(answer) => described.extend(said(answer.body, chunk, |error| self.cluster.placed(broker, error))),
                 Err(error) => described.extend(all_failed(chunk.iter().cloned(), &error)),
             }
@@ -131,7 +131,7 @@ impl Admin {
     }
 
     async fn ask_to_abort(&self, leader: BrokerId, what: &AbortTransaction, round: Round) -> Result<(), Error> {
-        let answer = self.cluster.call(To::Broker(leader), Lane::General, what.on_the_wire(), round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(leader), Lane::General, what.on_the_wire(), round.left()).await?.body;
         match verdict(&answer, what) {
             Some(code) => code.ok().map_err(|code| self.says::<WriteTxnMarkersRequest>(leader, code, None)),
             None => Err(self.cluster.placed(leader, unanswered(&what.topic_partition))),

@@ -49,7 +49,7 @@ impl Admin {
     ) -> Removed {
         let request = request(&before, round);
         let partitions = before.into_iter().map(|(of, _)| of);
-        match self.cluster.call(To::Broker(leader), Lane::General, request, round.left).await {
+        match self.cluster.call(To::Broker(leader), Lane::General, request, round.left()).await {
             Ok(answer) => said(answer.body, partitions, |error| self.cluster.placed(leader, error)),
             Err(error) => all_failed(partitions, &error),
         }
@@ -66,7 +66,7 @@ fn request(before: &[(TopicPartition, DeleteBefore)], round: Round) -> DeleteRec
     };
     let topics = by(before.iter().map(|(of, before)| (&of.topic, partition(of.partition, *before))));
     let topic = |(topic, partitions): (&Topic, _)| DeleteRecordsTopic { name: topic.into(), partitions };
-    DeleteRecordsRequest { topics: topics.into_iter().map(topic).collect(), timeout_ms: milliseconds(round.left) }
+    DeleteRecordsRequest { topics: topics.into_iter().map(topic).collect(), timeout_ms: milliseconds(round.left()) }
 }
 
 fn said(

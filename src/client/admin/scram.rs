@@ -113,7 +113,7 @@ impl Admin {
         let request = DescribeUserScramCredentialsRequest {
             users: (!users.is_empty()).then(|| users.iter().map(name).collect()),
         };
-        let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Controller, Lane::General, request, round.left()).await?.body;
         let code = ErrorCode(answer.error_code).ok();
         code.map_err(|code| Error::broker_says(code, answer.error_message.as_deref()))?;
         let mut described: Described = answer.results.into_iter().map(credentials).collect();
@@ -153,7 +153,7 @@ impl Admin {
             deletions: wanted().filter_map(|it| it.deletion.clone()).collect(),
             upsertions: wanted().filter_map(|it| it.upsertion.clone()).collect(),
         };
-        let answer = match self.cluster.call(To::Controller, Lane::General, request, round.left).await {
+        let answer = match self.cluster.call(To::Controller, Lane::General, request, round.left()).await {
             Ok(answer) => answer.body,
             Err(error) => return all_failed(open, &error),
         };

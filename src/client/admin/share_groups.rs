@@ -54,7 +54,7 @@ impl Admin {
         let group =
             |group: &String| DescribeShareGroupOffsetsRequestGroup { group_id: group.as_str().into(), topics: None };
         let request = DescribeShareGroupOffsetsRequest { groups: groups.iter().map(group).collect() };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?.body;
         let mut answered: HashMap<String, _> =
             answer.groups.into_iter().map(|it| (it.group_id.to_string(), it)).collect();
         let mut outcome = |group: &String| match answered.remove(group) {

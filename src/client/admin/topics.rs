@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+
 use super::{Admin, Round, all_failed, milliseconds, passes_but_unknown, unanswered};
 use crate::client::cluster::{To, Topics};
 use crate::client::error::{Error, ErrorKind};
@@ -15,6 +17,9 @@ use crate::protocol::messages::{
     DeleteTopicState, DeleteTopicsRequest, MetadataRequest,
 };
 use crate::protocol::types::{Str, Topic};
+
+/// Between two looks for a topic that was made just now.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A topic that is to be made; what is not said is the broker's choice (KIP-464, Kafka 2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,10 +77,10 @@ impl Admin {
         let changed = self.change(topics.iter().map(|it| it.name.clone()), move |open, round| async move {
             let request = CreateTopicsRequest {
                 topics: open.iter().filter_map(|name| Some(named.get(name)?.on_the_wire())).collect(),
-                timeout_ms: milliseconds(round.left),
+                timeout_ms: milliseconds(round.left()),
                 ..Default::default()
             };
-            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?;
+            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left()).await?;
             let topics = answer.body.topics.into_iter();
             Ok(topics.map(|it| (it.name, (it.error_code, it.error_message))).collect())
         });
@@ -86,8 +91,8 @@ impl Admin {
     pub async fn delete_topics(&self, topics: &[Topic]) -> Result<Vec<(Topic, Result<(), Error>)>, Error> {
         let changed = self.change(topics.iter().cloned(), |open, round| async move {
             let names: Vec<Str> = open.iter().map(Str::from).collect();
-            let make = move |version| delete_request(names, version, round.left);
-            let answer = self.cluster.call_with(To::Controller, Lane::General, make, round.left).await?;
+            let make = move |version| delete_request(names, version, round.left());
+            let answer = self.cluster.call_with(To::Controller, Lane::General, make, round.left()).await?;
             let topics = answer.body.responses.into_iter();
             Ok(topics.filter_map(|it| Some((it.name?, (it.error_code, it.error_message)))).collect())
         });
@@ -105,10 +110,10 @@ impl Admin {
             };
             let request = CreatePartitionsRequest {
                 topics: open.iter().filter_map(topic).collect(),
-                timeout_ms: milliseconds(round.left),
+                timeout_ms: milliseconds(round.left()),
                 validate_only: false,
             };
-            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left).await?;
+            let answer = self.cluster.call(To::Controller, Lane::General, request, round.left()).await?;
             let topics = answer.body.results.into_iter();
             Ok(topics.map(|it| (it.name, (it.error_code, it.error_message))).collect())
         });
@@ -117,7 +122,7 @@ impl Admin {
 
     /// Topics and their partitions, each or the reason why not.
     pub async fn describe_topics(&self, topics: &[Topic]) -> Result<Vec<(Topic, Result<TopicMetadata, Error>)>, Error> {
-        let known = self.cluster.refresh(Topics::Once(topics.to_vec())).await?;
+        let known = self.cluster.refresh_within(Topics::Once(topics.to_vec()), self.limit).await?;
         let described = |name: &Topic| match known.topic(name) {
             Some(topic) if !topic.partitions.is_empty() => Ok(topic.clone()),
             Some(topic) => Err(topic.error.map_or_else(|| Error::new(ErrorKind::UnknownPartition), Error::from)),
@@ -127,9 +132,26 @@ impl Admin {
         Ok(topics.iter().map(|name| (name.clone(), described(name).map_err(named))).collect())
     }
 
+    /// Waits until topics are shown with a leader for each of their partitions: the answer to a creation may be faster than the
+    /// word of it, and whoever writes to a topic next should find it. Says whether that was in time.
+    pub async fn until_shown(&self, topics: &[Topic], within: Duration) -> bool {
+        let has_leaders = |topic: &TopicMetadata| topic.partitions.iter().all(|it| it.leader.is_some());
+        let shown = async {
+            while !topics.is_empty() {
+                let described = self.describe_topics(topics).await.unwrap_or_default();
+                let shown = described.iter().filter(|(_, topic)| topic.as_ref().is_ok_and(has_leaders)).count();
+                if shown == topics.len() {
+                    return;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(within, shown).await.is_ok()
+    }
+
     /// Every topic that we may see, by name.
     pub async fn list_topics(&self) -> Result<BTreeMap<Topic, TopicMetadata>, Error> {
-        let known = self.cluster.refresh(Topics::All).await?;
+        let known = self.cluster.refresh_within(Topics::All, self.limit).await?;
         Ok(known.topics().map(|(name, topic)| (name.clone(), topic.clone())).collect())
     }
 
@@ -142,7 +164,7 @@ impl Admin {
         let ask = &ask;
         let changed = self.in_rounds(topics.collect(), passes_but_unknown, |open, round| async move {
             if round.is_again()
-                && let Err(error) = self.cluster.refresh(Topics::Followed).await
+                && let Err(error) = self.cluster.refresh_within(Topics::Followed, round.left()).await
             {
                 return all_failed(open, &error);
             }

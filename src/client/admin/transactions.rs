@@ -175,12 +175,14 @@ impl Admin {
         filter: &TransactionFilter,
         round: Round,
     ) -> Result<Vec<ListTransactionsState>, Error> {
-        if self.cluster.version::<ListTransactionsRequest>(broker, Lane::General).await? < filter.since_version() {
+        if self.cluster.version_within::<ListTransactionsRequest>(broker, Lane::General, round.left()).await?
+            < filter.since_version()
+        {
             let error = Error::new(ErrorKind::Unsupported).of(ListTransactionsRequest::NAME);
             return Err(self.cluster.placed(broker, error));
         }
         let request = filter.on_the_wire();
-        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(broker), Lane::General, request, round.left()).await?.body;
         let code = ErrorCode(answer.error_code).ok();
         code.map_err(|code| self.says::<ListTransactionsRequest>(broker, code, None))?;
         // States that the broker does not know (`unknown_state_filters`) are none that it could list.
@@ -209,7 +211,7 @@ impl Admin {
     ) -> Result<Vec<(String, Result<TransactionDescription, Error>)>, Error> {
         let transactional_ids = ids.iter().map(|id| id.as_str().into()).collect();
         let request = DescribeTransactionsRequest { transactional_ids };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?.body;
         let states = answer.transaction_states.into_iter();
         let mut said: HashMap<Str, _> = states.map(|it| (it.transactional_id.clone(), it)).collect();
         let mut outcome = |id: &String| match said.remove(id.as_str()) {
@@ -241,10 +243,10 @@ impl Admin {
         let request = InitProducerIdRequest {
             transactional_id: Some(id.into()),
             // Of transactions that nobody will begin; no broker takes none.
-            transaction_timeout_ms: milliseconds(round.left).max(1),
+            transaction_timeout_ms: milliseconds(round.left()).max(1),
             ..Default::default()
         };
-        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left).await?.body;
+        let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?.body;
         let code = ErrorCode(answer.error_code).ok();
         code.map_err(|code| self.says::<InitProducerIdRequest>(coordinator, code, None))?;
         Ok(FencedProducer { producer_id: answer.producer_id, producer_epoch: answer.producer_epoch })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::seq::SliceRandom;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Topics};
@@ -25,6 +25,9 @@ use crate::protocol::types::{BrokerId, Str, Topic};
 
 /// Another bootstrap server is tried beside a silent one after this long, as RFC 8305 has it for addresses.
 const STAGGER: Duration = Duration::from_millis(250);
+/// Another broker is asked beside one that says nothing for this long: a broker that stands still holds up nobody who needs
+/// to know the cluster, and one that is merely slow is hardly asked twice.
+const SILENT: Duration = Duration::from_millis(500);
 /// What nobody has asked about for this many refresh periods is forgotten.
 const PERIODS_KEPT: u32 = 3;
 
@@ -85,17 +88,28 @@ impl Shared {
         flight.served > asked && flight.outcome.as_ref().is_some_and(Result::is_ok)
     }
 
-    /// Asks the brokers that are known, one after the other, then the bootstrap servers.
+    /// Asks the brokers that are known, one after the other and the next one beside one that is silent; when all have
+    /// failed, the bootstrap servers.
     async fn learn(&self, question: Vec<Topic>, all: bool) -> Result<Arc<Metadata>, Error> {
         let limit = self.config.request_timeout.min(self.config.connect_timeout);
-        for broker in self.by_doubt() {
+        let (mut asking, mut brokers) = (FuturesUnordered::new(), self.by_doubt().into_iter());
+        loop {
             let known = self.known.load_full();
-            let Some(broker) = known.broker(broker) else { continue };
-            let lane = self.lanes.lane(broker, Lane::General, &known);
-            match self.ask(&lane, &question, all, limit).await {
-                Ok(answer) => return Ok(self.take(answer, all)),
-                Err(error) if error.is_closed() => return Err(error),
-                Err(error) => tracing::debug!(%error, "a broker does not tell of the cluster"),
+            let next = brokers.next();
+            if let Some(broker) = next.and_then(|id| known.broker(id)) {
+                let (lane, question) = (self.lanes.lane(broker, Lane::General, &known), &question);
+                asking.push(async move { self.ask(&lane, question, all, limit).await });
+            }
+            let answer = match next {
+                Some(_) => timeout(SILENT, asking.next()).await.unwrap_or_default(),
+                None => asking.next().await,
+            };
+            match answer {
+                Some(Ok(answer)) => return Ok(self.take(answer, all)),
+                Some(Err(error)) if error.is_closed() => return Err(error),
+                Some(Err(error)) => tracing::debug!(%error, "a broker does not tell of the cluster"),
+                None if next.is_none() => break,
+                None => {}
             }
         }
         let answer = self.bootstrap(&question, all, limit).await?;

@@ -161,8 +161,8 @@ impl Cluster {
         self.shared.refresh(topics).await
     }
 
-    /// The same for a call with a deadline. One refresh asks broker after broker, and may take longer than any of them.
-    async fn refresh_within(&self, topics: Topics, deadline: Duration) -> Result<Arc<Metadata>, Error> {
+    /// The same for whoever cannot wait longer than that: one refresh asks broker after broker, and may take longer than any of them.
+    pub async fn refresh_within(&self, topics: Topics, deadline: Duration) -> Result<Arc<Metadata>, Error> {
         let late = |_| Err(Error::new(ErrorKind::Timeout(deadline)).of(MetadataRequest::NAME));
         timeout(deadline, self.refresh(topics)).await.unwrap_or_else(late)
     }
@@ -243,7 +243,12 @@ impl Cluster {
         self.version_within::<R>(broker, lane, self.shared.config.request_timeout).await
     }
 
-    async fn version_within<R: Api>(&self, broker: BrokerId, lane: Lane, deadline: Duration) -> Result<i16, Error> {
+    pub(super) async fn version_within<R: Api>(
+        &self,
+        broker: BrokerId,
+        lane: Lane,
+        deadline: Duration,
+    ) -> Result<i16, Error> {
         let known = self.capabilities_within(broker, lane, deadline).await.map_err(|error| error.of(R::NAME))?;
         known.version::<R>().ok_or_else(|| self.placed(broker, Error::new(ErrorKind::Unsupported)).of(R::NAME))
     }
@@ -253,7 +258,7 @@ impl Cluster {
         self.capabilities_within(broker, lane, self.shared.config.request_timeout).await
     }
 
-    async fn capabilities_within(
+    pub(super) async fn capabilities_within(
         &self,
         broker: BrokerId,
         lane: Lane,
