@@ -122,8 +122,8 @@ pub use layer::observe::{ApiStats, Traffic};
 pub use layer::reconnect::Backoff;
 pub use metadata::{Broker, Leader, Metadata, PartitionMetadata, TopicMetadata};
 pub use producer::{
-    Acks, Compression, GroupMetadata, Position, Producer, ProducerConfig, ProducerRecord, ProducerStats, Receipt,
-    RecordMetadata, Transaction,
+    Acks, Compression, GroupMetadata, PartitionRule, Partitioner, Position, Producer, ProducerConfig, ProducerRecord,
+    ProducerStats, Receipt, RecordMetadata, Transaction,
 };
 
 pub use sasl::{

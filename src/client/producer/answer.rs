@@ -14,7 +14,9 @@ pub(super) enum Verdict {
     Gap,
     /// Too large for the topic (`max.message.bytes`).
     TooLarge,
-    /// It will not be taken; others may.
+    /// It will not be taken; others may. It was looked at and rejected, so that nothing of it is written.
+    Rejected,
+    /// The same, but whether it is written all the same is not known.
     Refused,
     /// Nothing of this producer will be taken any more.
     Fatal,
@@ -28,6 +30,15 @@ pub(super) fn judge(code: ErrorCode) -> Verdict {
         // Both say that what we continue is not there: skipped, or forgotten with the log's head (KIP-360).
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID => Verdict::Gap,
         ErrorCode::MESSAGE_TOO_LARGE => Verdict::TooLarge,
+        // All of these a broker finds before it appends.
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::INVALID_TOPIC_EXCEPTION
+        | ErrorCode::RECORD_LIST_TOO_LARGE
+        | ErrorCode::INVALID_REQUIRED_ACKS
+        | ErrorCode::INVALID_TIMESTAMP
+        | ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT
+        | ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+        | ErrorCode::INVALID_RECORD => Verdict::Rejected,
         ErrorCode::PRODUCER_FENCED
         | ErrorCode::INVALID_PRODUCER_ID_MAPPING
         | ErrorCode::CLUSTER_AUTHORIZATION_FAILED
@@ -56,8 +67,10 @@ mod tests {
             (90, Verdict::Fatal),
             (31, Verdict::Fatal),
             (47, Verdict::Refused),
-            (29, Verdict::Refused),
-            (87, Verdict::Refused),
+            (29, Verdict::Rejected),
+            (87, Verdict::Rejected),
+            (-1, Verdict::Refused),
+            (44, Verdict::Refused),
             (2, Verdict::Again { refresh: false }),
             (7, Verdict::Again { refresh: false }),
             (19, Verdict::Again { refresh: false }),

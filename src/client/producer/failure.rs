@@ -1,11 +1,14 @@
 //! Why a record was not written, in words that say where and what to do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::receipt::Rejection;
 use super::request::Part;
 use crate::client::{Error, ErrorKind};
 use crate::protocol::batch::BatchError;
 use crate::protocol::error::ErrorCode;
+use crate::protocol::messages::PartitionProduceResponse;
 use crate::protocol::types::{BrokerId, Str, Topic, TopicPartition};
 
 const PRODUCE: &str = "Produce";
@@ -61,6 +64,21 @@ pub(super) fn refused(broker: BrokerId, part: &Part, code: ErrorCode, message: O
         .of(PRODUCE)
         .by(Some(broker), None)
         .at(part.topic_partition.clone())
+}
+
+/// What a broker has said of single records, if it has said of any that they are to blame (KIP-467).
+pub(super) fn rejection(refused: &Error, answer: &PartitionProduceResponse) -> Option<Rejection> {
+    let code = refused.code()?;
+    let said = |words: &str| Error { kind: ErrorKind::Broker(code, Some(words.into())), ..refused.clone() };
+    let mut blamed = BTreeMap::new();
+    let mut others = None;
+    for error in &answer.record_errors {
+        let Ok(index) = u32::try_from(error.batch_index) else { continue };
+        let why = error.batch_index_error_message.as_ref().map(Str::as_str).or(code.meaning()).unwrap_or_default();
+        blamed.insert(index, said(&format!("this record is rejected: {why}")));
+        others.get_or_insert_with(|| said(&format!("not written because of record {index} of the batch: {why}")));
+    }
+    Some(Rejection { blamed, others: others? })
 }
 
 /// A response that says nothing about a partition that the request was about.

@@ -9,8 +9,10 @@
 //!   wire is refused by the broker as out of order, and follows it in order;
 //! - a broker that knows nothing of a producer accepts whatever sequence comes first. So the second batch of a life waits
 //!   until the first is written: overtaking it would not be noticed;
-//! - a sequence that did not end in success (refused, expired, lost by the broker) leaves a gap that no later batch can
-//!   close. The partition then *restarts* (KIP-360): nothing new is sent until all that is on the wire is answered, then
+//! - a batch that was rejected before it was written, was never in doubt, and has nothing behind it on the wire, leaves
+//!   its sequences to the next one;
+//! - any other sequence that did not end in success (refused, expired, lost by the broker) leaves a gap that no later batch
+//!   can close. The partition then *restarts* (KIP-360): nothing new is sent until all that is on the wire is answered, then
 //!   the epoch rises by one and what is left is numbered from zero;
 //! - a batch in doubt, one that may have been written although we were not told, is never given new numbers. Its old ones
 //!   are sent once more first: the broker then either has it, or refuses it as out of order;
@@ -71,6 +73,8 @@ enum State {
 pub(super) enum Answer<B> {
     /// Written, now or by an earlier attempt.
     Written,
+    /// Refused for good, by a broker that has not written it.
+    Unwritten,
     /// Refused for good.
     Refused,
     /// No word of success. It may be written all the same (a lost reply, a leader that stepped down before its followers
@@ -228,6 +232,7 @@ impl<B> Line<B> {
         let at = self.sent.iter().position(|sent| sent.ticket == ticket)?;
         let done = match answer {
             Answer::Written => self.written(at),
+            Answer::Unwritten => self.take_back(at),
             Answer::Refused => self.give_up(at),
             Answer::Again(until) => {
                 self.sent[at].is_in_doubt = true;
@@ -288,6 +293,16 @@ impl<B> Line<B> {
             self.must_restart();
         }
         self.wait(at, until)
+    }
+
+    /// One that was never in doubt, and that nothing follows, leaves no gap: its sequences are the next one's.
+    fn take_back(&mut self, at: usize) -> Option<B> {
+        let sent = &self.sent[at];
+        if sent.is_in_doubt || at + 1 < self.sent.len() || self.restart || !self.abandoned.is_empty() {
+            return self.give_up(at);
+        }
+        self.next_sequence = sent.first_sequence;
+        self.sent.remove(at).map(|sent| sent.batch)
     }
 
     fn give_up(&mut self, at: usize) -> Option<B> {

@@ -46,8 +46,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::partitioner::{PartitionRule, Partitioner};
 pub use self::receipt::{Receipt, RecordMetadata};
 use self::sender::{Command, Sender};
 use self::shared::{Shared, Tried};
@@ -55,6 +57,7 @@ use self::transaction::Close;
 pub use self::transaction::{GroupMetadata, Position, Transaction};
 use crate::client::cluster::Cluster;
 use crate::client::{Backoff, Error};
+use crate::protocol::batch::BatchBuilder;
 pub use crate::protocol::compression::Compression;
 use crate::protocol::types::Topic;
 
@@ -62,7 +65,8 @@ use crate::protocol::types::Topic;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Acks {
     /// Do not wait: a receipt ends when its batch is handed to the connection, without offset, and nothing is retried. The
-    /// leader is still asked to answer (`acks=1` on the wire), because a connection pairs each request with a reply.
+    /// leader is still asked to answer (`acks=1` on the wire), because a connection pairs each request with a reply; what it
+    /// says shows in [`ProducerStats`], and in where the next batch goes.
     None,
     /// The leader's.
     Leader,
@@ -85,6 +89,10 @@ impl Acks {
 pub struct ProducerConfig {
     pub acks: Acks,
     pub compression: Compression,
+    /// How hard the codec tries, see [`Compression::levels`]; `None` for what it takes itself. A level beyond its range
+    /// is taken as the nearest in it, which [`ProducerConfig::check`] would call a mistake.
+    pub compression_level: Option<i32>,
+    pub partitioner: Partitioner,
     /// How long an open batch waits for more records.
     pub linger: Duration,
     /// A batch is full at about this many bytes before compression. A single larger record still goes, alone. Every
@@ -121,6 +129,8 @@ impl Default for ProducerConfig {
         Self {
             acks: Acks::All,
             compression: Compression::None,
+            compression_level: None,
+            partitioner: Partitioner::default(),
             linger: Duration::from_millis(5),
             batch_bytes: 64 * 1024,
             buffer_bytes: 32 * 1024 * 1024,
@@ -148,6 +158,25 @@ impl ProducerConfig {
         Self { acks: Acks::All, idempotent: true, ..self }
     }
 
+    /// Whether the codec has such a level. [`Client::producer`](crate::client::Client::producer) does not ask.
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(level) = self.compression_level else { return Ok(()) };
+        let codec = self.compression;
+        match codec.levels() {
+            Some(range) if range.contains(&level) => Ok(()),
+            Some(range) => {
+                let (first, last) = range.into_inner();
+                Err(Error::config(format!("compression_level is {level}, and those of {codec} are {first} to {last}")))
+            }
+            None => Err(Error::config(format!("compression_level is {level}, and {codec} has no levels"))),
+        }
+    }
+
+    /// An open batch in this buffer.
+    fn batch(&self, buffer: BytesMut) -> BatchBuilder {
+        BatchBuilder::with_buffer(self.compression, buffer).with_level(self.compression_level)
+    }
+
     fn backoff(&self) -> Backoff {
         Backoff { first: self.retry_backoff, most: self.retry_backoff_max, seed: self.seed }
     }
@@ -166,7 +195,8 @@ impl ProducerConfig {
 #[derive(Debug, Clone, Copy)]
 pub struct ProducerRecord<'a> {
     pub topic: &'a Topic,
-    /// None: by key, or where a batch fills best if there is no key either.
+    /// None: by key, or where a batch fills best if there is no key either. One that the topic does not have, as far as is
+    /// known, is waited for like a topic: it may have been added just now.
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     /// None is a tombstone.
@@ -274,8 +304,8 @@ impl Producer {
         }
     }
 
-    /// As `enqueue`, without waiting: `None` if memory is used up, or if nothing is known about the topic yet, in which
-    /// case it is being asked for.
+    /// As `enqueue`, without waiting: `None` if memory is used up, or if nothing is known about the topic or the partition yet,
+    /// in which case it is being asked for.
     pub fn try_enqueue(&self, record: ProducerRecord<'_>) -> Result<Option<Receipt>, Error> {
         self.check_untransacted()?;
         self.shared.try_enqueue(&record)

@@ -1,13 +1,114 @@
 //! Which partition a record goes to. Values in, values out; chance is an argument.
 //!
-//! A partition that the caller names is kept. A key decides by murmur2 as in the Java client, so that the same key goes to
+//! A partition that the caller names is kept; else the [`Partitioner`] decides. Unless another is asked for, a key decides by murmur2 as in the Java client, so that the same key goes to
 //! the same partition whichever client writes it. A record with neither sticks to one partition until about a batch's worth
 //! of bytes went there and then moves to another at random: full batches, and an even spread by bytes however slow one
 //! broker is (KIP-480, made uniform by KIP-794).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::fmt;
+use std::sync::Arc;
+
+use super::ProducerRecord;
 use crate::protocol::murmur::partition_for_key;
+
+/// Which partition a record goes to that does not name one itself. The names are librdkafka's, and what they do with keys is
+/// the same to the bit; "any" is a partition that changes after about a batch's worth of bytes.
+#[derive(Clone, Default)]
+pub enum Partitioner {
+    /// A key goes by murmur2, as in the Java client; without a key any.
+    #[default]
+    Murmur2Random,
+    /// As above, but all records without a key go where an empty key does.
+    Murmur2,
+    /// A key goes by CRC32, as librdkafka does unless told otherwise; without a key, or with an empty one, any.
+    ConsistentRandom,
+    /// As above, but all records without a key go where an empty key does.
+    Consistent,
+    /// A key goes by FNV-1a, as in Sarama; without a key any.
+    Fnv1aRandom,
+    /// As above, but all records without a key go where an empty key does.
+    Fnv1a,
+    /// Any, whatever the key is.
+    Random,
+    /// See [`Partitioner::custom`].
+    Custom(Arc<PartitionRule>),
+}
+
+/// From a record and the number of partitions that its topic has to one of them, the first being 0; `None` for any.
+pub type PartitionRule = dyn Fn(&ProducerRecord<'_>, i32) -> Option<i32> + Send + Sync;
+
+impl Partitioner {
+    /// A rule of one's own. It is asked for every record that names no partition, on the thread that enqueues it, so it
+    /// should be quick. A partition that the topic does not have is an error of the record.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use highwater::client::*;
+    /// # use highwater::devbroker::{Config, DevBroker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let broker = DevBroker::start(Config { default_partitions: 3, ..Default::default() }).await?;
+    /// # let bootstrap_servers = vec![broker.bootstrap_servers()];
+    /// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
+    /// # let client = Client::connect(config).await?;
+    /// # let topic = Topic::from("orders");
+    /// // The first partition is for those in a hurry.
+    /// let partitioner = Partitioner::custom(|record, partitions| {
+    ///     let hurry = record.headers.iter().any(|(name, _)| *name == "hurry");
+    ///     let others = partitions - 1;
+    ///     Some(match record.key {
+    ///         _ if hurry || others == 0 => 0,
+    ///         Some(key) => 1 + partition_for_key(key, others),
+    ///         None => 1,
+    ///     })
+    /// });
+    /// let producer = client.producer(ProducerConfig { partitioner, ..Default::default() });
+    /// let headers = [("hurry", None)];
+    /// let record = ProducerRecord { key: Some(b"ann"), headers: &headers, ..ProducerRecord::new(&topic, b"now") };
+    /// assert_eq!(producer.send(record).await?.partition, 0);
+    /// # producer.close(Duration::from_secs(10)).await?;
+    /// # Ok(broker.stop().await?)
+    /// # }
+    /// ```
+    pub fn custom(rule: impl Fn(&ProducerRecord<'_>, i32) -> Option<i32> + Send + Sync + 'static) -> Self {
+        Self::Custom(Arc::new(rule))
+    }
+
+    /// As properties name them.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "murmur2_random" => Self::Murmur2Random,
+            "murmur2" => Self::Murmur2,
+            "consistent_random" => Self::ConsistentRandom,
+            "consistent" => Self::Consistent,
+            "fnv1a_random" => Self::Fnv1aRandom,
+            "fnv1a" => Self::Fnv1a,
+            "random" => Self::Random,
+            _ => return None,
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Murmur2Random => "murmur2_random",
+            Self::Murmur2 => "murmur2",
+            Self::ConsistentRandom => "consistent_random",
+            Self::Consistent => "consistent",
+            Self::Fnv1aRandom => "fnv1a_random",
+            Self::Fnv1a => "fnv1a",
+            Self::Random => "random",
+            Self::Custom(_) => "custom",
+        }
+    }
+}
+
+impl fmt::Debug for Partitioner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// What a record itself says about its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +119,35 @@ pub(super) enum Choice {
     Any,
 }
 
-pub(super) fn choose(named: Option<i32>, key: Option<&[u8]>, partitions: i32) -> Choice {
-    match (named, key) {
-        (Some(partition), _) => Choice::Fixed(partition),
-        (None, Some(key)) => Choice::Fixed(partition_for_key(key, partitions)),
-        (None, None) => Choice::Any,
+pub(super) fn choose(partitioner: &Partitioner, record: &ProducerRecord<'_>, partitions: i32) -> Choice {
+    if let Some(partition) = record.partition {
+        return Choice::Fixed(partition);
     }
+    let or_empty = record.key.unwrap_or_default();
+    let hashed = |hash: u32| i32::try_from(hash % partitions.max(1).cast_unsigned()).ok();
+    let fixed = match partitioner {
+        Partitioner::Murmur2Random => record.key.map(|key| partition_for_key(key, partitions)),
+        Partitioner::Murmur2 => Some(partition_for_key(or_empty, partitions)),
+        Partitioner::ConsistentRandom if or_empty.is_empty() => None,
+        Partitioner::ConsistentRandom | Partitioner::Consistent => hashed(crc32(or_empty)),
+        Partitioner::Fnv1aRandom => record.key.and_then(|key| hashed(fnv1a(key))),
+        Partitioner::Fnv1a => hashed(fnv1a(or_empty)),
+        Partitioner::Random => None,
+        Partitioner::Custom(rule) => rule(record, partitions),
+    };
+    fixed.map_or(Choice::Any, Choice::Fixed)
+}
+
+/// That of IEEE 802.3, a bit at a time: keys are short.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+/// Of 32 bits and, as Sarama has it, without the sign.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    hash.cast_signed().unsigned_abs()
 }
 
 /// The partition that records without key go to for now, and how many bytes had gone there when it was picked (the low half
@@ -74,8 +198,10 @@ fn unpack(word: u64) -> (i32, u32) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::protocol::types::Topic;
 
     #[test]
     fn what_a_record_says_comes_first() {
@@ -87,8 +213,46 @@ mod tests {
             (None, Some(key), Choice::Fixed(partition_for_key(key, 6))),
         ];
         for (named, key, want) in cases {
-            assert_eq!(choose(named, key, 6), want, "{named:?} {key:?}");
+            let topic = Topic::from("t");
+            let record = ProducerRecord { partition: named, key, ..ProducerRecord::new(&topic, b"") };
+            assert_eq!(choose(&Partitioner::default(), &record, 6), want, "{named:?} {key:?}");
         }
+    }
+
+    #[test]
+    fn hashes_are_those_of_everybody_else() {
+        assert_eq!((crc32(b""), crc32(b"123456789")), (0, 0xcbf4_3926));
+        assert_eq!((fnv1a(b"kafka"), fnv1a(b"giberish123456789")), (0x0d33_c4e1, 0x77a5_8295));
+        assert_eq!(fnv1a(b""), 0x7ee3_623b);
+    }
+
+    #[test]
+    fn rules_differ_in_keys_and_in_what_has_none() {
+        let topic = Topic::from("t");
+        let by = |partitioner: &Partitioner, key: Option<&[u8]>| {
+            choose(partitioner, &ProducerRecord { key, ..ProducerRecord::new(&topic, b"") }, 1000)
+        };
+        let (murmur, crc, fnv) = (partition_for_key(b"", 1000), 0, 0x7ee3_623b % 1000);
+        let cases = [
+            ("murmur2_random", None, Choice::Any),
+            ("murmur2_random", Some(&b""[..]), Choice::Fixed(murmur)),
+            ("murmur2", None, Choice::Fixed(murmur)),
+            ("consistent_random", None, Choice::Any),
+            ("consistent_random", Some(b""), Choice::Any),
+            ("consistent_random", Some(b"123456789"), Choice::Fixed((0xcbf4_3926_u32 % 1000) as i32)),
+            ("consistent", None, Choice::Fixed(crc)),
+            ("fnv1a_random", None, Choice::Any),
+            ("fnv1a_random", Some(b""), Choice::Fixed(fnv)),
+            ("fnv1a", None, Choice::Fixed(fnv)),
+            ("random", Some(b"21"), Choice::Any),
+        ];
+        for (name, key, want) in cases {
+            let partitioner = Partitioner::from_name(name).unwrap();
+            assert_eq!((by(&partitioner, key), format!("{partitioner:?}").as_str()), (want, name), "{key:?}");
+        }
+        let odd = Partitioner::custom(|record, partitions| record.key.map(|key| key.len() as i32 % partitions));
+        assert_eq!((by(&odd, Some(b"abc")), by(&odd, None)), (Choice::Fixed(3), Choice::Any));
+        assert!(Partitioner::from_name("sticky").is_none());
     }
 
     #[test]

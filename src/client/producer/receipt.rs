@@ -1,5 +1,6 @@
 //! How a record's fate comes back: one shared outcome a batch, and a receipt a record that is a counter and an index.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -28,8 +29,17 @@ pub(super) enum Fate {
         log_append_time: Option<i64>,
     },
     Failed(Error),
+    /// The broker will not have some of its records, and so none of them.
+    Rejected(Arc<Rejection>),
     /// It was taken apart; the records from each index on share another outcome.
     Split(Arc<[(u32, Arc<Outcome>)]>),
+}
+
+/// What is said of the records that are to blame, by their index, and of the others of their batch.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    pub blamed: BTreeMap<u32, Error>,
+    pub others: Error,
 }
 
 /// A batch's fate, once it is known, and who waits for it.
@@ -127,6 +137,9 @@ impl Future for Receipt {
             let parts = match this.outcome.poll(&mut this.place, cx.waker()) {
                 None => return Poll::Pending,
                 Some(Fate::Failed(error)) => return Poll::Ready(Err(error.clone())),
+                Some(Fate::Rejected(it)) => {
+                    return Poll::Ready(Err(it.blamed.get(&this.index).unwrap_or(&it.others).clone()));
+                }
                 Some(&Fate::Written { partition, base_offset, log_append_time }) => {
                     return Poll::Ready(Ok(this.metadata(partition, base_offset, log_append_time)));
                 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::ProducerConfig;
 use super::accumulator::Filling;
 use super::line::Identity;
 use super::receipt::{Fate, Outcome};
 use crate::client::Error;
-use crate::protocol::batch::{Batch, BatchBuilder, BatchError, Compression, ProducerStamp, Record, batches};
+use crate::protocol::batch::{Batch, BatchBuilder, BatchError, ProducerStamp, Record, batches};
 
 /// See the module's page.
 #[derive(Debug)]
@@ -74,8 +75,8 @@ impl Sealed {
 /// Taking a batch apart.
 impl Sealed {
     /// Two batches of about the same size, and the fate that leads the receipts of this one to them. None for one record.
-    pub fn halves(&self, compression: Compression) -> Option<(Vec<Self>, Fate)> {
-        let (mut first, mut second) = (BatchBuilder::new(compression), BatchBuilder::new(compression));
+    pub fn halves(&self, config: &ProducerConfig) -> Option<(Vec<Self>, Fate)> {
+        let (mut first, mut second) = (config.batch(BytesMut::new()), config.batch(BytesMut::new()));
         let batch = batches(self.batch.bytes().clone()).next()?.ok()?;
         // Our own records: what was packed here may be unpacked here, however large.
         let records = batch.records(usize::MAX).ok()?;
@@ -112,8 +113,13 @@ fn copy(record: &Record<'_>, builder: &mut BatchBuilder) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::batch::Compression;
 
     type Headers<'a> = &'a [(&'a str, Option<&'a [u8]>)];
+
+    fn packed(compression: Compression) -> ProducerConfig {
+        ProducerConfig { compression, ..Default::default() }
+    }
 
     fn sealed(compression: Compression, values: &[&[u8]]) -> Sealed {
         let mut builder = BatchBuilder::new(compression);
@@ -149,7 +155,7 @@ mod tests {
             Compression::ALL.into_iter().flat_map(|codec| cases.iter().map(move |&v| (codec, v)))
         {
             let whole = sealed(compression, values);
-            let (halves, fate) = whole.halves(compression).unwrap();
+            let (halves, fate) = whole.halves(&packed(compression)).unwrap();
             let together: Vec<_> = halves.iter().flat_map(read).collect();
             assert_eq!(together, read(&whole), "{compression:?} {}", values.len());
             assert_eq!(halves.iter().map(|half| half.reserved).sum::<usize>(), whole.reserved);
@@ -157,7 +163,7 @@ mod tests {
             let firsts: Vec<_> = parts.iter().map(|(first, _)| *first as usize).collect();
             assert_eq!(firsts, [0, halves[0].records()]);
         }
-        assert!(sealed(Compression::None, &[b"alone"]).halves(Compression::None).is_none());
+        assert!(sealed(Compression::None, &[b"alone"]).halves(&packed(Compression::None)).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for every broker that has ready partitions and a free place on its connection; then it sleeps until something happens.
 //! Work for a turn is in proportion to the batches concerned, never to the partitions known.
 
+mod hearing;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,11 +21,10 @@ use tokio::time::Instant;
 
 use self::transactions::Transactions;
 use super::accumulator::Filling;
-use super::answer::{Verdict, judge};
 use super::inquiry::Inquiry;
-use super::line::{Answer, Identity, Line};
+use super::line::{Identity, Line};
 use super::receipt::{Fate, Outcome};
-use super::request::{Part, answers, produce};
+use super::request::{Part, produce};
 use super::sealed::Sealed;
 use super::shared::{Counters, Shared, Signals, Slot};
 use super::transaction::{Close, GroupOffsets, Lease, Question, Reply};
@@ -32,10 +32,9 @@ use super::{Acks, Compression, failure};
 use crate::client::Error;
 use crate::client::cluster::To;
 use crate::client::lane::Lane;
-use crate::client::metadata::{Leader, Metadata};
+use crate::client::metadata::Metadata;
 use crate::protocol::api::Versioned;
-use crate::protocol::error::ErrorCode;
-use crate::protocol::messages::{LeaderIdAndEpoch, PartitionProduceResponse, ProduceResponse};
+use crate::protocol::messages::ProduceResponse;
 use crate::protocol::types::{BrokerId, TopicId};
 
 /// What a handle asks of the sender.
@@ -72,6 +71,8 @@ struct Partition {
     is_queued: bool,
     /// What was opened at or before this has left `lingering`: if it could not go then, it goes as soon as it can.
     promoted: Option<Instant>,
+    /// How often its sequences have started anew.
+    restarts: u64,
 }
 
 /// A batch that is being compressed, and the result once it is there.
@@ -241,6 +242,7 @@ impl Sender {
                 line: Line::default(),
                 is_queued: false,
                 promoted: None,
+                restarts: 0,
             });
         }
     }
@@ -324,6 +326,7 @@ impl Sender {
             return None;
         }
         let (mut parts, mut looked_at, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut left_out = None;
         for _ in 0..link.ready.len() {
             let index = self.links.get_mut(&broker)?.ready.pop_front()?;
             let room = if parts.is_empty() { usize::MAX } else { self.shared.config.max_request_bytes - bytes };
@@ -333,13 +336,21 @@ impl Sender {
                     bytes = (bytes + part.records.len()).min(self.shared.config.max_request_bytes);
                     parts.push(part);
                 }
-                Taken::TooLarge => break,
+                Taken::TooLarge => {
+                    left_out = Some(index);
+                    break;
+                }
                 Taken::Nothing => {}
             }
         }
         for index in looked_at {
             self.partitions[index].is_queued = false;
             self.reconsider(index, now);
+        }
+        // Behind those that were served it would be left out again, for as long as they have more.
+        let ready = &mut self.links.get_mut(&broker)?.ready;
+        if let Some(index) = left_out.and_then(|index| ready.pop_back_if(|last| *last == index)) {
+            ready.push_front(index);
         }
         (!parts.is_empty()).then_some(parts)
     }
@@ -500,155 +511,6 @@ impl Partition {
     }
 }
 
-/// Hearing answers.
-impl Sender {
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Answered { broker, parts, result } => self.answered(broker, &parts, result),
-            Event::Sealed { index, number, sealed } => self.sealed(index, number, sealed),
-            Event::Metadata(result) => self.learnt(result),
-            Event::Identified(result) => self.identified(result),
-            Event::Coordinator { question, answer } => self.coordinator_answered(&question, answer),
-        }
-    }
-
-    fn answered(&mut self, broker: BrokerId, parts: &[Part], result: Result<Versioned<ProduceResponse>, Error>) {
-        let now = Instant::now();
-        let link = self.links.entry(broker).or_default();
-        link.in_flight -= 1;
-        link.is_proven = result.is_ok();
-        match result {
-            Ok(response) => {
-                for (part, answer) in parts.iter().zip(answers(parts, response.body)) {
-                    match answer {
-                        Some(answer) => self.hear(broker, part, &answer, now),
-                        None => self.lost(part, failure::unanswered(broker, part), now),
-                    }
-                }
-            }
-            Err(error) => parts.iter().for_each(|part| self.lost(part, error.clone(), now)),
-        }
-        for part in parts {
-            self.reconsider(part.index, now);
-        }
-    }
-
-    /// One partition's answer.
-    fn hear(&mut self, broker: BrokerId, part: &Part, answer: &PartitionProduceResponse, now: Instant) {
-        let code = ErrorCode::from(answer.error_code);
-        let verdict = if self.shared.config.acks == Acks::None { Verdict::Written } else { judge(code) };
-        if verdict == Verdict::Written {
-            return self.written(part, answer);
-        }
-        let error = failure::refused(broker, part, code, answer.error_message.as_ref());
-        match verdict {
-            Verdict::Written => {}
-            Verdict::Again { refresh } => {
-                self.leaders.wanted |= refresh && !self.is_told(part, answer);
-                let until = self.note(part, &error, now);
-                self.answer(part, Answer::Again(until), error);
-            }
-            Verdict::Gap => {
-                tracing::debug!(%error, "the batch does not follow what the broker has");
-                let until = self.note(part, &error, now);
-                self.answer(part, Answer::Gap(until), error);
-            }
-            Verdict::TooLarge => self.too_large(part, error, now),
-            Verdict::Refused => self.answer(part, Answer::Refused, error),
-            Verdict::Fatal => self.fail_for_good(&error),
-        }
-    }
-
-    /// Whether the answer itself says who leads now (KIP-951).
-    fn is_told(&self, part: &Part, answer: &PartitionProduceResponse) -> bool {
-        let LeaderIdAndEpoch { leader_id, leader_epoch } = answer.current_leader;
-        if leader_id < 0 || leader_epoch < 0 {
-            return false;
-        }
-        let cluster = &self.shared.cluster;
-        cluster.learn_leader(&part.topic_partition, Leader { broker: leader_id, epoch: Some(leader_epoch) });
-        cluster.metadata().leader(&part.topic_partition).is_some_and(|leader| leader.broker == leader_id)
-    }
-
-    fn written(&mut self, part: &Part, answer: &PartitionProduceResponse) {
-        let fate = Fate::Written {
-            partition: part.topic_partition.partition,
-            base_offset: (answer.base_offset >= 0).then_some(answer.base_offset),
-            log_append_time: (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms),
-        };
-        let line = &mut self.partitions[part.index].line;
-        if let Some(batch) = line.answer(part.ticket, Answer::Written) {
-            self.shared.settle(batch, fate);
-        }
-        self.settle_proven(part);
-    }
-
-    /// What an answer has told of other batches than its own.
-    fn settle_proven(&mut self, part: &Part) {
-        let partition = part.topic_partition.partition;
-        for batch in self.partitions[part.index].line.take_proven() {
-            self.shared.settle(batch, Fate::Written { partition, base_offset: None, log_append_time: None });
-        }
-    }
-
-    /// No word came back: it may have been written or not.
-    fn lost(&mut self, part: &Part, error: Error, now: Instant) {
-        if self.shared.config.acks == Acks::None || !error.is_retriable() {
-            return self.answer(part, Answer::Refused, error);
-        }
-        self.leaders.wanted = true;
-        let until = self.note(part, &error, now);
-        self.answer(part, Answer::Again(until), error);
-    }
-
-    /// Keeps the reason with the batch, and says when it may go again.
-    fn note(&mut self, part: &Part, error: &Error, now: Instant) -> Instant {
-        let tries = self.partitions[part.index].line.note(part.ticket, |batch| batch.last_error = Some(error.clone()));
-        now + self.shared.config.backoff().wait(tries)
-    }
-
-    fn answer(&mut self, part: &Part, answer: Answer<Sealed>, error: Error) {
-        if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, answer) {
-            self.fail_transaction(&error);
-            self.shared.settle(batch, Fate::Failed(error));
-        }
-        self.settle_proven(part);
-    }
-
-    /// Halves the batch, as the topic allows none of its size; a single record is refused.
-    fn too_large(&mut self, part: &Part, error: Error, now: Instant) {
-        let line = &mut self.partitions[part.index].line;
-        let halves = line.find(part.ticket).and_then(|sent| sent.batch.halves(self.shared.config.compression));
-        let Some((halves, fate)) = halves else { return self.answer(part, Answer::Refused, error) };
-        let parts = halves.into_iter().map(|half| (half.count(), half)).map(|(count, half)| (half, count)).collect();
-        if let Some(whole) = line.answer(part.ticket, Answer::Split(now, parts)) {
-            Counters::add(&self.shared.counters.splits, 1);
-            whole.outcome.settle(fate);
-        }
-    }
-
-    /// A batch comes back compressed; it goes on behind those before it.
-    fn sealed(&mut self, index: usize, number: u64, sealed: Option<Sealed>) {
-        let sealing = &mut self.partitions[index].sealing;
-        let place = sealing.iter().position(|place| place.number == number);
-        match (place, sealed) {
-            (Some(at), Some(sealed)) => sealing[at].sealed = Some(sealed),
-            (Some(at), None) => {
-                if let Some(place) = sealing.remove(at) {
-                    place.outcome.settle(Fate::Failed(failure::closed()));
-                }
-            }
-            (None, Some(sealed)) => self.shared.settle(sealed, Fate::Failed(failure::closed())),
-            (None, None) => {}
-        }
-        let partition = &mut self.partitions[index];
-        while let Some(place) = partition.sealing.pop_front_if(|place| place.sealed.is_some()) {
-            partition.sealed.extend(place.sealed);
-        }
-        self.reconsider(index, Instant::now());
-    }
-}
-
 /// Metadata, identity, deadlines.
 impl Sender {
     /// Moves partitions to where the newest metadata says they are.
@@ -738,8 +600,15 @@ impl Sender {
         let Some(identity) = self.identity else { return };
         if partition.line.restart(identity) {
             Counters::add(&self.shared.counters.restarts, 1);
-            let (partition, identity) = (&partition.slot.topic_partition, partition.line.identity());
-            tracing::warn!(%partition, ?identity, "sequences start anew after a batch that was not written");
+            partition.restarts += 1;
+            let (restarts, identity) = (partition.restarts, partition.line.identity());
+            let partition = &partition.slot.topic_partition;
+            // A partition that refuses much may restart with every batch: the second says no more than the first.
+            if restarts.is_power_of_two() {
+                tracing::warn!(%partition, ?identity, restarts, "sequences start anew after a batch that was not written");
+            } else {
+                tracing::debug!(%partition, ?identity, restarts, "sequences start anew after a batch that was not written");
+            }
         } else {
             // The epoch is used up: a new producer id starts from zero.
             self.identity = None;

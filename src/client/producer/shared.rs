@@ -246,7 +246,7 @@ impl Shared {
             Tried::Placed(receipt) => Ok(Some(receipt)),
             Tried::NoRoom => Ok(None),
             Tried::UnknownTopic => {
-                self.ask_for(record.topic);
+                self.ask_for(record.topic, record.partition.unwrap_or(0));
                 Ok(None)
             }
         }
@@ -293,7 +293,7 @@ impl Shared {
     fn push(&self, topic: &TopicSlots, record: &ProducerRecord<'_>, purse: &mut Purse<'_>) -> Result<Push, Error> {
         let size = BatchBuilder::estimate(record.key, record.value, record.headers);
         self.check_size(size)?;
-        let choice = choose(record.partition, record.key, topic.slots.len() as i32);
+        let choice = choose(&self.config.partitioner, record, topic.slots.len() as i32);
         let partition = match choice {
             Choice::Fixed(partition) => partition,
             Choice::Any => topic.sticky.partition(),
@@ -306,7 +306,7 @@ impl Shared {
             value: record.value,
             headers: record.headers,
         };
-        let begin = || (Instant::now(), BatchBuilder::with_buffer(self.config.compression, self.buffer()));
+        let begin = || (Instant::now(), self.config.batch(self.buffer()));
         let push = slot.queue().push(self.config.batch_bytes, fields, size, purse, begin);
         let push = push.map_err(|error| failure::unwritable(&slot.topic_partition, &error))?;
         if let Push::Done { opened, filled, total, .. } = push
@@ -368,41 +368,42 @@ impl Shared {
         is_quiet
     }
 
-    /// The topic's queues, once its metadata is known and covers the record's partition.
+    /// The topic's queues, once its metadata is known and covers the record's partition. One that is not there yet may be
+    /// about to be: the topic has just grown, or the broker that was asked lags behind.
     async fn topic(&self, record: &ProducerRecord<'_>, deadline: Instant) -> Result<Arc<TopicSlots>, Error> {
-        let least = usize::try_from(record.partition.unwrap_or(0)).map_or(1, |partition| partition + 1);
-        let mut tries = 0;
-        loop {
-            if let Some(topic) = self.topics.load().get(record.topic).filter(|topic| topic.slots.len() >= least) {
+        let wanted = record.partition.unwrap_or(0);
+        let Ok(at) = usize::try_from(wanted) else { return Err(failure::no_partition(record.topic, wanted)) };
+        for tries in 1.. {
+            if let Some(topic) = self.topics.load().get(record.topic).filter(|topic| topic.slots.len() > at) {
                 return Ok(Arc::clone(topic));
             }
-            // A partition beyond the known ones may be new: worth one question, not a wait.
-            if tries > 0 && self.topics.load().contains_key(record.topic) {
-                return Err(failure::no_partition(record.topic, record.partition.unwrap_or(0)));
+            match tokio::time::timeout_at(deadline, self.learn(record.topic, at, tries)).await {
+                Ok(learned) => learned?,
+                Err(_) => break,
             }
-            tries += 1;
-            let asked = tokio::time::timeout_at(deadline, self.learn(record.topic, tries)).await;
-            asked.unwrap_or_else(|_| Err(failure::unknown_topic(record.topic, self.config.max_block)))?;
         }
+        let is_known = self.topics.load().contains_key(record.topic);
+        let unknown = || failure::unknown_topic(record.topic, self.config.max_block);
+        Err(if is_known { failure::no_partition(record.topic, wanted) } else { unknown() })
     }
 
-    /// Asks for a topic's metadata, and waits a while if there is none yet: a topic that is being created appears soon.
-    async fn learn(&self, topic: &Topic, tries: u32) -> Result<(), Error> {
+    /// Asks for a topic's metadata, and waits a while if it does not have this partition yet: a topic that is being
+    /// created, or grows, is there soon.
+    async fn learn(&self, topic: &Topic, at: usize, tries: u32) -> Result<(), Error> {
         let metadata = match self.cluster.refresh(Which::Follow(vec![topic.clone()])).await {
             Ok(metadata) => metadata,
             Err(error) if error.is_retriable() => self.cluster.metadata(),
             Err(error) => return Err(error),
         };
         match metadata.topic(topic) {
-            Some(found) if found.error.is_none() || !found.partitions.is_empty() => {
-                self.register(topic, &metadata);
-            }
+            Some(found) if found.error.is_none() || !found.partitions.is_empty() => self.register(topic, &metadata),
             Some(TopicMetadata { error: Some(code), .. }) if !code.is_retriable() => {
                 return Err(failure::refused_topic(topic, *code));
             }
-            _ => {
-                tokio::time::sleep(self.config.backoff().wait(tries)).await;
-            }
+            _ => {}
+        }
+        if self.topics.load().get(topic).is_none_or(|topic| topic.slots.len() <= at) {
+            tokio::time::sleep(self.config.backoff().wait(tries)).await;
         }
         Ok(())
     }
@@ -498,13 +499,13 @@ impl Shared {
     }
 
     /// Asks for a topic in the background, for a caller that does not wait.
-    fn ask_for(self: &Arc<Self>, topic: &Topic) {
+    fn ask_for(self: &Arc<Self>, topic: &Topic, partition: i32) {
         if self.is_asking.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (shared, topic) = (Arc::clone(self), topic.clone());
+        let (shared, topic, at) = (Arc::clone(self), topic.clone(), usize::try_from(partition).unwrap_or(0));
         tokio::spawn(async move {
-            if let Err(error) = shared.learn(&topic, 1).await {
+            if let Err(error) = shared.learn(&topic, at, 1).await {
                 tracing::warn!(%error, "cannot learn about a topic to write to");
             }
             shared.is_asking.store(false, Ordering::Release);
@@ -594,7 +595,7 @@ impl Shared {
 
     fn end(&self, outcome: &Outcome, records: usize, reserved: usize, fate: Fate) {
         match fate {
-            Fate::Failed(_) => Counters::add(&self.counters.records_failed, records),
+            Fate::Failed(_) | Fate::Rejected(_) => Counters::add(&self.counters.records_failed, records),
             Fate::Written { .. } | Fate::Split(_) => Counters::add(&self.counters.records_written, records),
         }
         outcome.settle(fate);

@@ -213,7 +213,8 @@ impl World {
             Word::Written => Answer::Written,
             Word::NotLeader | Word::NotEnoughReplicas | Word::AfterAppend => Answer::Again(self.now),
             Word::OutOfOrder => Answer::Gap(self.now),
-            Word::OldEpoch | Word::Refused => Answer::Refused,
+            Word::OldEpoch => Answer::Refused,
+            Word::Refused => Answer::Unwritten,
             Word::TooLarge => Answer::Split(self.now, batch.map(Numbered::halves).unwrap_or_default()),
         };
         let done = self.line.answer(ticket, answer);

@@ -20,6 +20,7 @@ use crate::protocol::murmur::partition_for_key;
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
 
 const PRODUCE: i16 = 0;
+const METADATA: i16 = 3;
 const INIT_PRODUCER_ID: i16 = 22;
 const PARTITIONS: i32 = 6;
 const GRACE: Duration = Duration::from_secs(20);
@@ -217,6 +218,38 @@ async fn weaker_guarantees_still_deliver_on_a_good_day() {
     }
 }
 
+/// Nothing is sent again, so what the old leader says is all there is to learn from.
+#[tokio::test]
+async fn without_acks_a_leader_that_has_moved_is_found_all_the_same() {
+    let said = [None, Some(Fault::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER))];
+    for instead in said {
+        let world = World::new().await;
+        let producer = world.client.producer(ProducerConfig { acks: Acks::None, idempotent: false, ..brisk() });
+        let to = |value| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) };
+        producer.send(to(b"0")).await.unwrap();
+        producer.flush().await;
+        let of = TopicPartition::new(world.topic.clone(), 0);
+        let leader = || world.client.cluster().metadata().leader(&of).map(|leader| leader.broker);
+        let next = leader().unwrap() % 3 + 1;
+        world.broker.move_leader(&of, next).unwrap();
+        instead.into_iter().for_each(|fault| world.on_produce(1, fault));
+        producer.send(to(b"1")).await.unwrap();
+        let mut changes = world.client.cluster().metadata_changes();
+        let found = async {
+            while leader() != Some(next) {
+                changes.changed().await.unwrap()
+            }
+        };
+        tokio::time::timeout(GRACE, found).await.unwrap();
+        producer.flush().await;
+        producer.send(to(b"2")).await.unwrap();
+        producer.close(GRACE).await.unwrap();
+        let read: Vec<u32> = world.read().await[&0].iter().map(|(_, number)| *number).collect();
+        assert_eq!(read, [0, 2]);
+        assert_eq!((producer.stats().records_written, producer.stats().records_failed), (2, 1));
+    }
+}
+
 #[tokio::test]
 async fn one_request_carries_all_partitions_of_a_broker() {
     let world = World::new().await;
@@ -333,8 +366,9 @@ async fn what_cannot_be_enqueued_says_why() {
     producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
     let large = producer.enqueue(ProducerRecord::new(&world.topic, &[b'x'; 6000])).await.unwrap_err();
     assert!(matches!(large.kind, ErrorKind::TooLarge { limit: 5000, .. }), "{large}");
-    for partition in [-1, PARTITIONS] {
-        let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"1") };
+    // One may yet be added, so it is waited for; the other will never be.
+    for (topic, partition) in [(&world.topic, PARTITIONS), (&world.topic, -1), (&Topic::from("unheard-of"), -1)] {
+        let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(topic, b"1") };
         let error = producer.enqueue(record).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::UnknownPartition), "{error}");
     }
@@ -358,6 +392,28 @@ async fn a_topic_that_is_not_there_is_waited_for_and_then_refused() {
     assert!(error.to_string().contains("nowhere"), "{error}");
 }
 
+/// Metadata may be older than the partition: of a topic that has just grown, or from a broker that lags behind.
+#[tokio::test]
+async fn a_partition_that_is_being_added_is_waited_for() {
+    let world = World::new().await;
+    let producer = world.client.producer(brisk());
+    let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
+    producer.send(to(0)).await.unwrap();
+    let mut waiting = std::pin::pin!(producer.send(to(PARTITIONS)));
+    world.broker.faults().reset_counts();
+    let asked = async {
+        while world.broker.faults().count(METADATA) < 3 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::select! {
+        written = &mut waiting => panic!("there is no such partition: {written:?}"),
+        asked = tokio::time::timeout(GRACE, asked) => asked.unwrap(),
+    }
+    world.client.admin().create_partitions(&[(world.topic.clone(), PARTITIONS + 1)]).await.unwrap();
+    assert_eq!(waiting.await.unwrap().partition, PARTITIONS);
+}
+
 /// The partitions that keyed records go to, of how many there are.
 async fn check_goes_by(world: &World, producer: &Producer, partitions: i32) {
     let receipts = world.enqueue(producer, 0..100).await;
@@ -371,7 +427,8 @@ async fn check_goes_by(world: &World, producer: &Producer, partitions: i32) {
 #[tokio::test]
 async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_number() {
     let world = World::new().await;
-    let patient = ProducerConfig { linger: Duration::from_secs(3600), ..Default::default() };
+    let (linger, max_block) = (Duration::from_secs(3600), Duration::from_millis(200));
+    let patient = ProducerConfig { linger, max_block, ..Default::default() };
     let (producer, admin) = (world.client.producer(patient), world.client.admin());
     check_goes_by(&world, &producer, PARTITIONS).await;
     let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
@@ -381,7 +438,7 @@ async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_num
         admin.create_topics(&[NewTopic::new("orders").partitions(partitions)]).await.unwrap();
         let followed = crate::client::Topics::Follow(vec![world.topic.clone()]);
         let _ = world.client.cluster().refresh(followed).await.unwrap();
-        // At once, however patient the producer is; the second time, it was not there to begin with.
+        // What was taken fails at once, however patient the producer is; the second time, it was not there to begin with.
         let lost = match gone {
             Ok(receipt) => receipt.await.unwrap_err(),
             Err(refused) => refused,
@@ -411,6 +468,54 @@ async fn a_refused_batch_fails_alone_and_a_fenced_producer_for_good() {
     }
     let written: usize = world.read().await.values().map(Vec::len).sum();
     assert_eq!(written, 2);
+}
+
+/// What a broker has refused before it looked at sequences leaves no gap in them.
+#[tokio::test]
+async fn a_topic_that_refuses_every_batch_costs_no_epochs() {
+    for code in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::INVALID_RECORD, ErrorCode::MESSAGE_TOO_LARGE] {
+        let world = World::new().await;
+        let producer = world.client.producer(brisk());
+        let send =
+            |value| producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) });
+        send(b"0").await.unwrap();
+        for _ in 0..20 {
+            world.on_produce(1, Fault::Error(code));
+            assert_eq!(send(b"x").await.unwrap_err().code(), Some(code));
+        }
+        send(b"1").await.unwrap();
+        assert_eq!((producer.stats().restarts, world.broker.faults().count(INIT_PRODUCER_ID)), (0, 1), "{code}");
+        assert_eq!(world.read().await[&0], [(0, 0), (1, 1)], "{code}");
+        // Whether what has no other name was written is not known, and so its sequences are not used again.
+        world.on_produce(1, Fault::Error(ErrorCode::UNKNOWN_SERVER_ERROR));
+        send(b"x").await.unwrap_err();
+        send(b"2").await.unwrap();
+        assert_eq!(producer.stats().restarts, 1);
+    }
+}
+
+/// A broker says which records of a batch it will not have (KIP-467).
+#[tokio::test]
+async fn of_a_refused_batch_the_records_that_are_to_blame_are_named() {
+    let world = World::new().await;
+    let topic = NewTopic::new("compacted").partitions(1).config("cleanup.policy", "compact");
+    world.client.admin().create_topics(&[topic]).await.unwrap();
+    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() });
+    let topic = Topic::from("compacted");
+    let mut receipts = Vec::new();
+    for key in [Some(&b"a"[..]), None, Some(b"b")] {
+        receipts.push(producer.enqueue(ProducerRecord { key, ..ProducerRecord::new(&topic, b"1") }).await.unwrap());
+    }
+    producer.flush().await;
+    let mut said = Vec::new();
+    for receipt in receipts {
+        let error = receipt.await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::INVALID_RECORD), "{error}");
+        said.push(error.to_string());
+    }
+    assert!(said[1].contains("this record") && said[0].contains("record 1 of the batch"), "{said:?}");
+    assert!(said[0] == said[2], "{said:?}");
+    assert_eq!((producer.stats().records_failed, producer.stats().buffered_bytes), (3, 0));
 }
 
 #[tokio::test]
@@ -479,5 +584,47 @@ async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
     let full = enqueue(1, &[b'x'; 1000]).await.unwrap();
     for receipt in [first, full, second] {
         tokio::time::timeout(Duration::from_secs(1), receipt).await.unwrap().unwrap();
+    }
+}
+
+/// A broker in memory that takes its time to write everything, and the partitions of each request that it saw.
+fn slow_and_seeing(seen: &Arc<std::sync::Mutex<Vec<Vec<i32>>>>) -> impl Fn(&Request) -> Option<Reply> + use<> {
+    let seen = Arc::clone(seen);
+    move |request| match request {
+        Request::Metadata(_) => {
+            Some(Reply::Say(fake::cluster(&[1], vec![fake::topic("t", &[(1, 0), (1, 0), (1, 0)])]).into()))
+        }
+        Request::Produce(it) => {
+            let topic = it.topic_data.first()?;
+            let partitions: Vec<i32> = topic.partition_data.iter().map(|data| data.index).collect();
+            let row = |&index: &i32| PartitionProduceResponse { index, ..Default::default() };
+            let partition_responses = partitions.iter().map(row).collect();
+            seen.lock().unwrap().push(partitions);
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            let responses = vec![TopicProduceResponse { name, topic_id, partition_responses }];
+            Some(Reply::SayAfter(Duration::from_millis(10), ProduceResponse { responses, ..Default::default() }.into()))
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
+    let (net, seen) = (Arc::new(fake::Net::default()), Arc::default());
+    net.listen(1, slow_and_seeing(&seen));
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    // Room for two batches.
+    let (batch_bytes, max_request_bytes) = (1000, 2500);
+    let config = ProducerConfig { batch_bytes, max_request_bytes, in_flight_max: 1, acks: Acks::Leader, ..brisk() };
+    let (producer, topic) = (client.producer(config), Topic::from("t"));
+    for number in 0..15 {
+        let record = ProducerRecord { partition: Some(number % 3), ..ProducerRecord::new(&topic, &[b'x'; 1000]) };
+        drop(producer.enqueue(record).await.unwrap());
+    }
+    producer.close(GRACE).await.unwrap();
+    let seen = seen.lock().unwrap();
+    for (number, pair) in seen.windows(2).enumerate().take(5) {
+        let served: std::collections::BTreeSet<i32> = pair.iter().flatten().copied().collect();
+        assert_eq!(served.len(), 3, "requests {number} and after: {seen:?}");
     }
 }
