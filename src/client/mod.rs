@@ -114,7 +114,7 @@ pub use circle::{Circle, CircleConfig, Entry};
 pub use cluster::{Cluster, To, Topics};
 pub use consumer::{
     Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, GroupProtocol, OffsetReset,
-    TopicPattern,
+    Seek, TopicPattern,
 };
 pub use error::{Error, ErrorKind};
 pub use lane::Lane;
@@ -267,13 +267,71 @@ impl Client {
 
     /// Reads these partitions outside of any group, each from an offset or, without one, from where
     /// [`auto_offset_reset`](ConsumerConfig::auto_offset_reset) says. Nothing is committed; what concerns groups in the
-    /// configuration is not used.
+    /// configuration is not used. Of a partition that is given twice, the first offset counts; one below zero is refused.
     pub fn reader(
         &self,
         config: ConsumerConfig,
         partitions: Vec<(TopicPartition, Option<Offset>)>,
     ) -> Result<Consumer, Error> {
-        Consumer::assigned(&self.cluster, config, partitions)
+        Consumer::assigned(&self.cluster, config, partitions, false)
+    }
+
+    /// Reads these partitions with the offsets of a group, without being a member of it: nobody else is assigned, and
+    /// nothing moves. Each partition begins at its offset or, without one, at what the group has committed, and else where
+    /// [`auto_offset_reset`](ConsumerConfig::auto_offset_reset) says; of one that is given twice, the first counts, and an
+    /// offset below zero is refused. What is finished is committed as by a member;
+    /// [`instance_id`](ConsumerConfig::instance_id), topics and all that concerns joining are not used.
+    ///
+    /// Two consumers of one partition overwrite each other's commits; and as long as the group has members, it refuses
+    /// these commits ([`ErrorCode::UNKNOWN_MEMBER_ID`]).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use highwater::client::*;
+    /// # use highwater::devbroker::{Config, DevBroker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let broker = DevBroker::start(Config::default()).await?;
+    /// # let bootstrap_servers = vec![broker.bootstrap_servers()];
+    /// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
+    /// # let client = Client::connect(config).await?;
+    /// # let topic = Topic::from("orders");
+    /// # let producer = client.producer(ProducerConfig::default());
+    /// # for value in [b"a", b"b", b"c"] {
+    /// #     producer.send(ProducerRecord::new(&topic, value)).await?;
+    /// # }
+    /// let orders = TopicPartition::new(topic, 0);
+    /// let config = ConsumerConfig {
+    ///     group_id: "billing".to_owned(),
+    ///     auto_offset_reset: OffsetReset::Earliest,
+    ///     auto_commit: false,
+    ///     ..Default::default()
+    /// };
+    /// let mut consumer = client.assign(config.clone(), vec![(orders.clone(), None)])?;
+    /// let delivery = consumer.next().await.ok_or("closed")??;
+    /// // All that came is committed with the delivery's own position...
+    /// consumer.commit_offsets([delivery.position()]).await?;
+    /// // ...or some of it.
+    /// let position = Position { offset: 1, ..delivery.position() };
+    /// consumer.commit_offsets([position]).await?;
+    /// delivery.finish();
+    /// consumer.close(Duration::from_secs(10)).await?;
+    ///
+    /// let mut next = client.assign(config, vec![(orders, None)])?;
+    /// let delivery = next.next().await.ok_or("closed")??;
+    /// assert_eq!(delivery.records().next().map(|record| record.offset), Some(1));
+    /// # drop(delivery);
+    /// # next.close(Duration::from_secs(10)).await?;
+    /// # Ok(broker.stop().await?)
+    /// # }
+    /// ```
+    pub fn assign(
+        &self,
+        config: ConsumerConfig,
+        partitions: Vec<(TopicPartition, Option<Offset>)>,
+    ) -> Result<Consumer, Error> {
+        let config = ConsumerConfig { instance_id: None, ..config };
+        Consumer::assigned(&self.cluster, config, partitions, true)
     }
 
     /// A group of a kind of one's own, in which this process has nothing yet.

@@ -97,7 +97,7 @@ pub struct ConsumerConfig {
     /// Brokers hold an answer back until they have `fetch_min_bytes`, or for so long.
     pub fetch_max_wait: Duration,
     pub fetch_min_bytes: usize,
-    /// For one answer of one broker.
+    /// For one answer of one broker. Each is in memory whole; larger ones than the default made nothing faster.
     pub fetch_max_bytes: usize,
     /// For one partition in one answer. One batch is always given whole, however large.
     pub partition_max_bytes: usize,
@@ -131,7 +131,7 @@ impl Default for ConsumerConfig {
             drain_timeout: Duration::from_secs(20),
             fetch_max_wait: Duration::from_millis(500),
             fetch_min_bytes: 1,
-            fetch_max_bytes: 8 << 20,
+            fetch_max_bytes: 4 << 20,
             partition_max_bytes: 1 << 20,
             memory_bytes: 32 << 20,
             rack: None,
@@ -146,6 +146,16 @@ impl ConsumerConfig {
         let mut wrong = self.wrong_of_group();
         wrong.extend(self.wrong_of_reading());
         refused(&wrong)
+    }
+
+    /// The same for partitions that nobody assigns.
+    pub(super) fn validate_assigned(&self) -> Result<(), Error> {
+        let rules = [
+            (!self.group_id.is_empty(), "group_id is empty"),
+            (!self.commit_interval.is_zero(), "commit_interval is 0ns"),
+            (!self.drain_timeout.is_zero(), "drain_timeout is 0ns"),
+        ];
+        refused(&broken(&rules).chain(self.wrong_of_reading()).collect::<Vec<_>>())
     }
 
     /// The same for reading outside a group.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::progress::Mark;
 use super::session::Ask;
 use super::tenure::Tenure;
+use crate::client::admin::OffsetSpec;
 use crate::client::metadata::{Leader, Metadata};
 use crate::protocol::types::{BrokerId, Offset, TopicId, TopicPartition};
 
@@ -41,6 +42,8 @@ pub struct Cursor {
     pub parked: bool,
     /// It leaves its reader once all that was read of it is handed on; until then it is not asked for.
     pub leaving: bool,
+    /// How often it went back to what was fetched and dropped.
+    pub rewinds: u32,
     /// Moves in a row that have come to nothing.
     pub failures: u32,
 }
@@ -59,17 +62,25 @@ pub enum Place {
     At(Mark),
     /// Nothing is committed.
     Uncommitted,
+    /// Where the application wants to go on.
+    Sought(OffsetSpec),
     /// The committed offset, or the one last read, is not there any more.
     Gone(Offset),
     /// The topic was deleted and made again: all there is is new.
     NewTopic,
 }
 
+impl From<Option<Mark>> for Place {
+    /// From what is committed, if anything is.
+    fn from(committed: Option<Mark>) -> Self {
+        committed.map_or(Self::Uncommitted, Self::At)
+    }
+}
+
 impl Cursor {
-    pub fn new(tenure: Arc<Tenure>, committed: Option<Mark>) -> Self {
+    pub fn new(tenure: Arc<Tenure>, place: Place) -> Self {
         Self {
-            tenure,
-            place: committed.map_or(Place::Uncommitted, Place::At),
+            place,
             topic_id: None,
             leader: None,
             replica: None,
@@ -79,7 +90,9 @@ impl Cursor {
             alone: false,
             parked: false,
             leaving: false,
+            rewinds: tenure.rewinds(),
             failures: 0,
+            tenure,
         }
     }
 
@@ -118,6 +131,22 @@ impl Cursor {
         }
     }
 
+    /// Goes back to where what was fetched has been dropped. One that is on its way elsewhere does so when it is there: it
+    /// may have to be told first that there is nothing at that place any more.
+    pub fn rewind(&mut self) {
+        if self.leaving || self.rewinds == self.tenure.rewinds() {
+            return;
+        }
+        let (rewinds, to) = self.tenure.rewound();
+        self.rewinds = rewinds;
+        // The batch that could not be read is found again.
+        self.parked = false;
+        // Unless its log was cut below that.
+        if let Some(mark) = to.filter(|mark| self.position().is_some_and(|position| position > mark.offset)) {
+            self.place = Place::At(mark);
+        }
+    }
+
     /// Who is read from: the replica that the leader has named, as long as it is there, or the leader.
     pub fn source(&self, leader: Leader, known: &Metadata, now: Instant) -> BrokerId {
         let replica = self.replica.filter(|replica| now < replica.until && known.broker(replica.broker).is_some());
@@ -127,9 +156,41 @@ impl Cursor {
     /// What to ask for; `None` if it is not to be asked for now.
     pub fn ask(&self, now: Instant, max_bytes: usize) -> Option<Ask> {
         let early = self.not_before.is_some_and(|at| now < at);
-        let waits = self.parked || self.leaving || early || !self.tenure.has_room();
+        let waits = self.parked || self.leaving || early || self.tenure.is_paused() || !self.tenure.has_room();
         let offset = self.position().filter(|_| !waits)?;
         let leader_epoch = self.leader.and_then(|leader| leader.epoch);
         Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::consumer::memory::Memory;
+
+    fn at(offset: Offset) -> Place {
+        Place::At(Mark { offset, leader_epoch: Some(7) })
+    }
+
+    #[test]
+    fn a_cursor_goes_back_to_what_was_dropped_and_never_ahead() {
+        let mark = |offset| Mark { offset, leader_epoch: Some(7) };
+        // Where it stands, where what was dropped begins, where it goes on.
+        for (stands, dropped, goes_on) in [(500, 100, 100), (50, 100, 50), (100, 100, 100)] {
+            let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
+            let mut cursor = Cursor::new(Arc::clone(&tenure), at(stands));
+            cursor.rewind();
+            assert_eq!(cursor.place, at(stands), "nothing was dropped");
+            tenure.rewind(mark(dropped));
+            (cursor.parked, cursor.leaving) = (true, true);
+            cursor.rewind();
+            assert_eq!((cursor.place, cursor.rewinds, cursor.parked), (at(stands), 0, true), "not on its way");
+            cursor.leaving = false;
+            cursor.rewind();
+            assert_eq!((cursor.place, cursor.rewinds, cursor.parked), (at(goes_on), 1, false));
+            cursor.place = at(stands);
+            cursor.rewind();
+            assert_eq!(cursor.place, at(stands), "once");
+        }
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Fetched {
     pub chunk: Chunk,
     pub high_watermark: Option<Offset>,
     pub weight: Weight,
+    /// As many of the partition's as were known when it was asked for.
+    pub rewinds: u32,
 }
 
 impl Fetched {
@@ -54,7 +56,7 @@ impl Fetched {
 
     /// Hands it out; `None` if the partition is not held any more, or there is nothing in it but offsets.
     pub fn deliver(self) -> Option<Delivery> {
-        let Self { chunk, high_watermark, weight } = self;
+        let Self { chunk, high_watermark, weight, .. } = self;
         let run = weight.tenure().deliver(chunk.start, chunk.end, chunk.records)?;
         let topic_partition = weight.tenure().topic_partition.clone();
         Some(Delivery { topic_partition, chunk, high_watermark, held: Held { run, weight } })
@@ -102,8 +104,9 @@ impl Delivery {
         self.held.tenure().finish_record(self.held.run, offset, || self.offsets());
     }
 
-    /// Whether the partition has gone to another member, or is about to. A revoked partition waits a while for what is
-    /// being worked on; what is not begun is better left to its next reader.
+    /// Whether the partition has gone to another member, or is about to; or the consumer has sought elsewhere in it, after
+    /// which finishing this counts for nothing. A revoked partition waits a while for what is being worked on; what is not
+    /// begun is better left to its next reader.
     pub fn is_revoked(&self) -> bool {
         self.held.tenure().has_ended()
     }

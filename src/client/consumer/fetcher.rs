@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Place};
 use super::placing::{self, Placed};
-use super::progress::Mark;
 use super::reader::{Order, Reader, Shared};
 use super::tenure::Tenure;
 use crate::protocol::types::{BrokerId, Offset, TopicPartition};
@@ -17,8 +17,8 @@ use crate::protocol::types::{BrokerId, Offset, TopicPartition};
 /// What the fetcher is told. What is revoked or lost it learns from the tenures.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Read these from what is committed.
-    Take(Vec<(Arc<Tenure>, Option<Mark>)>),
+    /// Read these from here.
+    Take(Vec<(Arc<Tenure>, Place)>),
     /// Go on after a broken batch.
     Skip { of: TopicPartition, past: Offset },
 }
@@ -72,7 +72,7 @@ impl Fetcher {
     fn obey(&mut self, request: Request) {
         match request {
             Request::Take(tenures) => {
-                let cursors = tenures.into_iter().map(|(tenure, committed)| Cursor::new(tenure, committed));
+                let cursors = tenures.into_iter().map(|(tenure, place)| Cursor::new(tenure, place));
                 let cursors: Vec<Cursor> = cursors.collect();
                 for cursor in &cursors {
                     self.skips.remove(cursor.topic_partition());
@@ -97,24 +97,32 @@ impl Fetcher {
         self.place(cursors);
     }
 
-    fn place(&mut self, cursors: Vec<Cursor>) {
+    /// At once, or when it is no longer too early for all of them.
+    fn place(&mut self, mut cursors: Vec<Cursor>) {
         let shared = Arc::clone(&self.shared);
-        self.placing.spawn(async move { placing::place(&shared, cursors).await });
+        let at = cursors.iter_mut().filter_map(|cursor| cursor.not_before.take()).max();
+        self.placing.spawn(async move {
+            if let Some(at) = at {
+                sleep_until(at).await;
+            }
+            placing::place(&shared, cursors).await
+        });
     }
 
     fn hand_over(&mut self, placed: Vec<Placed>) {
-        let mut homeless = Vec::new();
+        let (mut homeless, mut refused) = (Vec::new(), Vec::new());
         for mut placed in placed {
             if let Some(past) = self.skips.get(placed.cursor.topic_partition()) {
                 placed.cursor.skip_to(*past);
             }
             match placed.broker {
                 Some(broker) => self.send(broker, placed.cursor),
+                None if placed.cursor.not_before.is_some() => refused.push(placed.cursor),
                 None => homeless.push(placed.cursor),
             }
         }
-        if !homeless.is_empty() {
-            self.place(homeless);
+        for cursors in [homeless, refused].into_iter().filter(|cursors| !cursors.is_empty()) {
+            self.place(cursors);
         }
     }
 

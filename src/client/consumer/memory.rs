@@ -66,6 +66,11 @@ impl Memory {
         self.freed.subscribe()
     }
 
+    /// There is something to do for readers that wait for memory, though none was given back.
+    pub fn wake(&self) {
+        self.freed.send_replace(());
+    }
+
     /// How much one partition may hold before it is asked for no more, so that one that is stuck leaves room for the
     /// others.
     pub fn share(&self) -> usize {

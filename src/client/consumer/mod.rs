@@ -33,8 +33,8 @@
 //!
 //! # When a queue is full
 //!
-//! The records' channel and the memory: readers stop asking. What the fetcher is told: it holds several rebalances, and
-//! more of them than that is logged as the error that it is.
+//! The records' channel and the memory: readers stop asking. What the fetcher is told: it holds several rebalances; beyond
+//! that, who seeks waits for room in it, and what was assigned waits with them.
 //!
 //! # Absent on purpose
 //!
@@ -54,6 +54,7 @@ mod poll;
 pub mod progress;
 mod reader;
 pub mod scan;
+mod seeking;
 pub mod session;
 mod subscription;
 mod tenure;
@@ -69,21 +70,26 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use assignor::Assignor;
 pub use config::{ConsumerConfig, GroupProtocol, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
+pub use seeking::Seek;
 pub use subscription::TopicPattern;
 pub(super) use wire::leave as leave_request;
 
-use self::membership::{Command, Held, Identity, Membership, Parts};
+use self::assigned::Assignment;
+use self::membership::{AtGroup, Closing, Command, Held, Identity, Membership, Parts, Who};
 use self::memory::Memory;
 use self::poll::PollClock;
+use self::progress::Mark;
 use self::reader::{Item, Shared};
+use self::seeking::{ASIDE_PART, Aside};
+use self::wire::Marks;
 use super::cluster::Cluster;
 use super::error::{Error, ErrorKind};
-use super::producer::GroupMetadata;
+use super::producer::{GroupMetadata, Position};
 use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::FetchRequest;
@@ -159,6 +165,7 @@ pub struct Consumer {
     memory: Arc<Memory>,
     /// Batches that could not be read, until the application decides.
     broken: HashMap<TopicPartition, Range<Offset>>,
+    aside: Aside,
     passed_over: u64,
     membership: Option<JoinHandle<()>>,
 }
@@ -216,19 +223,28 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Reads these partitions, of no group.
+    /// Reads these partitions, of no group, or with the offsets of one.
     pub(super) fn assigned(
         cluster: &Cluster,
         config: ConsumerConfig,
         partitions: Vec<(TopicPartition, Option<Offset>)>,
+        of_group: bool,
     ) -> Result<Self, Error> {
-        config.validate_reading()?;
-        let Begun { mut consumer, fetching, commands, .. } = Self::begin(cluster, config);
-        let request = assigned::take(partitions, &consumer.held, &consumer.memory);
-        consumer.fetcher.try_send(request).map_err(|_| Error::closed())?;
-        let held = Arc::clone(&consumer.held);
+        if of_group { config.validate_assigned() } else { config.validate_reading() }?;
+        if let Some((of, _)) = partitions.iter().find(|(_, offset)| offset.is_some_and(|offset| offset < 0)) {
+            return Err(Error::config("an offset below zero is nowhere").at(of.clone()));
+        }
+        let Begun { mut consumer, cluster, fetching, items, commands } = Self::begin(cluster, config);
+        let (config, held) = (Arc::clone(&consumer.config), Arc::clone(&consumer.held));
+        let offsets = of_group.then(|| {
+            *consumer.identity.lock().unwrap_or_else(PoisonError::into_inner) = Who::of_no_generation();
+            let group = AtGroup::new(cluster, Arc::clone(&config), Arc::clone(&consumer.identity));
+            assigned::Offsets { group, items }
+        });
+        let assignment = Assignment { held, config, fetcher: consumer.fetcher.clone(), commands, offsets };
+        let unknown = assignment.take(partitions, &consumer.memory)?;
         consumer.membership = Some(tokio::spawn(async move {
-            assigned::hold(held, commands).await;
+            assignment.run(unknown).await;
             fetching.abort();
         }));
         Ok(consumer)
@@ -251,9 +267,21 @@ impl Consumer {
             readers: AtomicUsize::new(0),
         });
         let fetching = tokio::spawn(fetcher::Fetcher::new(shared, requests).run());
-        let (broken, passed_over, membership) = (HashMap::new(), 0, None);
-        let consumer =
-            Self { items, commands, fetcher, clock, config, held, identity, memory, broken, passed_over, membership };
+        let (broken, aside, passed_over, membership) = (HashMap::new(), Aside::default(), 0, None);
+        let consumer = Self {
+            items,
+            commands,
+            fetcher,
+            clock,
+            config,
+            held,
+            identity,
+            memory,
+            broken,
+            aside,
+            passed_over,
+            membership,
+        };
         Begun { consumer, cluster, fetching, items: item_sender, commands: command_receiver }
     }
 
@@ -268,7 +296,15 @@ impl Consumer {
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         let _waiting = self.clock.wait();
         loop {
-            match self.items.recv().await? {
+            let item = match self.aside.next() {
+                Some(item) => item,
+                None => {
+                    let item = self.items.recv().await?;
+                    let Some(item) = self.aside.pass(item, self.memory.limit() / ASIDE_PART) else { continue };
+                    item
+                }
+            };
+            match item {
                 Item::Fetched(fetched) => {
                     self.passed_over += fetched.passed_over();
                     if let Some(delivery) = fetched.deliver() {
@@ -276,7 +312,9 @@ impl Consumer {
                     }
                 }
                 Item::Failed(error) => return Some(Err(error)),
-                Item::Broken { of, broken } => {
+                Item::Broken { tenure, .. } if tenure.has_ended() => {}
+                Item::Broken { tenure, broken, .. } => {
+                    let of = tenure.topic_partition.clone();
                     self.broken.insert(of.clone(), broken.offsets.clone());
                     let kind = broken.kind();
                     return Some(Err(Error::new(kind).of(FetchRequest::NAME).at(of)));
@@ -330,6 +368,31 @@ impl Consumer {
         Ok(GroupMetadata { member: Some(member), instance_id, ..GroupMetadata::new(&self.config.group_id) })
     }
 
+    /// Commits these offsets of the group, whatever is finished: to do it along with something else, to correct what was
+    /// committed, or for partitions that this consumer does not hold. One is enough for each partition; of several the last
+    /// counts. With [`auto_commit`](ConsumerConfig::auto_commit) the next commit of what is finished goes over it.
+    ///
+    /// Fails if one of them is refused, which may be after others were taken; what may pass is tried again for
+    /// [`api_timeout`](super::ClientConfig::api_timeout). A member that is out of its group, and an
+    /// [assigned](super::Client::assign) consumer whose group has members, is refused. So is what is tried again after the
+    /// group has gone on to another generation, unless this consumer has held all of it throughout
+    /// ([`ErrorCode::ILLEGAL_GENERATION`]): others may have committed more of it meanwhile.
+    ///
+    /// Cancel safe: once begun it is carried out, whether somebody waits for it or not.
+    pub async fn commit_offsets(&self, positions: impl IntoIterator<Item = Position>) -> Result<(), Error> {
+        let mark = |it: Position| (it.topic_partition, Mark { offset: it.offset, leader_epoch: it.leader_epoch });
+        let marks: Marks = positions.into_iter().map(mark).collect();
+        if marks.is_empty() {
+            return Ok(());
+        }
+        if let Some((of, _)) = marks.iter().find(|(_, mark)| mark.offset < 0) {
+            return Err(Error::config("an offset below zero is nowhere").at(of.clone()));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::CommitOffsets(marks, reply)).await.map_err(|_| Error::closed())?;
+        answer.await.map_err(|_| Error::closed())?
+    }
+
     /// Commits what is finished, now. Outside of a group there is nobody to commit to, which is an error.
     ///
     /// Cancel safe: once begun it is carried out, whether somebody waits for it or not.
@@ -355,14 +418,15 @@ impl Consumer {
     }
 
     /// Gives out nothing more, waits for what is out, commits, and leaves the group, so that others take over at once.
-    /// When `grace` is over, the rest is left undone: its records are read again by others.
+    /// Shortly before `grace` is over, what is still out is given up, to be read again by others: the last of the time, five
+    /// seconds or half of it, is for committing the rest and for leaving.
     ///
-    /// Cancel safe: once begun it is carried out, with no limit to it; another call waits for it, and sets one.
+    /// Cancel safe: once begun it is carried out; another call waits for it, and sets another limit.
     pub async fn close(&mut self, grace: Duration) -> Result<(), Error> {
         let Some(membership) = &mut self.membership else { return Ok(()) };
         let ended = timeout(grace, async {
             // One that is gone needs no telling.
-            let _ = self.commands.send(Command::Close).await;
+            let _ = self.commands.send(Command::Close(Closing::within(grace, Instant::now()))).await;
             membership.await
         });
         let ended = ended.await;
@@ -371,6 +435,7 @@ impl Consumer {
             late.abort();
         }
         self.items.close();
+        self.aside.clear();
         while self.items.try_recv().is_ok() {}
         match ended {
             Ok(Ok(())) => Ok(()),

@@ -1,6 +1,6 @@
 //! Where a partition is to be read, and from what offset: one try for some cursors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
@@ -8,19 +8,15 @@ use tokio::time::{Instant, sleep};
 use super::config::OffsetReset;
 use super::cursor::{Cursor, Place};
 use super::delivery::Fetched;
+use super::group::REFUSED_PAUSE;
 use super::progress::Mark;
 use super::reader::{Item, Shared};
 use super::scan::Chunk;
 use crate::client::admin::{Admin, ListedOffset, OffsetSpec};
-use crate::client::cluster::{To, Topics, leaderless};
-use crate::client::error::{Error, ErrorKind};
-use crate::client::lane::Lane;
-use crate::client::metadata::{Leader, Metadata};
-use crate::protocol::error::{Class, ErrorCode};
-use crate::protocol::messages::{
-    OffsetForLeaderEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
-use crate::protocol::types::{BrokerId, Offset, Topic, TopicPartition};
+use crate::client::cluster::{Topics, leaderless};
+use crate::client::error::Error;
+use crate::client::metadata::Metadata;
+use crate::protocol::types::{BrokerId, LeaderEpoch, Topic, TopicPartition};
 
 /// A cursor, and the broker that it goes to; without one it is tried again.
 #[derive(Debug)]
@@ -29,8 +25,8 @@ pub(super) struct Placed {
     pub broker: Option<BrokerId>,
 }
 
-/// Finds leaders and offsets. Cursors of partitions that are no longer held, or that cannot be read by the rules that were
-/// given, are dropped.
+/// Finds leaders and offsets. Cursors of partitions that are no longer held are dropped; those that cannot be read by the
+/// rules that were given are to be tried again not before a while.
 pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Placed> {
     let known = learn(shared, &cursors).await;
     cursors.retain(|cursor| !cursor.tenure.has_ended());
@@ -99,17 +95,18 @@ fn notice_new_topic(cursor: &mut Cursor, known: &Metadata) {
 /// Gives cursors without an offset one. Says which may go to their leader.
 async fn resolve(shared: &Shared, cursors: Vec<Cursor>) -> Vec<(Cursor, bool)> {
     let mut done = Vec::with_capacity(cursors.len());
-    let mut wanted: HashMap<OffsetReset, Vec<Cursor>> = HashMap::new();
+    let (now, mut wanted) = (SystemTime::now(), HashMap::<Option<OffsetSpec>, Vec<Cursor>>::new());
     for cursor in cursors {
         match cursor.place {
             Place::At(_) => done.push((cursor, true)),
-            Place::NewTopic => wanted.entry(OffsetReset::Earliest).or_default().push(cursor),
-            _ => wanted.entry(shared.config.auto_offset_reset).or_default().push(cursor),
+            Place::NewTopic => wanted.entry(Some(OffsetSpec::Earliest)).or_default().push(cursor),
+            Place::Sought(spec) => wanted.entry(Some(spec)).or_default().push(cursor),
+            _ => wanted.entry(spec(shared.config.auto_offset_reset, now)).or_default().push(cursor),
         }
     }
-    for (reset, cursors) in wanted {
-        let Some(spec) = spec(reset, SystemTime::now()) else {
-            refuse(shared, cursors).await;
+    for (spec, cursors) in wanted {
+        let Some(spec) = spec else {
+            done.extend(refuse(shared, cursors));
             continue;
         };
         let (found, late) = reset_to(shared, cursors, spec).await;
@@ -133,17 +130,21 @@ fn spec(reset: OffsetReset, now: SystemTime) -> Option<OffsetSpec> {
     }
 }
 
-/// The rule is to begin nowhere.
-async fn refuse(shared: &Shared, cursors: Vec<Cursor>) {
-    for cursor in cursors {
+/// The rule is to begin nowhere; it is said again as long as it lasts.
+fn refuse(shared: &Shared, cursors: Vec<Cursor>) -> impl Iterator<Item = (Cursor, bool)> {
+    let later = Instant::now() + REFUSED_PAUSE;
+    cursors.into_iter().map(move |mut cursor| {
         let why = match cursor.place {
             Place::Gone(offset) => format!("offset {offset} is not there any more"),
             _ => "the group has committed no offset".to_owned(),
         };
         let what = format!("{why}, and auto_offset_reset is none; the partition is not read");
         let error = Error::config(what).at(cursor.topic_partition().clone());
-        let _ = shared.items.send(Item::Failed(error)).await;
-    }
+        // A full queue has enough to say already.
+        let _ = shared.items.try_send(Item::Failed(error));
+        cursor.not_before = Some(later);
+        (cursor, false)
+    })
 }
 
 /// Says which may go to their leader, and which have no record that late.
@@ -184,110 +185,45 @@ async fn begin(shared: &Shared, cursor: &mut Cursor, mark: Mark) -> bool {
     }
     cursor.place = Place::At(mark);
     let weight = cursor.tenure.weigh(shared.memory.take(0));
-    let fetched = Fetched { chunk: Chunk::empty(mark.offset, mark), high_watermark: None, weight };
+    let fetched =
+        Fetched { chunk: Chunk::empty(mark.offset, mark), high_watermark: None, weight, rewinds: cursor.rewinds };
     shared.items.send(Item::Fetched(fetched)).await.is_ok()
 }
 
 /// Whether the leader's log agrees with what was read, or committed (KIP-320): after an unclean election it may have been
 /// cut, and other records may stand where ours stood. Every leader is asked before it is read from for the first time.
-/// Those of which it does not tell come second: they are asked about again.
+/// Those of which it does not tell come second: they are asked about again. What a leader refuses for good it refuses to
+/// those who fetch, too, and there it is said.
 async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (Vec<Cursor>, Vec<Cursor>) {
-    let mut by_leader: BTreeMap<BrokerId, Vec<(Cursor, Leader, Mark)>> = BTreeMap::new();
-    let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
-    for cursor in cursors {
-        match doubtful(&cursor, known) {
-            Some((leader, mark)) => by_leader.entry(leader.broker).or_default().push((cursor, leader, mark)),
-            None => valid.push(cursor),
-        }
+    let epoch = |cursor: &Cursor| Some((cursor.topic_partition().clone(), doubtful(cursor, known)?));
+    let epochs: HashMap<TopicPartition, LeaderEpoch> = cursors.iter().filter_map(epoch).collect();
+    if epochs.is_empty() {
+        return (cursors, Vec::new());
     }
-    for (broker, cursors) in by_leader {
-        let ends = ask_ends(shared, broker, &cursors).await;
-        for (mut cursor, _, mark) in cursors {
-            match ends.get(cursor.topic_partition()).copied() {
-                Some(Some(end)) if end < mark.offset => {
-                    let partition = cursor.topic_partition();
-                    tracing::warn!(%partition, read = mark.offset, end, "the log was cut below what was read; reading again from its end");
-                    begin(shared, &mut cursor, Mark { offset: end, leader_epoch: None }).await;
-                    valid.push(cursor);
-                }
-                Some(_) => valid.push(cursor),
-                None => untold.push(cursor),
+    let mut ends = Admin::new(shared.cluster.clone()).rounds(1).epoch_ends(&epochs).await;
+    let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
+    for mut cursor in cursors {
+        match (cursor.position(), ends.remove(cursor.topic_partition())) {
+            (Some(read), Some(Ok(Some(end)))) if end < read => {
+                let partition = cursor.topic_partition();
+                tracing::warn!(%partition, read, end, "the log was cut below what was read; reading again from its end");
+                begin(shared, &mut cursor, Mark { offset: end, leader_epoch: None }).await;
+                valid.push(cursor);
             }
+            (_, Some(Err(error))) => {
+                tracing::debug!(%error, "a new leader does not say where its epochs end");
+                untold.push(cursor);
+            }
+            _ => valid.push(cursor),
         }
     }
     (valid, untold)
 }
 
-/// The leader, and the place that it may not agree with: one that was not read from it, of a known epoch.
-fn doubtful(cursor: &Cursor, known: &Metadata) -> Option<(Leader, Mark)> {
+/// The epoch of a place that its leader may not agree with: one that was not read from it.
+fn doubtful(cursor: &Cursor, known: &Metadata) -> Option<LeaderEpoch> {
     let Place::At(mark) = cursor.place else { return None };
     let leader = known.leader(cursor.topic_partition())?;
     let is_new = cursor.leader.is_none_or(|before| leader.epoch > before.epoch);
-    (is_new && leader.epoch.is_some() && mark.leader_epoch.is_some()).then_some((leader, mark))
-}
-
-/// Where the epochs end in the leader's log; `None` where that is not to be had from it, then or later. What is missing is
-/// to be asked again.
-async fn ask_ends(
-    shared: &Shared,
-    broker: BrokerId,
-    cursors: &[(Cursor, Leader, Mark)],
-) -> HashMap<TopicPartition, Option<Offset>> {
-    let mut topics: BTreeMap<&Topic, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
-    for (cursor, leader, mark) in cursors {
-        let of = cursor.topic_partition();
-        topics.entry(&of.topic).or_default().push(OffsetForLeaderPartition {
-            partition: of.partition,
-            current_leader_epoch: leader.epoch.unwrap_or(-1),
-            leader_epoch: mark.leader_epoch.unwrap_or(-1),
-        });
-    }
-    let topics = topics.into_iter().map(|(topic, partitions)| OffsetForLeaderTopic { topic: topic.into(), partitions });
-    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.collect() };
-    let deadline = shared.cluster.config().request_timeout;
-    match shared.cluster.call(To::Broker(broker), Lane::General, request, deadline).await {
-        Ok(answer) => {
-            let topics = answer.body.topics.into_iter().map(|topic| (Topic::from(&topic.topic), topic.partitions));
-            let ends = topics.flat_map(|(topic, ends)| ends.into_iter().map(move |end| (topic.clone(), end)));
-            ends.filter_map(|(topic, end)| Some((TopicPartition::new(topic, end.partition), told_end(&end)?))).collect()
-        }
-        // Brokers before Kafka 2.1 do not know which epoch their clients know.
-        Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
-            cursors.iter().map(|(cursor, ..)| (cursor.topic_partition().clone(), None)).collect()
-        }
-        Err(error) => {
-            tracing::debug!(%error, "a new leader does not say where its epochs end");
-            HashMap::new()
-        }
-    }
-}
-
-/// The end of the epoch in the leader's log, if it knows one; `None` if it may yet tell. What it refuses for good it
-/// refuses to those who fetch, too, and there it is said.
-fn told_end(end: &OffsetForLeaderEndOffset) -> Option<Option<Offset>> {
-    let code = ErrorCode(end.error_code);
-    match code.class() {
-        Class::Ok => Some(Some(end.end_offset).filter(|offset| *offset >= 0)),
-        Class::Fatal => Some(None),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_leader_that_may_yet_tell_is_asked_again() {
-        let told = |code: ErrorCode, end_offset| {
-            told_end(&OffsetForLeaderEndOffset { error_code: code.0, end_offset, ..Default::default() })
-        };
-        assert_eq!(told(ErrorCode::NONE, 7), Some(Some(7)));
-        assert_eq!(told(ErrorCode::NONE, -1), Some(None));
-        assert_eq!(told(ErrorCode::TOPIC_AUTHORIZATION_FAILED, -1), Some(None));
-        for code in [ErrorCode::UNKNOWN_LEADER_EPOCH, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::NOT_LEADER_OR_FOLLOWER]
-        {
-            assert_eq!(told(code, -1), None, "{code}");
-        }
-    }
+    mark.leader_epoch.filter(|_| is_new && leader.epoch.is_some())
 }

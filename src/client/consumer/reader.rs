@@ -25,7 +25,7 @@ use super::memory::{Grant, Memory};
 use super::progress::Mark;
 use super::scan::{self, Broken};
 use super::session::{Asks, Session};
-use super::tenure::Weight;
+use super::tenure::{Tenure, Weight};
 use super::wire;
 use crate::client::cluster::{Cluster, To};
 use crate::client::error::{Error, ErrorKind};
@@ -42,8 +42,10 @@ const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(100);
 /// The same after a failure that somebody has to put right, such as a missing permission.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
-/// A share of the memory smaller than this is not worth a request of its own.
-const ASK_BYTES_MIN: usize = 16 << 10;
+/// A partition is asked for no less than this, if there is memory for it, however small its share. A broker passes over a
+/// partition, all but the first of an answer, whose next batch is larger than was asked for: with less, and batches of the
+/// usual sizes, every answer would hold a single batch.
+const ASK_BYTES_MIN: usize = 128 << 10;
 /// A batch may be unpacked into so much, or all of the memory if that is more: brokers take batches by what they are packed,
 /// and one that cannot be unpacked stops its partition. Beyond this it is more likely made to exhaust whoever reads it.
 const UNPACKED_BYTES_MAX: usize = 128 << 20;
@@ -56,7 +58,27 @@ const FRAME_PART_MIN: usize = 8;
 pub(super) enum Item {
     Fetched(Fetched),
     Failed(Error),
-    Broken { of: TopicPartition, broken: Broken },
+    Broken { tenure: Arc<Tenure>, broken: Broken, rewinds: u32 },
+}
+
+impl Item {
+    /// Whose it is, if it belongs to what is read of a partition.
+    pub fn tenure(&self) -> Option<&Arc<Tenure>> {
+        match self {
+            Self::Fetched(fetched) => Some(fetched.weight.tenure()),
+            Self::Broken { tenure, .. } => Some(tenure),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// Whether it follows what was dropped: it is fetched again as well.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Fetched(fetched) => fetched.rewinds != fetched.weight.tenure().rewinds(),
+            Self::Broken { tenure, rewinds, .. } => *rewinds != tenure.rewinds(),
+            Self::Failed(_) => false,
+        }
+    }
 }
 
 /// What all readers of a consumer share.
@@ -113,6 +135,7 @@ struct Work {
     whole: bool,
     high_watermark: Option<Offset>,
     weight: Weight,
+    rewinds: u32,
 }
 
 impl Reader {
@@ -181,6 +204,7 @@ impl Reader {
         if self.not_before.is_some_and(|at| now < at) {
             return None;
         }
+        self.cursors.values_mut().for_each(Cursor::rewind);
         let memory = &self.shared.memory;
         let each = self.shared.config.partition_max_bytes.min((2 * memory.share()).max(ASK_BYTES_MIN));
         let ask = |cursor: &Cursor| Some((cursor.topic_partition().clone(), cursor.ask(now, each)?));
@@ -206,7 +230,8 @@ impl Reader {
 
     fn request(&mut self, wanted: &Asks, max_bytes: usize) -> FetchRequest {
         let config = &self.shared.config;
-        let full = self.cursors.values().any(|cursor| !cursor.tenure.has_room());
+        let is_full = |cursor: &Cursor| !cursor.tenure.is_paused() && !cursor.tenure.has_room();
+        let full = self.cursors.values().any(is_full);
         let wait = if full { config.fetch_max_wait.min(WAIT_WHILE_FULL) } else { config.fetch_max_wait };
         let number = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
         let plan = self.session.plan(wanted);
@@ -293,7 +318,10 @@ impl Reader {
             Class::RefreshMetadata => self.give_all_back(),
             _ => {
                 tracing::warn!(broker = self.broker, %code, "the broker refuses to be read from");
-                self.not_before = Some(Instant::now() + PAUSE);
+                self.not_before = Some(Instant::now() + LONG_PAUSE);
+                // A full queue has enough to say already; this is said again after the pause.
+                let error = Error::broker(code).of(FetchRequest::NAME);
+                let _ = self.shared.items.try_send(Item::Failed(self.shared.cluster.placed(self.broker, error)));
             }
         }
         false
@@ -337,7 +365,7 @@ impl Reader {
     }
 
     async fn hand_on(&mut self, work: Work) {
-        let Work { of, start, record_set, aborted, whole, high_watermark, weight } = work;
+        let Work { of, start, record_set, aborted, whole, high_watermark, weight, rewinds } = work;
         let memory = &self.shared.memory;
         let unpacked_bytes_max = memory.limit().max(UNPACKED_BYTES_MAX);
         let rules = scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max, whole };
@@ -347,16 +375,17 @@ impl Reader {
         let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();
         drop(weight);
         for (chunk, weight) in chunks.into_iter().zip(weights) {
-            let fetched = Fetched { chunk, high_watermark, weight };
+            let fetched = Fetched { chunk, high_watermark, weight, rewinds };
             // If the application is gone, so is this reader at its next turn.
             let _ = self.shared.items.send(Item::Fetched(fetched)).await;
         }
         if let Some(broken) = broken {
-            if let Some(cursor) = self.cursors.get_mut(&of) {
+            // One that has gone back since finds it again.
+            if let Some(cursor) = self.cursors.get_mut(&of).filter(|cursor| cursor.rewinds == rewinds) {
                 cursor.parked = true;
                 cursor.place = Place::At(Mark { offset: broken.offsets.start, leader_epoch: None });
             }
-            let _ = self.shared.items.send(Item::Broken { of, broken }).await;
+            let _ = self.shared.items.send(Item::Broken { tenure, broken, rewinds }).await;
         }
     }
 }
@@ -435,7 +464,8 @@ fn found(
     let weight = cursor.tenure.weigh(grant.split(record_set.len()));
     let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
     let aborted = data.aborted_transactions.unwrap_or_default();
-    Some(Work { of, start, record_set, aborted, whole, high_watermark, weight })
+    let rewinds = cursor.rewinds;
+    Some(Work { of, start, record_set, aborted, whole, high_watermark, weight, rewinds })
 }
 
 /// Cursors that have been read long enough from a replica go and ask their leader again.

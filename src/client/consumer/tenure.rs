@@ -1,8 +1,9 @@
-//! One partition for as long as this member holds it: from being assigned until it is revoked or lost. Membership, the
+//! One partition for as long as this member holds it: from being assigned until it is revoked or lost, or until the
+//! application goes on elsewhere in it, which begins another. Membership, the
 //! fetcher and every delivery share it, and it is where they meet: what is handed out after the end is handed out by
 //! nobody, and what is finished after it still counts for the last commit.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -17,6 +18,10 @@ pub struct Tenure {
     pub topic_partition: TopicPartition,
     pub memory: Arc<Memory>,
     ended: AtomicBool,
+    /// The application wants nothing of it for now.
+    paused: AtomicBool,
+    /// How often what was fetched has been dropped, to be fetched again.
+    rewinds: AtomicU32,
     /// Bytes that were fetched and are not finished.
     bytes: AtomicUsize,
     held: Mutex<Held>,
@@ -29,6 +34,8 @@ struct Held {
     /// `None` until it is known where to begin.
     progress: Option<Progress>,
     committed: Option<Mark>,
+    /// Where what was dropped begins.
+    rewound: Option<Mark>,
     /// The group has given the partition to somebody else, whose commits count now.
     lost: bool,
 }
@@ -40,6 +47,8 @@ impl Tenure {
             topic_partition,
             memory,
             ended: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            rewinds: AtomicU32::new(0),
             bytes: AtomicUsize::new(0),
             held: Mutex::default(),
             drained: Notify::new(),
@@ -55,6 +64,48 @@ impl Tenure {
         let mut held = self.held();
         held.progress = committed.map(Progress::new);
         held.committed = committed;
+    }
+
+    /// Another one in its place, for when the application goes on elsewhere in the partition. This one is over: nothing
+    /// that belongs to it is handed out or committed from now on.
+    pub fn superseded(&self) -> Arc<Self> {
+        let next = Self::new(self.topic_partition.clone(), Arc::clone(&self.memory));
+        next.set_paused(self.is_paused());
+        self.lose();
+        self.end();
+        next
+    }
+
+    /// The application goes on from here. That is to be committed even if it is where the group was: a commit of what came
+    /// before may be on its way.
+    pub fn sought(&self, mark: Mark) {
+        self.held().progress = Some(Progress::new(mark));
+    }
+
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// What was fetched from here on is dropped, and to be fetched again.
+    pub fn rewind(&self, to: Mark) {
+        let mut held = self.held();
+        held.rewound = Some(to);
+        self.rewinds.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was. What was fetched before the last time belongs to what was dropped.
+    pub fn rewinds(&self) -> u32 {
+        self.rewinds.load(Ordering::Acquire)
+    }
+
+    /// How often, and where to the last time.
+    pub fn rewound(&self) -> (u32, Option<Mark>) {
+        let held = self.held();
+        (self.rewinds(), held.rewound)
     }
 
     /// Nothing is handed out from now on.

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::client::admin::NewTopic;
+use crate::client::producer::Position;
 use crate::client::tests::quick_to_reconnect;
 use crate::client::{Client, ClientConfig, Compression, ErrorCode, ProducerConfig, ProducerRecord};
 use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::types::Topic;
+
+mod seeking;
 
 const FETCH: i16 = 1;
 const COMMIT: i16 = 8;
@@ -203,6 +206,38 @@ async fn only_what_is_finished_is_committed() {
     consumer.commit().await.unwrap();
     assert_eq!(world.committed().await, 600);
     assert_eq!(consumer.assignment().iter().filter_map(|assigned| assigned.finished).sum::<i64>(), 600);
+    consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_outlives_the_move_of_its_coordinator() {
+    let faults = [
+        Fault::Error(ErrorCode::NOT_COORDINATOR),
+        Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        Fault::Error(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        Fault::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        Fault::Disconnect,
+    ];
+    let world = World::new().await;
+    let mut consumer = world.client.consumer(ConsumerConfig { auto_commit: false, ..world.config() }).unwrap();
+    let mut read = Read::default();
+    for (number, fault) in (1..).zip(faults) {
+        world.produce(number * 60 - 60..number * 60).await;
+        read.until(&mut consumer, number as usize * 60).await;
+        world.fault(COMMIT, 2, fault.clone());
+        consumer.commit().await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert_eq!(
+            (world.committed().await, world.broker.faults().waiting()),
+            (i64::from(number) * 60, 0),
+            "{fault:?}"
+        );
+    }
+    // What no try can change is said at once.
+    world.produce(300..360).await;
+    read.until(&mut consumer, 360).await;
+    world.fault(COMMIT, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+    let refused = consumer.commit().await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::GROUP_AUTHORIZATION_FAILED));
     consumer.close(LIMIT).await.unwrap();
 }
 
@@ -543,6 +578,35 @@ async fn closing_waits_for_what_was_revoked_before() {
     drop(second);
 }
 
+/// Records that nobody finishes in time keep the member neither from committing the others nor from leaving.
+#[tokio::test]
+async fn a_close_that_cannot_wait_commits_and_leaves_all_the_same() {
+    for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        for is_revoked_before in [false, true] {
+            let world = World::new().await;
+            world.produce(0..60).await;
+            let config = ConsumerConfig { group_protocol, ..world.config() };
+            let mut consumer = world.client.consumer(config.clone()).unwrap();
+            let held = take_unfinished(&mut consumer, 60).await;
+            let second = is_revoked_before.then(|| world.client.consumer(config).unwrap());
+            if is_revoked_before {
+                until_some_are_revoked(&mut consumer, &held).await;
+            }
+            let (stuck, done): (Vec<_>, Vec<_>) = held
+                .into_iter()
+                .partition(|it| if is_revoked_before { it.is_revoked() } else { it.topic_partition.partition == 0 });
+            let finished: usize = done.iter().map(Delivery::len).sum();
+            done.into_iter().for_each(Delivery::finish);
+            consumer.close(Duration::from_secs(2)).await.unwrap();
+            assert_eq!(world.committed().await, finished as i64, "{group_protocol:?}, {is_revoked_before}");
+            let mut groups = world.client.admin().describe_groups(&["readers".to_owned()]).await.unwrap();
+            let members = groups.remove("readers").unwrap().unwrap().members;
+            assert_eq!(members.len(), usize::from(is_revoked_before), "{group_protocol:?}: {members:?}");
+            drop((stuck, second));
+        }
+    }
+}
+
 #[tokio::test]
 async fn offsets_that_may_not_be_had_are_said() {
     let world = World::new().await;
@@ -551,6 +615,51 @@ async fn offsets_that_may_not_be_had_are_said() {
     let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
     consumer.close(LIMIT).await.unwrap();
+}
+
+/// Counts what is logged as a warning on this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::WARN {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// Such as an open transaction that has committed offsets, and ends in its own time.
+#[tokio::test]
+async fn what_passes_by_itself_is_no_cause_for_alarm() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let world = World::new().await;
+    world.produce(0..60).await;
+    let config = ProducerConfig { transactional_id: Some("elsewhere".to_owned()), ..Default::default() };
+    let producer = world.client.producer(config);
+    let transaction = producer.begin().await.unwrap();
+    let positions = (0..PARTITIONS).map(|partition| Position {
+        topic_partition: TopicPartition::new("orders", partition),
+        offset: 0,
+        leader_epoch: None,
+    });
+    transaction.send_offsets(&GroupMetadata::new("readers"), positions).await.unwrap();
+    let warnings = Warnings::default();
+    let log = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    let (mut consumer, mut read) = (world.consumer(), Read::default());
+    hold(&mut consumer, &mut read, |_| world.broker.faults().count(OFFSET_FETCH) >= 3).await;
+    assert_eq!((read.numbers.len(), warnings.0.load(std::sync::atomic::Ordering::Relaxed)), (0, 0));
+    transaction.abort().await.unwrap();
+    read.until(&mut consumer, 60).await;
+    // What somebody has to put right is said once a try, however many partitions it is about.
+    world.fault(OFFSET_FETCH, 1, Fault::Error(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+    let mut other = world.client.consumer(ConsumerConfig { group_id: "others".into(), ..world.config() }).unwrap();
+    timeout(LIMIT, other.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(warnings.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+    drop((log, producer));
+    consumer.close(LIMIT).await.unwrap();
+    other.close(LIMIT).await.unwrap();
 }
 
 /// With the consumer protocol every heartbeat may be the one that joins, and its answer may be lost.
@@ -623,6 +732,29 @@ async fn a_leader_is_not_read_from_before_it_has_told_where_its_epochs_end() {
     read.until(&mut next, 120).await;
     assert!(read.numbers.values().all(|times| *times == 1));
     next.close(LIMIT).await.unwrap();
+}
+
+/// A broker passes over every partition, but for the first that has something, whose next batch is larger than was asked for.
+#[tokio::test]
+async fn many_partitions_are_read_many_batches_at_a_time() {
+    const MANY: u32 = 64;
+    let world = World::empty().await;
+    world.client.admin().create_topics(&[NewTopic::new("orders").partitions(MANY as i32)]).await.unwrap();
+    let producer = world.client.producer(ProducerConfig::default());
+    for number in 0..MANY {
+        let value = format!("{number:060000}");
+        let record =
+            ProducerRecord { partition: Some(number as i32), ..ProducerRecord::new(&world.topic, value.as_bytes()) };
+        drop(producer.enqueue(record).await.unwrap());
+    }
+    producer.close(LIMIT).await.unwrap();
+    world.broker.faults().reset_counts();
+    let config = ConsumerConfig { memory_bytes: 2 << 20, ..world.config() };
+    let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
+    read.until(&mut consumer, MANY as usize).await;
+    let asked = world.broker.faults().count(FETCH);
+    assert!(asked < u64::from(MANY) / 2, "{asked} requests for {MANY} batches");
+    consumer.close(LIMIT).await.unwrap();
 }
 
 #[tokio::test]

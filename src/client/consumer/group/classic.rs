@@ -143,7 +143,7 @@ impl ClassicGroup {
             Event::Overdue => self.overdue(),
             Event::Tick => self.tick(now),
             Event::Left => self.left(),
-            Event::Close => self.close(now),
+            Event::Close(by) => self.close(by, now),
             // Too late, or nothing that this protocol asks for.
             _ => Vec::new(),
         }
@@ -360,7 +360,7 @@ impl ClassicGroup {
         }
     }
 
-    fn close(&mut self, now: Instant) -> Vec<Action> {
+    fn close(&mut self, by: Option<Instant>, now: Instant) -> Vec<Action> {
         match self.state {
             State::Away => self.stopped(None),
             State::Leaving { .. } => {
@@ -372,7 +372,7 @@ impl ClassicGroup {
             // assigned, but between the two of neither. What is held can be committed if the rebalance is seen through;
             // should others take long over it, the old generation is still good.
             State::Joining { at: None } | State::Syncing if !self.owned.is_empty() => {
-                self.closing = Some(now + self.rules.close_patience);
+                self.closing = Some(self.rules.patient_until(now, by, self.closing));
                 Vec::new()
             }
             _ => self.release_all(),

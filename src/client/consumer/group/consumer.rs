@@ -240,7 +240,7 @@ impl ConsumerGroup {
             Event::Overdue => self.overdue(),
             Event::Tick => self.tick(now),
             Event::Left => self.left(),
-            Event::Close => self.close(now),
+            Event::Close(by) => self.close(by, now),
             // Too late, or nothing that this protocol asks for.
             _ => Vec::new(),
         }
@@ -510,7 +510,7 @@ impl ConsumerGroup {
         actions
     }
 
-    fn close(&mut self, now: Instant) -> Vec<Action> {
+    fn close(&mut self, by: Option<Instant>, now: Instant) -> Vec<Action> {
         match self.state {
             State::Away => self.stopped(None),
             State::Leaving(_) => {
@@ -520,7 +520,7 @@ impl ConsumerGroup {
             State::Stopped => Vec::new(),
             // Should the last heartbeat overtake the first, there would be a member that nobody is.
             State::Joining if self.beating => {
-                self.closing = Some(now + self.rules.close_patience);
+                self.closing = Some(self.rules.patient_until(now, by, self.closing));
                 Vec::new()
             }
             State::Joining | State::Member => self.release_all(),

@@ -49,7 +49,7 @@ pub struct Rules {
     /// The first pause after a failure; doubles up to `backoff_max`.
     pub backoff: Duration,
     pub backoff_max: Duration,
-    /// How long a member that is closed in the midst of joining waits for the end of it.
+    /// How long a member that is closed in the midst of joining waits for the end of it, at most.
     pub close_patience: Duration,
 }
 
@@ -59,6 +59,12 @@ impl Rules {
         let pause = self.backoff.saturating_mul(1 << (*failures).min(16));
         *failures += 1;
         pause.min(self.backoff_max)
+    }
+
+    /// Until when a member that is closed now, for the first time or once more, waits for the end of its joining: there must
+    /// be time for its last commit, and to leave.
+    fn patient_until(&self, now: Instant, by: Option<Instant>, before: Option<Instant>) -> Instant {
+        [by, before].into_iter().flatten().fold(now + self.close_patience, Instant::min)
     }
 }
 
@@ -141,7 +147,8 @@ pub enum Event {
     Tick,
     /// The answer to the leaving, or none.
     Left,
-    Close,
+    /// By then, if there is a limit to it, nothing may be waited for any more but the last commit and the leaving.
+    Close(Option<Instant>),
 }
 
 /// What the coordinator is to be asked, or told.
@@ -301,7 +308,7 @@ impl Group {
         };
         self.machine = Machine::Classic(ClassicGroup::after(self.rules.clone(), releases));
         let mut actions = vec![Action::FallBack(why)];
-        actions.extend(self.on(if closing { Event::Close } else { Event::Wanted }, now));
+        actions.extend(self.on(if closing { Event::Close(None) } else { Event::Wanted }, now));
         actions
     }
 
@@ -331,7 +338,7 @@ impl Group {
                 it.ask_at = Some(now + self.rules.pause(&mut it.failures));
                 vec![Action::FindCoordinator]
             }
-            Event::Close => vec![Action::Stop(None)],
+            Event::Close(_) => vec![Action::Stop(None)],
             _ => Vec::new(),
         }
     }

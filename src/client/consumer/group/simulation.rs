@@ -129,7 +129,7 @@ impl<C: Coordinator> Simulation<C> {
             2 => self.tell(at, Event::Changed("simulation")),
             3 if self.members.iter().filter(|member| !member.closing).count() > 1 => {
                 self.members[at].closing = true;
-                self.tell(at, Event::Close);
+                self.tell(at, Event::Close(None));
             }
             4 if self.members.len() < MEMBERS_MAX => self.enter(),
             _ => {

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::LEAVE_LIMIT;
 use crate::client::consumer::tenure::Tenure;
 use crate::protocol::types::TopicPartition;
 
@@ -44,6 +49,33 @@ impl Draining {
     }
 }
 
+/// By when a member that is closed is to be done with its last duties, so that there is time for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::client::consumer) struct Closing {
+    pub drained: Instant,
+    pub committed: Instant,
+}
+
+impl Closing {
+    /// `None` if there is all the time in the world.
+    pub fn within(grace: Duration, now: Instant) -> Option<Self> {
+        let end = now.checked_add(grace)?;
+        let reserve = LEAVE_LIMIT.min(grace / 2);
+        Some(Self { drained: end - reserve, committed: end - reserve / 2 })
+    }
+}
+
+/// Waits until then, or until a close wants it to be over.
+pub(super) async fn wait_until(until: Instant, mut closing: watch::Receiver<Option<Closing>>) {
+    loop {
+        let drained = closing.borrow_and_update().map(|closing| closing.drained);
+        tokio::select! {
+            () = sleep_until(drained.map_or(until, |drained| drained.min(until))) => return,
+            Ok(()) = closing.changed() => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +106,33 @@ mod tests {
         draining.released(2, &second);
         assert_eq!((a.to_commit(), b.to_commit()), (None, None), "they are somebody else's");
         assert!(draining.tenures.is_empty());
+    }
+
+    #[test]
+    fn a_close_leaves_time_to_commit_and_to_leave() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let within = |grace| Closing::within(grace, now).map(|it| (it.drained - now, it.committed - now));
+        let cases = [(seconds(60), (55_000, 57_500)), (seconds(8), (4000, 6000)), (Duration::ZERO, (0, 0))];
+        for (grace, (drained, committed)) in cases {
+            let expect = Some((Duration::from_millis(drained), Duration::from_millis(committed)));
+            assert_eq!(within(grace), expect, "{grace:?}");
+        }
+        assert_eq!(within(Duration::MAX), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_cuts_short_what_was_begun_before() {
+        let seconds = Duration::from_secs;
+        for (grace, expect) in [(None, seconds(20)), (Some(seconds(60)), seconds(20)), (Some(seconds(8)), seconds(7))] {
+            let (closing, began) = (watch::Sender::new(None), Instant::now());
+            let mut waiting = std::pin::pin!(wait_until(began + seconds(20), closing.subscribe()));
+            assert!(tokio::time::timeout(seconds(3), &mut waiting).await.is_err());
+            if let Some(grace) = grace {
+                closing.send_replace(Closing::within(grace, Instant::now()));
+            }
+            waiting.await;
+            assert_eq!(began.elapsed().as_secs(), expect.as_secs(), "{grace:?}");
+        }
     }
 
     #[test]

@@ -18,11 +18,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::draining::Draining;
-use self::offsets::{Located, New};
+pub(super) use self::draining::Closing;
+use self::draining::{Draining, wait_until};
+pub(super) use self::offsets::{AtGroup, Located, New, locate};
 use super::assignor::Counts;
 use super::config::ConsumerConfig;
 use super::fetcher;
@@ -33,7 +34,7 @@ use super::poll::PollClock;
 use super::reader::Item;
 use super::subscription::Subscription;
 use super::tenure::Tenure;
-use super::wire::Led;
+use super::wire::{Led, Marks};
 use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
@@ -46,7 +47,7 @@ use crate::protocol::types::{Str, Topic, TopicPartition};
 const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 /// An application that is late in the midst of a rebalance is looked at again after this.
 const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
-/// A member that is closed in the midst of a rebalance waits for the end of it for so long.
+/// A member that is closed in the midst of a rebalance waits for the end of it for so long, if it has the time.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// The least that is left for the commit and the leaving when the time to close is nearly over.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -55,7 +56,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Command {
     Commit(oneshot::Sender<Result<(), Error>>),
-    Close,
+    CommitOffsets(Marks, oneshot::Sender<Result<(), Error>>),
+    /// By then, if it is not to take as long as it takes.
+    Close(Option<Closing>),
 }
 
 /// What the handle may see of it: the partitions that are held.
@@ -69,6 +72,13 @@ pub(super) type Identity = Arc<Mutex<Who>>;
 pub(super) struct Who {
     pub member: Option<(Str, i32)>,
     asker: Option<(Str, i32)>,
+}
+
+impl Who {
+    /// Whoever reads what nobody has assigned: generation -1 of nobody, which a group without members takes.
+    pub fn of_no_generation() -> Self {
+        Self { member: Some((Str::default(), -1)), asker: None }
+    }
 }
 
 /// What has come of something that was waited for.
@@ -94,6 +104,7 @@ pub(super) struct Membership {
     group: Group,
     held: Held,
     draining: Draining,
+    closing: watch::Sender<Option<Closing>>,
     identity: Identity,
     memory: Arc<Memory>,
     clock: Arc<PollClock>,
@@ -155,6 +166,7 @@ impl Membership {
             look_at: None,
             pending: FuturesUnordered::new(),
             draining: Draining::default(),
+            closing: watch::Sender::new(None),
             assigned_for: None,
             missing: BTreeSet::new(),
             said_missing: BTreeMap::new(),
@@ -232,10 +244,14 @@ impl Membership {
     fn obey(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Commit(reply)) => self.commit_now(reply),
-            Some(Command::Close) => self.tell(Event::Close),
+            Some(Command::CommitOffsets(marks, reply)) => self.commit_chosen(marks, reply),
+            Some(Command::Close(by)) => {
+                self.closing.send_replace(by);
+                self.tell(Event::Close(by.map(|by| by.drained)));
+            }
             None => {
                 self.orphaned = true;
-                self.tell(Event::Close);
+                self.tell(Event::Close(None));
             }
         }
     }
@@ -317,14 +333,21 @@ impl Membership {
         let tenures = self.draining.begin(id, ended, partitions);
         let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
         let committer = self.committer().filter(|_| self.config.auto_commit);
+        let (until, closing) = (Instant::now() + limit, self.closing.subscribe());
         self.wait_for(async move {
-            if timeout(limit, join_all(tenures.iter().map(|tenure| tenure.drained()))).await.is_err() && drain {
+            let is_drained = tokio::select! {
+                biased;
+                _ = join_all(tenures.iter().map(|tenure| tenure.drained())) => true,
+                () = wait_until(until, closing.clone()) => false,
+            };
+            if drain && !is_drained {
                 let open = tenures.iter().filter(|tenure| tenure.outstanding() > 0);
                 let open = list(open.map(|tenure| &tenure.topic_partition));
                 tracing::warn!(partitions = %open, ?limit, "given up with records unfinished; they will be read again");
             }
             if let Some(committer) = committer {
-                committer.last(&tenures).await;
+                let closing = *closing.borrow();
+                committer.last(&tenures, closing.map(|closing| closing.committed)).await;
             }
             Done::Released(id, tenures)
         });
@@ -372,11 +395,14 @@ impl Membership {
         tokio::spawn(async move { items.send(Item::Failed(error)).await });
     }
 
-    fn order(&self, request: fetcher::Request) {
-        // Few and far between: the queue has room for several rebalances. If it is gone, so is the consumer.
-        if let Err(error) = self.fetcher.try_send(request) {
-            tracing::error!(%error, "the fetcher takes no more partitions");
-        }
+    /// At once or, when the application has filled the queue with seeks, as soon as there is room.
+    fn order(&mut self, request: fetcher::Request) {
+        let fetcher = self.fetcher.clone();
+        self.wait_for(async move {
+            // If the fetcher is gone, so is the consumer.
+            let _ = fetcher.send(request).await;
+            Done::Nothing
+        });
     }
 }
 

@@ -1,30 +1,34 @@
 //! What the group has committed, and what it is to commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{Done, Identity, LEAVE_LIMIT, Membership, Who};
-use crate::client::cluster::{Cluster, To};
+use super::{Done, Held, Identity, LEAVE_LIMIT, Membership, Who};
+use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::consumer::config::ConsumerConfig;
+use crate::client::consumer::cursor::Place;
 use crate::client::consumer::group::{Event, REFUSED_PAUSE};
-use crate::client::consumer::progress::Mark;
 use crate::client::consumer::reader::Item;
 use crate::client::consumer::tenure::Tenure;
 use crate::client::consumer::wire::{self, Marks};
 use crate::client::error::Error;
 use crate::client::lane::Lane;
+use crate::client::metadata::Metadata;
 use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
-use crate::protocol::types::{Str, TopicPartition};
+use crate::protocol::types::{Str, Topic, TopicPartition};
+
+/// What passes by itself is logged after every so many failures in a row, with the usual pauses some ten seconds.
+const FAILURES_LOGGED: u32 = 10;
 
 /// New partitions, of which it is to be asked after a pause what the group has committed.
 #[derive(Default)]
-pub(super) struct New {
+pub(in crate::client::consumer) struct New {
     pub tenures: Vec<Arc<Tenure>>,
     pub pause: Duration,
     pub failures: u32,
@@ -38,8 +42,8 @@ impl New {
 
 /// Where new partitions begin, and those of which it is not known yet.
 #[derive(Default)]
-pub(super) struct Located {
-    pub found: Vec<(Arc<Tenure>, Option<Mark>)>,
+pub(in crate::client::consumer) struct Located {
+    pub found: Vec<(Arc<Tenure>, Place)>,
     pub later: Vec<New>,
 }
 
@@ -67,7 +71,8 @@ impl Membership {
         }
         self.committing = true;
         self.wait_for(async move {
-            let (event, result) = committer.commit(&tenures).await;
+            let limit = committer.cluster.config().request_timeout;
+            let (event, result) = committer.commit(&tenures, limit).await;
             match result {
                 Ok(()) => {}
                 // Until the group is assigned anew, or its new epoch is known here.
@@ -92,15 +97,25 @@ impl Membership {
         };
         let tenures: Vec<Arc<Tenure>> = self.held().values().cloned().collect();
         self.wait_for(async move {
-            let (event, result) = committer.commit_in_any_epoch(&tenures).await;
+            let (event, result) = committer.commit_until_told(&tenures).await;
             let _ = reply.send(result);
             event.map_or(Done::Nothing, Done::Event)
+        });
+    }
+
+    pub(super) fn commit_chosen(&mut self, marks: Marks, reply: oneshot::Sender<Result<(), Error>>) {
+        let group = self.at_group();
+        let chosen = group.choose(marks, &self.held);
+        self.wait_for(async move {
+            // Whoever asked may have gone.
+            let _ = reply.send(group.commit_chosen(&chosen).await);
+            Done::Nothing
         });
     }
 }
 
 /// Asks once what the group has committed of new partitions, and settles each of them by itself.
-async fn locate(group: AtGroup, items: mpsc::Sender<Item>, new: New) -> Located {
+pub(in crate::client::consumer) async fn locate(group: AtGroup, items: mpsc::Sender<Item>, new: New) -> Located {
     let mut located = Located::default();
     if !new.pause.is_zero() {
         sleep(new.pause).await;
@@ -111,10 +126,12 @@ async fn locate(group: AtGroup, items: mpsc::Sender<Item>, new: New) -> Located 
     }
     let partitions = tenures.iter().map(|tenure| tenure.topic_partition.clone()).collect();
     let mut answer = group.committed(partitions).await;
-    if let Err(error) = &answer {
-        group.unlocated(&items, error);
-    }
     let failures = new.failures + 1;
+    if let Err(error) = &answer {
+        group.unlocated(&items, error, Some(failures));
+    }
+    // One line says for all partitions what would be the same for each.
+    let mut logged = Vec::new();
     let (pause, long_pause) = (group.cluster.retry_backoff().wait(failures), REFUSED_PAUSE);
     let (mut again, mut refused) = (New::after(pause, failures), New::after(long_pause, failures));
     for tenure in tenures {
@@ -125,11 +142,13 @@ async fn locate(group: AtGroup, items: mpsc::Sender<Item>, new: New) -> Located 
         match mark {
             Ok(mark) => {
                 tenure.begin(mark);
-                located.found.push((tenure, mark));
+                located.found.push((tenure, mark.into()));
             }
             Err(error) => {
                 if answer.is_ok() {
-                    group.unlocated(&items, &error);
+                    let is_new = !logged.contains(&error.code());
+                    group.unlocated(&items, &error, is_new.then_some(failures));
+                    logged.extend(is_new.then(|| error.code()));
                 }
                 let later = if passes(&error) { &mut again } else { &mut refused };
                 later.tenures.push(tenure);
@@ -145,35 +164,84 @@ fn passes(error: &Error) -> bool {
     error.is_retriable() || error.class() == Class::Rejoin
 }
 
+/// Offsets that the application has chosen to commit, who was to commit them, and what it held of them then.
+pub(in crate::client::consumer) struct Chosen {
+    marks: Marks,
+    member: Option<(Str, i32)>,
+    tenures: Vec<Arc<Tenure>>,
+}
+
+impl Chosen {
+    /// Whether all of it has been held ever since, so that nobody else can have committed any of it.
+    fn is_held(&self) -> bool {
+        self.tenures.len() == self.marks.len() && !self.tenures.iter().any(|tenure| tenure.has_ended())
+    }
+}
+
 /// What asks about offsets and commits them, in the name of the member as it is at the time.
-pub(super) struct AtGroup {
+#[derive(Clone)]
+pub(in crate::client::consumer) struct AtGroup {
     cluster: Cluster,
     config: Arc<ConsumerConfig>,
     identity: Identity,
 }
 
 impl AtGroup {
+    pub fn new(cluster: Cluster, config: Arc<ConsumerConfig>, identity: Identity) -> Self {
+        Self { cluster, config, identity }
+    }
+
     fn who(&self) -> Who {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn committed(&self, partitions: BTreeSet<TopicPartition>) -> Result<wire::Committed, Error> {
-        let known = self.cluster.metadata();
+        let until = Instant::now() + self.cluster.config().request_timeout;
+        let known = self.known(partitions.iter(), left(until)).await?;
         let (group, topics) = (Str::from(self.config.group_id.as_str()), Arc::clone(&known));
-        let asker = self.who().asker;
-        let make = move |version| wire::offset_fetch(group, asker, &partitions, &topics, version);
-        let limit = self.cluster.config().request_timeout;
+        let (asker, asked) = (self.who().asker, partitions.clone());
+        let make = move |version| wire::offset_fetch(group, asker, &asked, &topics, version);
         let to = To::GroupCoordinator(&self.config.group_id);
         // Not on the group's lane, where it would wait behind a JoinGroup, and take its connection along when it is not answered.
-        let answer = self.cluster.call_with::<OffsetFetchRequest>(to, Lane::General, make, limit).await?;
-        wire::offsets_fetched(answer.body, &known).map_err(|error| error.of(OffsetFetchRequest::NAME))
+        let answer = self.cluster.call_with::<OffsetFetchRequest>(to, Lane::General, make, left(until)).await?;
+        let answer = wire::offsets_fetched(answer.body, &known);
+        let mut answer = answer.map_err(|error| error.of(OffsetFetchRequest::NAME))?;
+        for (of, code) in unnamed(partitions.iter(), &known) {
+            answer.entry(of.clone()).or_insert_with(|| Err(Error::broker(code).at(of.clone())));
+        }
+        Ok(answer)
     }
 
-    /// Committed offsets cannot be had: of the group, or of one partition.
-    fn unlocated(&self, items: &mpsc::Sender<Item>, error: &Error) {
-        tracing::warn!(group = %self.config.group_id, %error, "committed offsets cannot be had; asking again");
+    /// What is known of the topics of all these, asked for if nobody has: from version 10 on the offsets of a group are told
+    /// by the ids of topics, and by nothing else (KIP-848). A topic without an id is known if brokers before 2.8 say so.
+    async fn known<'a>(
+        &self,
+        of: impl Iterator<Item = &'a TopicPartition>,
+        limit: Duration,
+    ) -> Result<Arc<Metadata>, Error> {
+        let known = self.cluster.metadata();
+        let is_strange = |topic: &&Topic| known.topic(topic).is_none_or(|it| it.id.is_none() && it.error.is_some());
+        let topics: BTreeSet<&Topic> = of.map(|it| &it.topic).collect();
+        let strange: Vec<Topic> = topics.into_iter().filter(is_strange).cloned().collect();
+        match strange.is_empty() {
+            true => Ok(known),
+            false => self.cluster.refresh_within(Topics::Once(strange), limit).await,
+        }
+    }
+
+    /// Committed offsets cannot be had, of the group or of one partition, after so many failures if that is to be logged. What
+    /// passes by itself, such as the transaction that others have open, is worth an alarm only when it does not pass.
+    fn unlocated(&self, items: &mpsc::Sender<Item>, error: &Error, failures: Option<u32>) {
+        let group = &self.config.group_id;
+        match failures {
+            Some(failures) if !passes(error) || failures.is_multiple_of(FAILURES_LOGGED) => {
+                tracing::warn!(%group, %error, failures, "committed offsets cannot be had; asking again");
+            }
+            Some(failures) => tracing::debug!(%group, %error, failures, "committed offsets cannot be had yet"),
+            None => {}
+        }
         if error.class() == Class::FindCoordinator {
-            self.cluster.forget_coordinator(&self.config.group_id);
+            self.cluster.forget_coordinator(group);
         }
         if !passes(error) {
             // A full queue has enough to say already; this is said again with the next try.
@@ -182,22 +250,14 @@ impl AtGroup {
     }
 
     /// Once. What the group answers to the member itself is an event.
-    async fn commit(&self, tenures: &[Arc<Tenure>]) -> (Option<Event>, Result<(), Error>) {
+    async fn commit(&self, tenures: &[Arc<Tenure>], limit: Duration) -> (Option<Event>, Result<(), Error>) {
         let marks = tenures.iter().filter_map(|tenure| Some((tenure.topic_partition.clone(), tenure.to_commit()?)));
         let marks: Marks = marks.collect();
         if marks.is_empty() {
             return (None, Ok(()));
         }
-        let Some(member) = self.who().member else {
-            return (None, Err(Error::broker(ErrorCode::UNKNOWN_MEMBER_ID).of(OffsetCommitRequest::NAME)));
-        };
-        let (known, generation) = (self.cluster.metadata(), member.1);
-        let request = wire::commit(&self.config, member, &marks, &known);
-        let limit = self.cluster.config().request_timeout;
-        let to = To::GroupCoordinator(&self.config.group_id);
-        // Not on the group's lane, where it would wait behind a JoinGroup that waits for everybody else.
-        let answer = match self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, limit).await {
-            Ok(answer) => wire::committed(answer.body, &known),
+        let (generation, answer) = match self.put(self.who().member, &marks, limit).await {
+            Ok(answer) => answer,
             Err(error) => return (None, Err(error)),
         };
         let mut result = Ok(());
@@ -214,14 +274,69 @@ impl AtGroup {
         (event, result)
     }
 
-    /// As [`commit`](Self::commit); when a new epoch has overtaken it, once more in that one. What the member has lost or
-    /// let go meanwhile is not among what there is to commit any more.
-    async fn commit_in_any_epoch(&self, tenures: &[Arc<Tenure>]) -> (Option<Event>, Result<(), Error>) {
-        let limit = self.cluster.config().request_timeout;
-        let commit = self.cluster.retry(limit, |_| async {
-            let (event, result) = self.commit(tenures).await;
+    /// What the group answers of each partition, and the generation of the member that asked. Who that is, is settled with
+    /// what is to be committed, before anything is waited for: in a later generation that may be somebody else's to say.
+    async fn put(
+        &self,
+        member: Option<(Str, i32)>,
+        marks: &Marks,
+        limit: Duration,
+    ) -> Result<(i32, BTreeMap<TopicPartition, ErrorCode>), Error> {
+        let member = member.ok_or_else(|| Error::broker(ErrorCode::UNKNOWN_MEMBER_ID).of(OffsetCommitRequest::NAME))?;
+        let (until, generation) = (Instant::now() + limit.min(self.cluster.config().request_timeout), member.1);
+        let known = self.known(marks.keys(), left(until)).await?;
+        let request = wire::commit(&self.config, member, marks, &known);
+        let to = To::GroupCoordinator(&self.config.group_id);
+        // Not on the group's lane, where it would wait behind a JoinGroup that waits for everybody else.
+        let answer = self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, left(until)).await?;
+        let mut answer = wire::committed(answer.body, &known);
+        for (of, code) in unnamed(marks.keys(), &known) {
+            answer.entry(of.clone()).or_insert(code);
+        }
+        Ok((generation, answer))
+    }
+
+    /// What the application wants committed, now.
+    pub fn choose(&self, marks: Marks, held: &Held) -> Chosen {
+        let member = self.who().member;
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenures = marks.keys().filter_map(|of| held.get(of).cloned()).collect();
+        Chosen { marks, member, tenures }
+    }
+
+    /// Commits these, whatever is finished; repeated while that can help. In another generation than the one in which they
+    /// were chosen, only what was held all the while is: of anything else the group may know better by then.
+    pub async fn commit_chosen(&self, chosen: &Chosen) -> Result<(), Error> {
+        let commit = self.cluster.retry(self.cluster.config().api_timeout, |left| async move {
+            // First who, then what is held: a generation is not known here before what it has revoked.
+            let member = self.who().member;
+            if member.is_some() && member != chosen.member && !chosen.is_held() {
+                return Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(OffsetCommitRequest::NAME));
+            }
+            let (_, answer) = self.put(member, &chosen.marks, left).await.map_err(|error| self.noted(error))?;
+            for tenure in &chosen.tenures {
+                let of = &tenure.topic_partition;
+                let mark = chosen.marks.get(of).filter(|_| wire::verdict(&answer, of).is_ok());
+                mark.into_iter().for_each(|mark| tenure.committed(*mark));
+            }
+            let mut result = Ok(());
+            for error in chosen.marks.keys().filter_map(|of| wire::verdict(&answer, of).err()) {
+                result = Err(self.noted(error.of(OffsetCommitRequest::NAME)));
+            }
+            result
+        });
+        commit.await
+    }
+
+    /// As [`commit`](Self::commit), and again while that can help: in a new epoch, or at another coordinator, or at this one
+    /// once it has read its log. What the member has lost or let go meanwhile is not among what there is to commit any more.
+    pub async fn commit_until_told(&self, tenures: &[Arc<Tenure>]) -> (Option<Event>, Result<(), Error>) {
+        // Twice, so that one that is not answered at all leaves time for another.
+        let limit = self.cluster.config().request_timeout.saturating_mul(2);
+        let commit = self.cluster.retry(limit, |left| async move {
+            let (event, result) = self.commit(tenures, left).await;
             match result {
-                Err(error) if error.code() == Some(ErrorCode::STALE_MEMBER_EPOCH) => Err(error),
+                Err(error) if error.is_retriable() => Err(self.noted(error)),
                 result => Ok((event, result)),
             }
         });
@@ -229,20 +344,38 @@ impl AtGroup {
     }
 
     /// The last commit for these: repeated while that can help, because nobody else will do it.
-    pub(super) async fn last(&self, tenures: &[Arc<Tenure>]) {
+    pub async fn last(&self, tenures: &[Arc<Tenure>], until: Option<Instant>) {
         let limit = self.config.drain_limit().min(LEAVE_LIMIT);
-        let commit = self.cluster.retry(limit, |_| async {
-            let (_, result) = self.commit(tenures).await;
-            result.inspect_err(|error| {
-                if error.class() == Class::FindCoordinator {
-                    self.cluster.forget_coordinator(&self.config.group_id);
-                }
-            })
+        let limit = until.map_or(limit, |until| limit.min(until.saturating_duration_since(Instant::now())));
+        let commit = self.cluster.retry(limit, |left| async move {
+            let (_, result) = self.commit(tenures, left).await;
+            result.map_err(|error| self.noted(error))
         });
         if let Err(error) = commit.await {
             tracing::warn!(%error, "the last commit has failed; some records will be read again");
         }
     }
+
+    /// What a failure says of where the group is kept.
+    fn noted(&self, error: Error) -> Error {
+        if error.class() == Class::FindCoordinator {
+            self.cluster.forget_coordinator(&self.config.group_id);
+        }
+        error
+    }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+/// Those whose topics have no name in an answer because they have no id, such as those that do not exist, and why.
+fn unnamed<'a>(
+    partitions: impl Iterator<Item = &'a TopicPartition>,
+    known: &Metadata,
+) -> impl Iterator<Item = (&'a TopicPartition, ErrorCode)> {
+    let why = |of: &TopicPartition| known.topic(&of.topic).filter(|topic| topic.id.is_none())?.error;
+    partitions.filter_map(move |of| Some((of, why(of)?)))
 }
 
 /// Whether the refusal of a commit says something of the member, rather than of the offset.

@@ -5,8 +5,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::client::Client;
 use crate::client::fake::{self, Net, Reply};
+use crate::client::{Client, OffsetReset};
 use crate::protocol::api::{Request, Response};
 use crate::protocol::batch::{Assignment, BatchBuilder, assign};
 use crate::protocol::compression::Compression;
@@ -146,4 +146,85 @@ async fn a_replica_that_cannot_be_read_from_at_all_does_not_stop_its_partition()
         assert_eq!(asked, by(LEADER, 0..10), "{named}");
         assert!(began.elapsed() < PERIOD * 11, "{named}: {:?}", began.elapsed());
     }
+}
+
+/// A broker that will not be read from at all is asked seldom, and the application hears of it.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_everything_is_told_and_not_hurried() {
+    let (net, asked) = (Arc::new(Net::default()), Asked::default());
+    let nobody = broker(LEADER, &asked, |_| Says::Record);
+    net.listen(1, move |request| match request {
+        Request::Fetch(_) => {
+            let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED.0;
+            Some(Reply::Say(FetchResponse { error_code, ..Default::default() }.into()))
+        }
+        request => nobody(request),
+    });
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let mut consumer = client.reader(ConsumerConfig::default(), vec![(TopicPartition::new("t", 0), Some(0))]).unwrap();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let error = tokio::time::timeout(PERIOD, consumer.next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED));
+        assert_eq!(error.broker.and_then(|at| at.id), Some(LEADER));
+    }
+    assert!(began.elapsed() >= 9 * LONG_PAUSE && net.asked(None, "Fetch") <= 11);
+}
+
+/// What keeps a partition from being read is said for as long as it lasts, without any hurry.
+#[tokio::test(start_paused = true)]
+async fn a_partition_without_a_place_to_begin_is_told_of_again() {
+    let (net, asked) = (Arc::new(Net::default()), Asked::default());
+    net.listen(1, broker(LEADER, &asked, |_| Says::Record));
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let nowhere = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..Default::default() };
+    let of = TopicPartition::new("t", 0);
+    let mut consumer = client.reader(nowhere, vec![(of.clone(), None)]).unwrap();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let error = tokio::time::timeout(PERIOD, consumer.next()).await.unwrap().unwrap().unwrap_err();
+        assert!(error.to_string().contains("auto_offset_reset is none"), "{error}");
+        assert_eq!(error.topic_partition, Some(of.clone()));
+    }
+    assert!(began.elapsed() >= 9 * LONG_PAUSE, "{:?}", began.elapsed());
+    assert!(net.asked(None, "Metadata") <= 12 && asked.lock().unwrap().is_empty());
+    consumer.close(PERIOD).await.unwrap();
+}
+
+/// One that is over its share makes the broker wait less, so that it is asked for soon again; not if that is not wanted.
+#[tokio::test(start_paused = true)]
+async fn what_is_paused_does_not_hurry_the_others() {
+    let (net, asked) = (Arc::new(Net::default()), Asked::default());
+    let knows = broker(LEADER, &asked, |_| Says::Record);
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&waits);
+    net.listen(1, move |request| match request {
+        Request::Metadata(_) => {
+            let topic = fake::topic("t", &[(LEADER, 0), (LEADER, 0)]);
+            Some(Reply::Say(fake::cluster(&[1], vec![topic]).into()))
+        }
+        Request::Fetch(it) => {
+            heard.lock().unwrap().push(it.max_wait_ms);
+            let wait = Duration::from_millis(it.max_wait_ms.unsigned_abs().into());
+            let wanted = it.topics.iter().flat_map(|topic| &topic.partitions);
+            let first = wanted.into_iter().any(|it| (it.partition, it.fetch_offset) == (0, 0));
+            let nothing = Reply::SayAfter(wait, FetchResponse::default().into());
+            Some(if first { Reply::Say(fetched(Says::Record, 0)) } else { nothing })
+        }
+        request => knows(request),
+    });
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    // A share is less than the one record.
+    let reading =
+        ConsumerConfig { memory_bytes: 200, partition_max_bytes: 100, fetch_max_wait: PERIOD, ..Default::default() };
+    let of = |partition| TopicPartition::new("t", partition);
+    let mut consumer = client.reader(reading, vec![(of(0), Some(0)), (of(1), Some(0))]).unwrap();
+    let held = tokio::time::timeout(PERIOD, consumer.next()).await.unwrap().unwrap().unwrap();
+    assert!(tokio::time::timeout(PERIOD, consumer.next()).await.is_err());
+    let (long, short) = (PERIOD.as_millis() as i32, WAIT_WHILE_FULL.as_millis() as i32);
+    assert_eq!(waits.lock().unwrap().last(), Some(&short));
+    consumer.pause(&[of(0)]).unwrap();
+    assert!(tokio::time::timeout(PERIOD, consumer.next()).await.is_err());
+    assert_eq!(waits.lock().unwrap().last(), Some(&long));
+    held.finish();
 }

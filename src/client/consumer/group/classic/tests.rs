@@ -86,7 +86,7 @@ fn event(word: &str) -> Event {
         "overdue" => Event::Overdue,
         "tick" => Event::Tick,
         "left" => Event::Left,
-        "close" => Event::Close,
+        "close" => Event::Close(None),
         _ => panic!("{verb} is no event"),
     }
 }
@@ -296,6 +296,23 @@ fn closing_is_possible_at_any_time() {
     // A static member keeps its place.
     let is_static = Rules { is_static: true, ..rules(true) };
     check_stable(is_static, &[("close", "revoke 0,1"), ("released", "stop")]);
+}
+
+#[test]
+fn who_has_little_time_to_close_waits_no_longer_for_the_others() {
+    let seconds = Duration::from_secs;
+    let cases: [(&[Option<u64>], u64); 6] =
+        [(&[None], 3), (&[Some(60)], 3), (&[Some(1)], 1), (&[Some(60), Some(2)], 2), (&[Some(1), None], 1), (&[], 0)];
+    for (closes, expect) in cases {
+        let (mut group, now) = (ClassicGroup::new(rules(true)), Instant::now());
+        for word in ["wanted", "id", "joined", "synced 0,1", "changed"] {
+            group.on(event(word), now);
+        }
+        for by in closes {
+            assert_eq!(group.on(Event::Close(by.map(|by| now + seconds(by))), now), []);
+        }
+        assert_eq!(group.wakes_at(), (expect > 0).then(|| now + seconds(expect)), "{closes:?}");
+    }
 }
 
 #[test]

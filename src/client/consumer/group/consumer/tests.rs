@@ -124,7 +124,7 @@ impl Play {
             "overdue" => Event::Overdue,
             "tick" => Event::Tick,
             "left" => Event::Left,
-            "close" => Event::Close,
+            "close" => Event::Close(None),
             _ => panic!("{verb} is no event"),
         }
     }
@@ -527,7 +527,7 @@ fn revocations_of_the_classic_protocol_are_numbered_on() {
     let joined = Joined { member_id: "c".into(), generation: 1, assignor: Assignor::CooperativeSticky };
     group.on(Event::Joined(Ok(joined)), now);
     group.on(Event::Synced(Ok([TopicPartition::new("a", 0)].into())), now);
-    let actions = group.on(Event::Close, now);
+    let actions = group.on(Event::Close(None), now);
     assert!(matches!(actions[..], [Action::Revoke { id: 4, .. }]), "{actions:?}");
 }
 
