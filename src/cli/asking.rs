@@ -1,5 +1,7 @@
 //! What every verb that asks a cluster can be told.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::Cluster;
@@ -11,6 +13,9 @@ use super::values::Setting;
 pub struct Asking {
     #[command(flatten)]
     pub cluster: Cluster,
+    /// Properties one a line, as Java's tools take them; -X goes over them
+    #[arg(short = 'F', long = "command-config", value_name = "FILE")]
+    pub property_file: Option<PathBuf>,
     /// A property by its name in the Java client or in librdkafka, e.g. request.timeout.ms=5000
     #[arg(short = 'X', long = "property", value_name = "KEY=VALUE")]
     pub properties: Vec<Setting>,

@@ -29,10 +29,7 @@ pub async fn produce(args: cli::Produce) -> Result<(), Failure> {
     let session = Session::open(&args.asking, "produce").await?;
     let topic = Topic::from(args.topic.as_str());
     check_partition(&session, &topic, args.partition).await?;
-    let mut config = session.settings.producer.clone();
-    if let Some(codec) = args.compression {
-        config.compression = compression(codec);
-    }
+    let config = session.settings.producer_as(args.compression.map(compression))?;
     let grace = config.delivery_timeout + GRACE;
     let producer = session.client.producer(config);
     let mut sending = Sending { producer: &producer, topic, args: &args, shape, unsettled: VecDeque::new() };

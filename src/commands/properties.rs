@@ -1,7 +1,7 @@
 //! `-X KEY=VALUE`: the names that properties have in the Java client and in librdkafka, and what they are called here.
-//! Pure but for the certificate files that some of them name.
+//! Pure but for the certificate files that some of them name, and for the file that they may be in (`-F FILE`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::app::{Failure, Status, Target};
 use crate::cli::values::{Setting, span};
 use crate::cli::{self, Asking, Cluster, SaslMechanism};
 use crate::client::{
-    Acks, Assignor, ClientConfig, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset, ProducerConfig,
+    Acks, Assignor, ClientConfig, Compression, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset, Partitioner,
+    ProducerConfig,
 };
 
 /// How to reach a cluster, and how to write to it and read from it.
@@ -24,6 +25,16 @@ pub(super) struct Settings {
     cluster: Cluster,
     password: Option<String>,
     wants_sasl: bool,
+    levels: Levels,
+    ignore_keys: bool,
+}
+
+/// Compression levels, of whichever codec is used in the end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Levels {
+    any: Option<i32>,
+    gzip: Option<i32>,
+    zstd: Option<i32>,
 }
 
 type Apply = fn(&mut Settings, &str) -> Result<(), String>;
@@ -37,6 +48,14 @@ const KNOWN: &[(&[&str], Apply)] = &[
     (&["client.id"], |it, value| text(&mut it.client.client_id, value)),
     (&["security.protocol"], security_protocol),
     (&["ssl.ca.location", "ssl.truststore.location"], |it, value| file(&mut it.cluster.tls_ca, value)),
+    (&["ssl.truststore.type", "ssl.keystore.type"], |_, value| only(value, "PEM", "PEM: convert other stores to it")),
+    (&["ssl.keystore.location"], |it, value| {
+        file(&mut it.cluster.tls_cert, value)?;
+        file(&mut it.cluster.tls_key, value)
+    }),
+    (&["ssl.endpoint.identification.algorithm"], |_, value| {
+        only(value, "https", "https: the names of brokers are always checked")
+    }),
     (&["ssl.certificate.location"], |it, value| file(&mut it.cluster.tls_cert, value)),
     (&["ssl.key.location"], |it, value| file(&mut it.cluster.tls_key, value)),
     (&["sasl.mechanism", "sasl.mechanisms"], |it, value| {
@@ -56,6 +75,22 @@ const KNOWN: &[(&[&str], Apply)] = &[
         let of = |name| jaas(value, name).ok_or("a login module with username=\"…\" and password=\"…\"");
         it.cluster.sasl_username = Some(of("username")?);
         it.password = Some(of("password")?);
+        Ok(())
+    }),
+    (&["sasl.oauthbearer.token.endpoint.url"], |it, value| {
+        it.cluster.sasl_token_endpoint = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["sasl.oauthbearer.client.id", "sasl.oauthbearer.client.credentials.client.id"], |it, value| {
+        it.cluster.sasl_username = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["sasl.oauthbearer.client.secret", "sasl.oauthbearer.client.credentials.client.secret"], |it, value| {
+        it.password = Some(value.to_owned());
+        Ok(())
+    }),
+    (&["sasl.oauthbearer.scope"], |it, value| {
+        it.cluster.sasl_scope = Some(value.to_owned());
         Ok(())
     }),
     (&["socket.connection.setup.timeout.ms"], |it, value| ms(&mut it.client.connect_timeout, value)),
@@ -96,6 +131,19 @@ const KNOWN: &[(&[&str], Apply)] = &[
     (&["compression.type", "compression.codec"], |it, value| {
         parsed(&mut it.producer.compression, value, "none, gzip, snappy, lz4 or zstd")
     }),
+    (&["compression.level"], |it, value| {
+        let level: i32 = value.parse().map_err(|_| "a whole number")?;
+        it.levels.any = Some(level).filter(|level| *level != -1);
+        Ok(())
+    }),
+    (&["compression.gzip.level"], |it, value| level(&mut it.levels.gzip, Compression::Gzip, value, Some(-1))),
+    (&["compression.zstd.level"], |it, value| level(&mut it.levels.zstd, Compression::Zstd, value, None)),
+    (&["partitioner"], |it, value| {
+        let wanted = "murmur2_random, murmur2, consistent_random, consistent, fnv1a_random, fnv1a or random";
+        it.producer.partitioner = Partitioner::from_name(value).ok_or(wanted)?;
+        Ok(())
+    }),
+    (&["partitioner.ignore.keys"], |it, value| parsed(&mut it.ignore_keys, value, "true or false")),
     (&["linger.ms", "queue.buffering.max.ms"], |it, value| ms(&mut it.producer.linger, value)),
     (&["batch.size"], |it, value| bytes(&mut it.producer.batch_bytes, value)),
     (&["buffer.memory"], |it, value| bytes(&mut it.producer.buffer_bytes, value)),
@@ -155,6 +203,7 @@ const KNOWN: &[(&[&str], Apply)] = &[
     (&["session.timeout.ms"], |it, value| ms(&mut it.consumer.session_timeout, value)),
     (&["heartbeat.interval.ms"], |it, value| ms(&mut it.consumer.heartbeat_interval, value)),
     (&["max.poll.interval.ms"], |it, value| ms(&mut it.consumer.max_poll_interval, value)),
+    (&["enable.auto.commit"], |it, value| parsed(&mut it.consumer.auto_commit, value, "true or false")),
     (&["auto.commit.interval.ms"], |it, value| ms(&mut it.consumer.commit_interval, value)),
     (&["fetch.max.wait.ms", "fetch.wait.max.ms"], |it, value| ms(&mut it.consumer.fetch_max_wait, value)),
     (&["fetch.min.bytes"], |it, value| bytes(&mut it.consumer.fetch_min_bytes, value)),
@@ -169,6 +218,23 @@ const KNOWN: &[(&[&str], Apply)] = &[
     (&["check.crcs"], |it, value| parsed(&mut it.consumer.check_crcs, value, "true or false")),
 ];
 
+/// Properties that both clients' users know and that mean nothing here, and what to do instead.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["retries", "message.send.max.retries"],
+        "a record is tried again until delivery.timeout.ms is over, and without duplicates as long as enable.idempotence is true",
+    ),
+    (&["transactional.id", "transaction.timeout.ms"], "no verb writes in transactions; the library does"),
+    (&["max.poll.records"], "records are handed on as they are fetched; max.partition.fetch.bytes bounds how many"),
+    (&["enable.partition.eof"], "to stop at the end of the partitions is a flag of consume"),
+    (&["compression.lz4.level"], "the lz4 encoder here has one level; gzip and zstd have several"),
+    (&["partitioner.class"], "Java's classes cannot be loaded; partitioner names one of those that are built in"),
+    (
+        &["ssl.keystore.password", "ssl.key.password", "ssl.truststore.password"],
+        "keys and certificates are PEM without a password; keep them readable for their user alone",
+    ),
+];
+
 impl Settings {
     /// The settings of a verb: what the flags say of the cluster, and the properties over it. All mistakes are told at
     /// once.
@@ -181,14 +247,19 @@ impl Settings {
             cluster: asking.cluster.clone(),
             password: None,
             wants_sasl: false,
+            levels: Levels::default(),
+            ignore_keys: false,
         };
-        let mut wrong: Vec<String> = asking.properties.iter().filter_map(|it| settings.apply(it).err()).collect();
+        let file = asking.property_file.as_deref().map(properties_of).transpose()?.unwrap_or_default();
+        let all = file.iter().chain(&asking.properties);
+        let mut wrong: Vec<String> = all.filter_map(|it| settings.apply(it).err()).collect();
         if settings.wants_sasl && settings.cluster.sasl_mechanism.is_none() {
             wrong.push("property security.protocol: SASL needs sasl.mechanism, too".to_owned());
         }
         if !wrong.is_empty() {
             return Err(Failure::new(Status::Usage, wrong.join("\nhighwater: ")));
         }
+        settings.producer = settings.producer_as(None)?;
         let target = Target::with_password(&settings.cluster, settings.password.take())?;
         if target.bootstrap_servers.is_empty() {
             return Err(Failure::new(Status::Usage, "say which cluster: --bootstrap-server HOST:PORT"));
@@ -196,6 +267,24 @@ impl Settings {
         (settings.client.tls, settings.client.sasl) = (target.tls, target.sasl);
         settings.client.bootstrap_servers = target.bootstrap_servers;
         Ok(settings)
+    }
+
+    /// How to write: a flag wins over the property of the same meaning, and the level is that of the codec.
+    pub fn producer_as(&self, codec: Option<Compression>) -> Result<ProducerConfig, Failure> {
+        let compression = codec.unwrap_or(self.producer.compression);
+        let of_codec = match compression {
+            Compression::Gzip => self.levels.gzip,
+            Compression::Zstd => self.levels.zstd,
+            Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        };
+        // For what is not compressed at all, a level means nothing, as in librdkafka.
+        let any = self.levels.any.filter(|_| compression != Compression::None);
+        let mut config = ProducerConfig { compression, compression_level: of_codec.or(any), ..self.producer.clone() };
+        if self.ignore_keys {
+            config.partitioner = Partitioner::Random;
+        }
+        config.check().map_err(|error| Failure::new(Status::Usage, error.to_string()))?;
+        Ok(config)
     }
 
     /// How a member of a group reads: a flag wins over the property of the same meaning.
@@ -212,6 +301,9 @@ impl Settings {
     fn apply(&mut self, property: &Setting) -> Result<(), String> {
         let Setting { key, value } = property;
         let Some((_, apply)) = KNOWN.iter().find(|(names, _)| names.contains(&key.as_str())) else {
+            if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&key.as_str())) {
+                return Err(format!("property {key} is not taken: {why}"));
+            }
             let names = KNOWN.iter().flat_map(|(names, _)| names.iter().copied());
             return Err(format!("no property {key}{}", did_you_mean(key, names)));
         };
@@ -245,6 +337,98 @@ fn assignor(name: &str) -> Option<Assignor> {
         Some("StickyAssignor") => Some(Assignor::Sticky),
         Some("CooperativeStickyAssignor") => Some(Assignor::CooperativeSticky),
         _ => Assignor::from_name(name),
+    }
+}
+
+/// The one value that a property may have.
+fn only(value: &str, one: &str, wanted: &str) -> Result<(), String> {
+    if value.eq_ignore_ascii_case(one) { Ok(()) } else { Err(wanted.to_owned()) }
+}
+
+/// A level of this codec; one value may stand for the codec's own.
+fn level(field: &mut Option<i32>, codec: Compression, value: &str, default: Option<i32>) -> Result<(), String> {
+    let range = codec.levels().ok_or("for a codec with levels")?;
+    let level: Option<i32> = value.parse().ok();
+    let known = level.filter(|level| range.contains(level) || Some(*level) == default);
+    let known = known.ok_or_else(|| format!("a level of {codec}, {} to {}", range.start(), range.end()))?;
+    *field = Some(known).filter(|level| Some(*level) != default);
+    Ok(())
+}
+
+/// The properties in a file.
+fn properties_of(path: &Path) -> Result<Vec<Setting>, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::new(Status::Usage, format!("{}: {error}", path.display())))?;
+    parse(&text).map_err(|wrong| Failure::new(Status::Usage, format!("{}: {wrong}", path.display())))
+}
+
+/// As `java.util.Properties` reads them: comments, `=` or `:` or a space after the key, escapes, and lines that end with an
+/// odd number of backslashes go on. Two things are told by their line, which Java lets pass: a line without a key, and a
+/// backslash that would be lost before a letter or a digit, as in files that know no escapes. Spaces at the end of a value
+/// count only if they are escaped: Kafka takes them off as well.
+fn parse(text: &str) -> Result<Vec<Setting>, String> {
+    let (mut settings, mut lines) = (Vec::new(), text.lines().enumerate());
+    while let Some((number, line)) = lines.next() {
+        let mut line = line.trim_start().to_owned();
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        while line.len() % 2 != line.trim_end_matches('\\').len() % 2 {
+            line.pop();
+            line.push_str(lines.next().map_or("", |(_, next)| next.trim_start()));
+        }
+        let (key, rest) = line.split_at(key_end(&line));
+        let rest = rest.trim_start();
+        let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start();
+        if key.is_empty() {
+            return Err(format!("line {} is not KEY=VALUE", number + 1));
+        }
+        let read = |text| unescaped(text).map_err(|wrong| format!("line {}: {wrong}", number + 1));
+        settings.push(Setting { key: read(key)?, value: read(value)? });
+    }
+    Ok(settings)
+}
+
+fn key_end(line: &str) -> usize {
+    let mut escaped = false;
+    let ends = |c: char| {
+        let ends = !escaped && (c == '=' || c == ':' || c.is_whitespace());
+        escaped = !escaped && c == '\\';
+        ends
+    };
+    line.find(ends).unwrap_or(line.len())
+}
+
+/// Without the spaces at its end that are not escaped.
+fn unescaped(text: &str) -> Result<String, String> {
+    let (mut plain, mut kept, mut chars) = (String::with_capacity(text.len()), 0, text.chars());
+    while let Some(c) = chars.next() {
+        let escaped = c == '\\';
+        plain.push(if escaped { escape(&mut chars)? } else { c });
+        if escaped || !c.is_whitespace() {
+            kept = plain.len();
+        }
+    }
+    plain.truncate(kept);
+    Ok(plain)
+}
+
+/// What stands after a backslash.
+fn escape(chars: &mut std::str::Chars<'_>) -> Result<char, String> {
+    match chars.next() {
+        Some('t') => Ok('\t'),
+        Some('n') => Ok('\n'),
+        Some('r') => Ok('\r'),
+        Some('f') => Ok('\u{c}'),
+        Some('u') => {
+            let digits = chars.as_str().get(..4).ok_or("\\u needs four digits")?;
+            *chars = chars.as_str()[4..].chars();
+            let number = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+            number.ok_or_else(|| format!("\\u{digits} is not a character"))
+        }
+        Some(c) if c.is_ascii_alphanumeric() => Err(format!("\\{c} means nothing; a backslash is written \\\\")),
+        Some(c) => Ok(c),
+        None => Err("a backslash is written \\\\".to_owned()),
     }
 }
 
@@ -285,7 +469,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::client::{Compression, Sasl};
+    use crate::client::Sasl;
 
     fn of(properties: &[&str]) -> Result<Settings, String> {
         let properties = properties.iter().flat_map(|it| ["-X", it]);
@@ -363,8 +547,88 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_those_of_the_codec_that_is_used() {
+        let check = |properties: &[&str], codec: Option<Compression>, want: Result<Option<i32>, &str>| {
+            let level = of(properties).and_then(|it| it.producer_as(codec).map_err(|failure| failure.message));
+            assert_eq!(level.map(|config| config.compression_level), want.map_err(str::to_owned), "{properties:?}");
+        };
+        check(&["compression.type=zstd", "compression.level=7"], None, Ok(Some(7)));
+        check(&["compression.level=7"], None, Ok(None));
+        check(&["compression.level=7"], Some(Compression::Gzip), Ok(Some(7)));
+        check(&["compression.type=gzip", "compression.level=-1"], None, Ok(None));
+        check(&["compression.type=gzip", "compression.gzip.level=9", "compression.zstd.level=3"], None, Ok(Some(9)));
+        check(&["compression.type=gzip", "compression.gzip.level=-1"], None, Ok(None));
+        let said = "property compression.zstd.level: \"23\" is not a level of zstd, -131072 to 22";
+        check(&["compression.zstd.level=23"], None, Err(said));
+        let said = "compression_level is 12, and those of gzip are 1 to 9";
+        check(&["compression.type=gzip", "compression.level=12"], None, Err(said));
+        check(
+            &["compression.type=lz4", "compression.level=1"],
+            None,
+            Err("compression_level is 1, and lz4 has no levels"),
+        );
+    }
+
+    #[test]
+    fn what_means_nothing_here_is_refused_with_what_to_do() {
+        let said = of(&["retries=3"]).err().unwrap_or_default();
+        assert!(said.starts_with("property retries is not taken: a record is tried again"), "{said}");
+        let said = of(&["ssl.endpoint.identification.algorithm="]).err().unwrap_or_default();
+        assert!(said.ends_with("is not https: the names of brokers are always checked"), "{said}");
+        let settings = of(&["partitioner=fnv1a", "enable.auto.commit=false"]).expect("right");
+        assert_eq!(
+            (format!("{:?}", settings.producer.partitioner).as_str(), settings.consumer.auto_commit),
+            ("fnv1a", false)
+        );
+        assert!(of(&["partitioner=sticky"]).is_err());
+    }
+
+    #[test]
+    fn keys_are_ignored_whatever_the_partitioner_and_whichever_is_said_first() {
+        let by = |properties: &[&str]| of(properties).map(|it| format!("{:?}", it.producer.partitioner));
+        for (ignore, want) in [("false", "fnv1a"), ("true", "random")] {
+            let ignore = format!("partitioner.ignore.keys={ignore}");
+            assert_eq!(by(&["partitioner=fnv1a", &ignore]).as_deref(), Ok(want));
+            assert_eq!(by(&[&ignore, "partitioner=fnv1a"]).as_deref(), Ok(want));
+        }
+        assert_eq!(by(&["partitioner.ignore.keys=false"]).as_deref(), Ok("murmur2_random"));
+    }
+
+    #[test]
+    fn a_file_is_read_as_java_reads_it() {
+        let text =
+            "# ours\n! and this\n\nlinger.ms = 5\r\nclient.id: a b\nacks 1\nbootstrap.servers=a:1,\\\n   b:2\nempty=\n";
+        let read = parse(text).expect("right");
+        let read: Vec<(&str, &str)> = read.iter().map(|it| (it.key.as_str(), it.value.as_str())).collect();
+        let want =
+            [("linger.ms", "5"), ("client.id", "a b"), ("acks", "1"), ("bootstrap.servers", "a:1,b:2"), ("empty", "")];
+        assert_eq!(read, want);
+        assert_eq!(parse("a=1\n=2").err().as_deref(), Some("line 2 is not KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_file_that_java_has_written_is_read_with_its_escapes() {
+        let check = |text: &str, want: &[(&str, &str)]| {
+            let read = parse(text).expect("right");
+            let read: Vec<(&str, &str)> = read.iter().map(|it| (it.key.as_str(), it.value.as_str())).collect();
+            assert_eq!(read, want, "{text}");
+        };
+        check(r"bootstrap.servers=host\:9092,b\:1", &[("bootstrap.servers", "host:9092,b:1")]);
+        check("sasl.password=abc\\\\\nacks=1", &[("sasl.password", "abc\\"), ("acks", "1")]);
+        check("sasl.password=abc\\\\\\\n  d", &[("sasl.password", "abc\\d")]);
+        check("sasl.password=abc\\ \nacks=1 ", &[("sasl.password", "abc "), ("acks", "1")]);
+        check(r#"a\=b\:c\ d = \#\!\=\"e\"\u00e9\tz"#, &[("a=b:c d", "#!=\"e\"é\tz")]);
+        check("a=1\\", &[("a", "1")]);
+        let wrong = |text: &str| parse(text).expect_err("wrong");
+        assert_eq!(wrong("a=1\nb=c\\d"), r"line 2: \d means nothing; a backslash is written \\");
+        assert_eq!(wrong(r"b=\uzzzz"), r"line 1: \uzzzz is not a character");
+        assert_eq!(wrong(r"b=\u00"), r"line 1: \u needs four digits");
+    }
+
+    #[test]
     fn no_name_is_there_twice() {
-        let mut names: Vec<&str> = KNOWN.iter().flat_map(|(names, _)| names.iter().copied()).collect();
+        let refused = REFUSED.iter().flat_map(|(names, _)| names.iter().copied());
+        let mut names: Vec<&str> = KNOWN.iter().flat_map(|(names, _)| names.iter().copied()).chain(refused).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -4,20 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
 
 use super::output::{self, Row, list, or_none};
 use super::session::{Account, Session, all};
 use crate::app::Failure;
 use crate::cli::{self, Output};
 use crate::client::{
-    Admin, BrokerId, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, Error, ErrorCode, IsolationLevel,
-    LeaderEpoch, NewTopic, Offset, OffsetSpec, PartitionMetadata, Topic, TopicMetadata, TopicPartition,
+    BrokerId, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, Error, ErrorCode, IsolationLevel, LeaderEpoch,
+    NewTopic, Offset, OffsetSpec, PartitionMetadata, Topic, TopicMetadata, TopicPartition,
 };
 
 /// How long a topic that was created may take to be seen.
 const SHOWN: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub async fn topics(verb: cli::Topics) -> Result<(), Failure> {
     match verb {
@@ -210,21 +208,8 @@ async fn create(args: cli::CreateTopics) -> Result<(), Failure> {
         }
     }
     // It is created, whether or not brokers show it by then.
-    let _ = timeout(SHOWN, until_shown(&session.admin, &created)).await;
+    session.admin.until_shown(&created, SHOWN).await;
     account.settle(args.printing)
-}
-
-/// The answer to a creation may be faster than the word of it: who writes to the topic next should find it.
-async fn until_shown(admin: &Admin, topics: &[Topic]) {
-    let has_leaders = |topic: &TopicMetadata| topic.partitions.iter().all(|it| it.leader.is_some());
-    while !topics.is_empty() {
-        let described = admin.describe_topics(topics).await.unwrap_or_default();
-        let shown = described.iter().filter(|(_, topic)| topic.as_ref().is_ok_and(has_leaders)).count();
-        if shown == topics.len() {
-            return;
-        }
-        sleep(LOOK_AGAIN).await;
-    }
 }
 
 async fn delete(args: cli::DeleteTopics) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 mod hanging;
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -29,12 +29,6 @@ pub async fn transactions(verb: cli::Transactions) -> Result<(), Failure> {
         cli::Transactions::Abort(args) => abort(args).await,
         cli::Transactions::Fence(args) => fence(args).await,
     }
-}
-
-/// The time of day in milliseconds.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// For how long something has been so; a clock that is ahead of ours makes it no less than nothing.
@@ -153,7 +147,7 @@ fn described(it: TransactionDescription, now_ms: i64) -> Described {
 async fn describe(args: cli::DescribeTransactions) -> Result<(), Failure> {
     let session = Session::open(&args.asking, "transactions").await?;
     let (found, failures) = descriptions(&session, &args.transactional_ids).await?;
-    let now_ms = now_ms();
+    let now_ms = jiff::Timestamp::now().as_millisecond();
     let rows: Vec<Described> = found.into_iter().map(|it| described(it, now_ms)).collect();
     settle(args.printing.output, &rows, failures)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{active, now_ms, seconds_since};
+use super::{active, seconds_since};
 use crate::app::{Failure, Status};
 use crate::cli;
 use crate::cli::values::Partitions;
@@ -63,7 +63,7 @@ pub(super) async fn find_hanging(args: cli::FindHanging) -> Result<(), Failure> 
     let session = Session::open(&args.asking, "transactions").await?;
     let searched = searched(&session, &args).await?;
     let (producers, mut failures) = active(&session, args.broker, &searched).await?;
-    let now_ms = now_ms();
+    let now_ms = jiff::Timestamp::now().as_millisecond();
     let mut open = producers;
     open.retain(|(_, it)| is_candidate(it, args.max_transaction_timeout, now_ms));
     let known = if open.is_empty() { Known::default() } else { Known::of(&session, &open).await? };
