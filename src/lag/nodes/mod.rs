@@ -71,6 +71,8 @@ mod model;
 mod rendezvous;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod world;
 
 use std::fmt;
 use std::sync::Arc;

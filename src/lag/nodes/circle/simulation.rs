@@ -1,13 +1,12 @@
 //! Nodes and a coordinator in a world where processes are killed and stopped, messages are late or lost, clocks run unevenly,
 //! and the coordinator is away, moves to another broker, takes long to load the group, loses it, or has an older copy of it.
 
-use std::collections::BTreeMap;
-
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::model::Coordinator;
 use super::{Answer, Ask, Fellow};
+use crate::lag::nodes::world::{Body, GROUPS, Oracle};
 use crate::lag::nodes::{Moment, Timing};
 
 const TIMING: Timing = Timing { lease_ms: 10_000 };
@@ -15,7 +14,6 @@ const LEASE: i64 = TIMING.lease_ms;
 /// Each way.
 const LATENCY: i64 = 50;
 const NODES: usize = 6;
-const GROUPS: [&str; 12] = ["a", "b", "c", "d", "orders", "billing", "g-1", "g-2", "g-3", "g-4", "g-5", "logs"];
 
 /// An ask that is on its way, or its answer.
 #[derive(Debug)]
@@ -36,29 +34,13 @@ impl Flight {
 #[derive(Debug)]
 struct Process {
     fellow: Fellow,
-    /// How fast its clocks run, in thousandths.
-    rate: i64,
-    began_at: i64,
-    stopped_until: i64,
-    /// When it is killed, and started again; `None` for those that live on.
-    crashes_at: Option<i64>,
-    wakes_at: i64,
+    body: Body,
     flight: Option<Flight>,
 }
 
 impl Process {
-    fn clock(&self, now: i64) -> Moment {
-        let ms = (now - self.began_at) * self.rate / 1_000 + 1_000_000;
-        Moment { steady_ms: ms, wall_ms: ms }
-    }
-
-    fn tells(&self, group: &str, now: i64) -> bool {
-        let hold = self.fellow.hold();
-        hold.is_valid(self.clock(now)) && hold.tells(group)
-    }
-
     fn acts_at(&self) -> i64 {
-        self.flight.as_ref().map_or(self.wakes_at, Flight::due_at).max(self.stopped_until)
+        self.flight.as_ref().map_or(self.body.wakes_at, Flight::due_at).max(self.body.stopped_until)
     }
 }
 
@@ -91,13 +73,7 @@ struct World {
     away_until: i64,
     messages: Vec<(i64, Message)>,
     processes: Vec<Process>,
-    /// Until when something has happened that nodes must get over.
-    troubled_until: i64,
-    /// Since when a group has been told by nobody.
-    silent: BTreeMap<&'static str, i64>,
-    longest_gap: i64,
-    /// How often each group was looked at and told by one.
-    told: u64,
+    oracle: Oracle,
 }
 
 impl World {
@@ -112,10 +88,7 @@ impl World {
             away_until: 0,
             messages: Vec::new(),
             processes: Vec::new(),
-            troubled_until: 0,
-            silent: BTreeMap::new(),
-            longest_gap: 0,
-            told: 0,
+            oracle: Oracle::default(),
         }
     }
 
@@ -131,7 +104,8 @@ impl World {
         let (life, rate) = (self.random.random(), self.random.random_range(995..=1_005));
         let fellow = Fellow::new(name, TIMING, life);
         let (began_at, wakes_at) = (self.now - self.up_to(1_000_000), self.now);
-        self.processes.push(Process { fellow, rate, began_at, stopped_until: 0, crashes_at, wakes_at, flight: None });
+        let body = Body { rate, began_at, stopped_until: 0, crashes_at, wakes_at };
+        self.processes.push(Process { fellow, body, flight: None });
     }
 
     fn start_any(&mut self) {
@@ -146,7 +120,7 @@ impl World {
     }
 
     fn crash(&mut self) {
-        let is_due = |it: &Process| it.crashes_at.is_some_and(|at| at <= self.now);
+        let is_due = |it: &Process| it.body.crashes_at.is_some_and(|at| at <= self.now);
         if let Some(at) = self.processes.iter().position(is_due) {
             self.processes.swap_remove(at);
             self.start_crash_loop();
@@ -155,24 +129,24 @@ impl World {
 
     /// One of those that live on.
     fn any(&mut self) -> Option<usize> {
-        let lives_on = |(at, it): (usize, &Process)| it.crashes_at.is_none().then_some(at);
+        let lives_on = |(at, it): (usize, &Process)| it.body.lives_on().then_some(at);
         let all: Vec<_> = self.processes.iter().enumerate().filter_map(lives_on).collect();
         (!all.is_empty()).then(|| all[self.random.random_range(0..all.len())])
     }
 
     /// One change of who is there, or of what the coordinator knows; whether it was one.
     fn change(&mut self) -> bool {
-        self.troubled_until = self.troubled_until.max(self.now);
+        self.oracle.trouble(self.now);
         let most = if self.is_hostile() { 100 } else { 90 };
         match (self.random.random_range(0..most), self.any()) {
             (0..30, _) | (_, None) if self.processes.len() < NODES => self.start_any(),
             (30..55, Some(at)) => drop(self.processes.swap_remove(at)),
             (55..80, Some(at)) => {
                 let until = self.now + self.up_to(3 * LEASE);
-                self.processes[at].stopped_until = until;
-                let others_run = self.processes.iter().any(|it| it.stopped_until <= self.now);
+                self.processes[at].body.stopped_until = until;
+                let others_run = self.processes.iter().any(|it| it.body.stopped_until <= self.now);
                 if self.kind != Kind::Calm || !others_run {
-                    self.troubled_until = self.troubled_until.max(until);
+                    self.oracle.trouble(until);
                 }
             }
             (80..90, Some(at)) => {
@@ -182,7 +156,7 @@ impl World {
             }
             (90..94, _) => {
                 self.away_until = self.now + self.up_to(2 * LEASE);
-                self.troubled_until = self.troubled_until.max(self.away_until);
+                self.oracle.trouble(self.away_until);
             }
             (94..97, _) => self.load(),
             (97..98, _) => self.coordinator = Coordinator::new(TIMING.dead_ms()),
@@ -201,7 +175,7 @@ impl World {
     fn load(&mut self) {
         let takes = if self.random.random_bool(0.5) { self.up_to(2 * LEASE) } else { 0 };
         self.coordinator = self.coordinator.loaded(self.now + takes);
-        self.troubled_until = self.troubled_until.max(self.now + takes);
+        self.oracle.trouble(self.now + takes);
     }
 
     fn leave(&mut self, seats: Vec<String>) {
@@ -213,7 +187,7 @@ impl World {
 
     /// When something happens next.
     fn next(&self) -> i64 {
-        let acts = self.processes.iter().flat_map(|it| [Some(it.acts_at()), it.crashes_at]).flatten();
+        let acts = self.processes.iter().flat_map(|it| [Some(it.acts_at()), it.body.crashes_at]).flatten();
         let arrives = self.messages.iter().map(|(at, _)| *at);
         let coordinator = self.coordinator.wakes_at().map(|at| at.max(self.away_until));
         acts.chain(arrives).chain(coordinator).min().unwrap_or(i64::MAX)
@@ -227,7 +201,7 @@ impl World {
         }
         self.answer();
         for at in 0..self.processes.len() {
-            if self.processes[at].stopped_until <= self.now {
+            if self.processes[at].body.stopped_until <= self.now {
                 self.hear(at);
                 self.send(at);
             }
@@ -248,7 +222,7 @@ impl World {
             if self.away_until > self.now {
                 if self.random.random_bool(0.5) {
                     let at = self.away_until + self.up_to(LEASE);
-                    self.troubled_until = self.troubled_until.max(at);
+                    self.oracle.trouble(at);
                     self.messages.push((at, message));
                 }
                 continue;
@@ -269,7 +243,7 @@ impl World {
             if let Some(flight) = flights.find(|it| it.number == number && !is_lost) {
                 flight.answer = Some((arrives_at, answer));
             } else if is_lost {
-                self.troubled_until = self.troubled_until.max(self.now + LEASE);
+                self.oracle.trouble(self.now + LEASE);
             }
         }
     }
@@ -278,9 +252,9 @@ impl World {
         let process = &mut self.processes[at];
         let Some(flight) = process.flight.take_if(|flight| flight.due_at() <= self.now) else { return };
         let answer = flight.answer.filter(|(at, _)| *at <= self.now).map_or(Answer::Lost, |(_, answer)| answer);
-        let clock = process.clock(self.now);
+        let clock = process.body.clock(self.now);
         process.fellow.hear(&flight.ask, flight.sent, answer, clock);
-        process.wakes_at = self.now + process.fellow.pause_ms(clock);
+        process.body.wakes_at = self.now + process.fellow.pause_ms(clock);
         let past = process.fellow.past();
         self.leave(past);
     }
@@ -290,11 +264,11 @@ impl World {
         let is_late = self.is_hostile() && self.random.random_bool(0.003);
         let delay = if is_late { self.up_to(2 * LEASE) } else { 0 };
         let process = &mut self.processes[at];
-        if process.flight.is_some() || process.wakes_at > self.now {
+        if process.flight.is_some() || process.body.wakes_at > self.now {
             return;
         }
         self.number += 1;
-        let sent = process.clock(self.now);
+        let sent = process.body.clock(self.now);
         let ask = process.fellow.ask(sent, fresh);
         let gives_up_at = self.now
             + match &ask {
@@ -305,7 +279,7 @@ impl World {
         self.messages.push((self.now + there + delay, Message::Ask(self.number, ask.clone())));
         process.flight = Some(Flight { number: self.number, ask, sent, gives_up_at, answer: None });
         if is_late {
-            self.troubled_until = self.troubled_until.max(self.now + there + delay);
+            self.oracle.trouble(self.now + there + delay);
         }
     }
 
@@ -314,7 +288,7 @@ impl World {
     /// have to be waited for first. Where somebody begins to join over and over, and dies, each generation may have to be waited
     /// for as long as a session takes, and it takes up to three until one that comes has its groups.
     fn most_silence(&self) -> i64 {
-        let crashes = self.processes.iter().any(|it| it.crashes_at.is_some());
+        let crashes = self.processes.iter().any(|it| it.body.crashes_at.is_some());
         LEASE / 1_000
             * match self.kind {
                 _ if crashes => 3_000,
@@ -324,28 +298,9 @@ impl World {
             }
     }
 
-    /// Never two, whoever is stopped and might wake up now; and one, where nothing has happened for long enough.
     fn look(&mut self) {
-        let (now, most) = (self.now, self.most_silence());
-        let is_anybody = self.processes.iter().any(|it| it.crashes_at.is_none());
-        for group in GROUPS {
-            let tellers: Vec<_> = self.processes.iter().filter(|it| it.tells(group, now)).collect();
-            assert!(tellers.len() <= 1, "{group} is told by {} at {now}: {tellers:#?}", tellers.len());
-            let is_told = tellers.iter().any(|it| it.stopped_until <= now);
-            self.told += u64::from(is_told);
-            if is_told || !is_anybody {
-                self.silent.remove(group);
-                continue;
-            }
-            let since = (*self.silent.entry(group).or_insert(now)).max(self.troubled_until);
-            self.longest_gap = self.longest_gap.max(now - since);
-            assert!(
-                now - since <= most,
-                "{group} is told by nobody from {since} to {now}: {:#?} {:#?}",
-                self.processes,
-                self.coordinator
-            );
-        }
+        let nodes: Vec<_> = self.processes.iter().map(|it| (&it.body, it.fellow.hold())).collect();
+        self.oracle.look(self.now, self.most_silence(), &nodes, &(&self.processes, &self.coordinator));
     }
 
     fn run_until(&mut self, end: i64) {
@@ -378,8 +333,7 @@ fn check(seed: u64, kind: Kind, crashes: bool, changes: u32) {
         world.start_crash_loop();
     }
     let world = run(world, changes);
-    assert!(world.told > u64::from(changes) * 40, "seed {seed}: {}", world.told);
-    eprintln!("seed {seed}: told {} times, longest gap after a trouble {} ms", world.told, world.longest_gap);
+    world.oracle.has_told(seed, u64::from(changes) * 40);
 }
 
 #[test]
@@ -404,12 +358,16 @@ fn nor_by_one_that_wakes_up_while_the_group_is_loaded() {
         let mut world = World::new(seed, Kind::Busy);
         ["a", "b", "c"].into_iter().for_each(|name| world.start(name, None));
         world.run_until(3 * LEASE);
-        world.processes[1].stopped_until = world.now + 2 * LEASE;
+        world.processes[1].body.stopped_until = world.now + 2 * LEASE;
         world.run_until(world.now + 2 * LEASE - LEASE / 5);
-        let told = |world: &World| GROUPS.iter().filter(|it| world.processes[1].tells(it, world.now)).count();
+        let told = |world: &World| {
+            let Process { fellow, body, .. } = &world.processes[1];
+            GROUPS.iter().filter(|it| body.tells(&fellow.hold(), it, world.now)).count()
+        };
         assert_eq!(told(&world), 0, "seed {seed}");
         world.coordinator = world.coordinator.loaded(world.now + LEASE / 2);
-        (world.troubled_until, world.kind) = (world.now + LEASE / 2, Kind::Hostile);
+        world.oracle.trouble(world.now + LEASE / 2);
+        world.kind = Kind::Hostile;
         world.run_until(world.now + 3 * LEASE);
         assert!(told(&world) > 0, "seed {seed}: it has its groups again");
     }
