@@ -9,19 +9,24 @@
 //! `/readyz`: should this instance get work now? Each is a list of named checks that `app` registers; a check that fails
 //! says why, in words.
 //!
+//! Who cannot be scraped pushes: [`otlp`] hands the same to a receiver of OpenTelemetry's protocol.
+//!
 //! What must stay true: a scrape never talks to a broker or a store, it prints what is already known; a check never
 //! blocks. Deliberately absent: knowledge of any room, and of what their numbers mean.
 
 mod health;
 mod logging;
 mod openmetrics;
+pub mod otlp;
 mod routes;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 pub use health::Check;
@@ -59,6 +64,8 @@ pub struct Telemetry {
 }
 
 struct Inner {
+    /// When all that counts up was zero.
+    began: Instant,
     registry: Registry,
     provider: SdkMeterProvider,
     sources: Mutex<Vec<TextSource>>,
@@ -82,8 +89,14 @@ impl Telemetry {
             .build()
             .map_err(|error| Error::Metrics(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let inner =
-            Inner { registry, provider, sources: Mutex::default(), live: Mutex::default(), ready: Mutex::default() };
+        let inner = Inner {
+            began: Instant::now(),
+            registry,
+            provider,
+            sources: Mutex::default(),
+            live: Mutex::default(),
+            ready: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -113,15 +126,25 @@ impl Telemetry {
 
     /// Everything `/metrics` answers, page by page; the instruments are the first page.
     pub fn exposition(&self, format: Format) -> Result<Pages, Error> {
-        let families = self.inner.registry.gather();
+        let (families, pages) = self.snapshot(format);
         let text = TextEncoder::new().encode_to_string(&families).map_err(|error| Error::Metrics(error.to_string()))?;
         let (text, end) = match format {
             Format::Prometheus => (text, None),
             Format::OpenMetrics => (openmetrics::text(&text, &families), Some(openmetrics::END.to_vec())),
         };
-        let sources = locked(&self.inner.sources).clone();
-        let pages = sources.into_iter().flat_map(move |source| source(format));
         Ok(Box::new(std::iter::once(text.into_bytes()).chain(pages).chain(end)))
+    }
+
+    /// What is known now: the families of the instruments, and then text.
+    fn snapshot(&self, format: Format) -> (Vec<MetricFamily>, Pages) {
+        let families = self.inner.registry.gather();
+        let sources = locked(&self.inner.sources).clone();
+        (families, Box::new(sources.into_iter().flat_map(move |source| source(format))))
+    }
+
+    /// Since all that counts up was zero, by a clock that nobody sets.
+    fn uptime(&self) -> Duration {
+        self.inner.began.elapsed()
     }
 
     fn live(&self) -> Vec<Check> {
