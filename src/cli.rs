@@ -5,6 +5,7 @@ mod asking;
 mod bench;
 mod groups;
 mod lag;
+mod otlp;
 mod records;
 mod topics;
 pub mod transactions;
@@ -22,6 +23,7 @@ pub use self::asking::{Asking, Output, Printing};
 pub use self::bench::{Bench, BenchConsume, BenchProduce};
 pub use self::groups::{DeleteGroups, DeleteOffsets, DescribeGroups, Groups, ListGroups, ResetGroup, ResetTo};
 pub use self::lag::Lag;
+pub use self::otlp::Otlp;
 pub use self::records::{Codec, Consume, Membership, Produce, Protocol, RecordOutput};
 pub use self::topics::{
     AddPartitions, ConfigTopics, CreateTopics, DeleteRecords, DeleteTopics, DescribeTopics, ListTopics, PartitionCount,
@@ -241,6 +243,8 @@ pub struct Up {
     /// Settings of each room, in TOML; a flag wins over the file
     #[arg(long, value_name = "FILE", env = "HIGHWATER_CONFIG")]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub otlp: Otlp,
 }
 
 /// What the generator makes.

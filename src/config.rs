@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::limits::Limits;
+use crate::telemetry::otlp;
 use crate::{gateway, generator, lag, pipeline, sink};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -18,6 +19,7 @@ pub struct Config {
     pub sink: sink::Config,
     pub lag: lag::Config,
     pub gateway: gateway::Config,
+    pub otlp: otlp::Config,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +45,10 @@ impl Config {
     }
 
     fn parse(text: &str, of_verb: &str) -> Result<Self, String> {
-        let said = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+        let said = |error: toml::de::Error| mistake(text, &error);
         // Alone first: only so does a mistake have its line.
         toml::from_str::<Self>(text).map_err(said)?;
-        let mut settings: toml::Table = of_verb.parse().map_err(said)?;
+        let mut settings: toml::Table = of_verb.parse().map_err(|error| mistake(of_verb, &error))?;
         lay(text.parse().map_err(said)?, &mut settings);
         settings.try_into().map_err(said)
     }
@@ -64,10 +66,36 @@ impl Config {
             of("sink", &|limits| self.sink.check(limits)),
             of("lag", &|limits| self.lag.check(limits)),
             of("gateway", &|limits| self.gateway.check(limits)),
+            of("otlp", &|limits| self.otlp.check(limits)),
         ]
         .concat();
         if mistakes.is_empty() { Ok(()) } else { Err(Error::Mistakes(mistakes)) }
     }
+}
+
+/// A mistake with its place. The line itself is not shown, nor what stands where something else was expected: either may be a
+/// secret.
+fn mistake(text: &str, error: &toml::de::Error) -> String {
+    let what = without_value(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return what };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|it| *it != '\n').count() + 1;
+    format!("line {line}, column {column}: {what}")
+}
+
+/// Of a value of the wrong kind only the kind, and of an unknown variant its name only where it is a word.
+fn without_value(message: &str) -> String {
+    let Some((what, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let is_word = |name: &str| name.chars().all(|it| it.is_ascii_alphanumeric() || "-_".contains(it));
+    let hidden = match what.strip_prefix("unknown variant `") {
+        Some(variant) if is_word(variant.trim_end_matches('`')) => return message.to_owned(),
+        Some(_) => "unknown variant",
+        None if what.starts_with("invalid type: ") || what.starts_with("invalid value: ") => {
+            what.split(['"', '`']).next().unwrap_or_default().trim_end()
+        }
+        None => return message.to_owned(),
+    };
+    format!("{hidden}, expected {expected}")
 }
 
 /// Lays some settings over others, table by table.
@@ -103,6 +131,28 @@ mod tests {
         check("[pipline]\n", "unknown field `pipline`");
         check("[generator]\nrate = \"fast\"\n", "\"fast\" is not a rate");
         check("[sink\n", "line 1");
+        check("[lag]\n\n  rounds = 7\n", "line 3, column 3: unknown field `rounds`");
+        check("[otlp]\ncompression = 'zip'\n", "line 2, column 15: unknown variant `zip`, expected `gzip`");
+    }
+
+    #[test]
+    fn mistakes_do_not_show_what_may_be_a_secret() {
+        let check = |text: &str, want: &str| {
+            let error = Config::parse(text, "").expect_err("a mistake");
+            assert!(error.contains(want) && !error.contains("secret") && !error.contains("4711"), "{text}: {error}");
+        };
+        check("[otlp]\nheaders = 'authorization=secret'\n", "line 2, column 11: invalid type: string, expected a map");
+        check("[otlp]\nheaders = { authorization = 4711 }\n", "line 2, column 29: invalid type: integer, expected");
+        check("[otlp]\nheaders = { authorization = Bearer secret }\n", "line 2, column ");
+        check("[otlp]\nheaders = { authorization = 'secret\n", "line 2, column ");
+        check(
+            "otlp = 'http://a?key=secret, expected \"b\"'\n",
+            "line 1, column 8: invalid type: string, expected struct",
+        );
+        check("[sink]\nstore = 'mongodb://a:secret@b'\n", "line 2, column 9: unknown variant, expected ");
+        check("[sink.store]\nmongodb = 'mongodb://a:secret@b'\n", "invalid type: string, expected struct");
+        check("[lag]\nredis = { url = 'secret' }\n", "line 2, column 9: invalid type: map, expected a string");
+        check("[lag]\nredis = 'redis://:secret@a' b\n", "line 2, column ");
     }
 
     #[test]
@@ -154,6 +204,11 @@ mod tests {
             body_bytes_max = 0
             concurrent_max = 0
             timeout_seconds = 0
+            [otlp]
+            endpoint = 'grpc://secret'
+            interval_seconds = 0
+            timeout_seconds = 0
+            headers = { 'a b' = 'secret' }
         ";
         let said = Config::parse(text, "").unwrap().check().unwrap_err().to_string();
         let keys: Vec<&str> = said.lines().skip(1).filter_map(|line| line.trim().split(' ').next()).collect();
@@ -163,7 +218,8 @@ mod tests {
             sink.batches_in_flight_max sink.drain_seconds lag.interval_seconds lag.list_groups_every \
             lag.log_starts_every lag.history_samples_max lag.status_window lag.cluster_name lag.redis_prefix \
             lag.lease_seconds lag.node_id lag.redis \
-            gateway.topic gateway.body_bytes_max gateway.concurrent_max gateway.timeout_seconds";
+            gateway.topic gateway.body_bytes_max gateway.concurrent_max gateway.timeout_seconds \
+            otlp.interval_seconds otlp.timeout_seconds otlp.endpoint otlp.headers";
         assert_eq!(keys, want.split_whitespace().collect::<Vec<_>>(), "{said}");
         assert!(said.contains("generator.invalid_ratio = NaN: must be a number from 0.0 to 1.0\n"), "{said}");
         assert!(!said.contains("secret"), "{said}");

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -17,13 +16,13 @@ use super::others::Others;
 use super::room::Room;
 use super::settings::data_dir;
 use super::summary::{Account, Asked, Counts, Lag, WorstLag};
-use super::{Failure, Status, ensure_topics};
+use super::{Failure, Status, ensure_topics, push};
 use crate::cli;
 use crate::client::{Client, ConsumerConfig, Error, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
 use crate::lag::NoLag;
-use crate::telemetry::{Check, Telemetry};
+use crate::telemetry::{Check, Telemetry, otlp};
 use crate::{gateway, generator, lag, pipeline, sink, tls};
 
 /// How long stopping waits: for what feeds others, for what is in flight, for those who read it, for the account of it,
@@ -116,6 +115,7 @@ pub(super) struct House {
     target: Target,
     broker: Option<DevBroker>,
     telemetry: Telemetry,
+    exporter: Option<otlp::Exporter>,
     clients: Clients,
     meters: Meters,
     store: Arc<dyn sink::DocumentStore>,
@@ -139,12 +139,13 @@ pub(super) struct Rooms {
     sink: Room,
     lag: Room,
     metrics: Room,
+    push: Option<Room>,
 }
 
 impl Rooms {
     fn all(&self) -> impl Iterator<Item = &Room> {
         let rooms = [&self.pipeline, &self.sink, &self.lag, &self.metrics];
-        rooms.into_iter().chain(&self.gateway).chain(&self.generator)
+        rooms.into_iter().chain(&self.gateway).chain(&self.generator).chain(&self.push)
     }
 
     /// Waits for the first room that fails.
@@ -179,10 +180,24 @@ impl House {
         let at_start = at_start(&ledger, &config).await?;
         let store = sink::open(&config.sink.store).await.map_err(Failure::of(unopened))?;
         let telemetry = Telemetry::new().map_err(Failure::of(Status::Software))?;
+        let exporter = push::exporter(&config.otlp, &telemetry)?;
         let meters = Meters::new(&telemetry);
         let (config, store, rounds) = (Arc::new(config), Arc::from(store), lag::Rounds::default());
         let others = Others::default();
-        Ok(Self { config, target, broker, telemetry, clients, meters, store, rounds, ledger, at_start, others })
+        Ok(Self {
+            config,
+            target,
+            broker,
+            telemetry,
+            exporter,
+            clients,
+            meters,
+            store,
+            rounds,
+            ledger,
+            at_start,
+            others,
+        })
     }
 
     pub(super) fn start(&self, doors: Doors, generate: bool) -> Rooms {
@@ -191,9 +206,10 @@ impl House {
         let sink = self.start_sink();
         let pipeline = self.start_pipeline();
         let gateway = Some(Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop)));
+        let push = self.exporter.clone().map(|exporter| push::start(exporter, doors.metrics.local_addr()));
         let metrics = Room::start("metrics server", |stop| serve(doors.metrics, self.telemetry.router(), stop));
         let generator = generate.then(|| self.start_generator());
-        let rooms = Rooms { generator, gateway, pipeline, sink, lag, metrics };
+        let rooms = Rooms { generator, gateway, pipeline, sink, lag, metrics, push };
         rooms.all().for_each(|room| room.report_to(&self.telemetry));
         rooms
     }
@@ -285,7 +301,8 @@ impl House {
         }
         tokio::join!(rooms.pipeline.stop(READERS), rooms.sink.stop(READERS));
         let account = self.account().await;
-        tokio::join!(rooms.lag.stop(WATCHERS), rooms.metrics.stop(WATCHERS));
+        let watchers = [rooms.lag, rooms.metrics].into_iter().chain(rooms.push);
+        join_all(watchers.map(|room| room.stop(WATCHERS))).await;
         self.clients.close().await;
         if let Some(broker) = self.broker
             && let Err(error) = broker.stop().await
@@ -345,7 +362,7 @@ impl House {
     pub(super) fn lag(&self) -> Lag {
         let time = |seconds| Duration::try_from_secs_f64(seconds).ok();
         let worst = |it: lag::Worst| WorstLag { group: it.group, records: it.records, time: it.seconds.and_then(time) };
-        match self.rounds.current(Timestamp::now().as_millisecond()) {
+        match self.rounds.current() {
             Err(NoLag::NotYet) => Lag::NotYet,
             Err(NoLag::Since(time)) => Lag::UnknownFor(time),
             Err(NoLag::NotHeld) => Lag::NotYet,

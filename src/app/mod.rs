@@ -10,9 +10,12 @@ mod house;
 mod listen;
 mod monitor;
 mod others;
+mod push;
 mod room;
 pub mod settings;
 mod signals;
+#[cfg(test)]
+mod strict;
 mod summary;
 mod topics;
 mod up;

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Failure, Status};
 use crate::cli::values::NamedCluster;
 use crate::config::Config;
+use crate::telemetry::otlp;
 use crate::{cli, generator, lag, sink};
 
 /// The defaults of `up` where they are not those of the rooms: the live line shows the lag of now.
@@ -29,6 +30,7 @@ pub(super) fn of_up(args: &cli::Up) -> Result<Config, Failure> {
         return Err(Failure::new(Status::Config, message));
     }
     config.lag.compat.insert(lag::Family::KafkaExporter);
+    push(&args.otlp, &mut config.otlp)?;
     let store = &mut config.sink.store;
     match (&args.mongodb, &args.data_dir, &mut *store) {
         (Some(uri), ..) => *store = store.mongodb(uri),
@@ -49,7 +51,7 @@ fn read(file: Option<&Path>, of_verb: &str) -> Result<Config, Failure> {
 }
 
 /// The settings of `highwater lag`.
-pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
+pub fn of_lag(args: &cli::Lag) -> Result<Config, Failure> {
     let mut all = read(args.config.as_deref(), "")?;
     let config = &mut all.lag;
     clusters(args, &mut config.clusters);
@@ -58,6 +60,9 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     }
     if args.redis.is_some() {
         config.redis.clone_from(&args.redis);
+    }
+    if args.redis_ca_file.is_some() {
+        config.redis_ca_file.clone_from(&args.redis_ca_file);
     }
     if args.node_id.is_some() {
         config.node_id.clone_from(&args.node_id);
@@ -78,13 +83,41 @@ pub fn of_lag(args: &cli::Lag) -> Result<lag::Config, Failure> {
     config.series = args.series.unwrap_or(config.series);
     config.rows_max = args.top.or(config.rows_max);
     config.members_max = args.members.or(config.members_max);
-    config.compat.extend(&args.compat);
-    config.groups.allow.extend(args.groups_allow.iter().chain(&args.group).cloned());
-    config.groups.deny.extend(args.groups_deny.clone());
-    config.topics.allow.extend(args.topics_allow.iter().chain(&args.topic).cloned());
-    config.topics.deny.extend(args.topics_deny.clone());
+    if !args.compat.is_empty() {
+        config.compat = args.compat.iter().copied().collect();
+    }
+    instead(&mut config.groups.allow, args.groups_allow.iter().chain(&args.group));
+    instead(&mut config.groups.deny, &args.groups_deny);
+    instead(&mut config.topics.allow, args.topics_allow.iter().chain(&args.topic));
+    instead(&mut config.topics.deny, &args.topics_deny);
+    push(&args.otlp, &mut all.otlp)?;
     all.check().map_err(Failure::of(Status::Config))?;
-    Ok(all.lag)
+    Ok(all)
+}
+
+/// What was typed, over what OpenTelemetry's variables say, over the file.
+fn push(args: &cli::Otlp, config: &mut otlp::Config) -> Result<(), Failure> {
+    config.read_environment(|name| std::env::var(name).ok()).map_err(Failure::of(Status::Config))?;
+    if let Some(endpoint) = &args.otlp_endpoint {
+        config.push_to(endpoint);
+    }
+    if let Some(interval) = args.otlp_interval {
+        config.interval_seconds = interval.as_secs_f64();
+    }
+    if args.otlp_ca.is_some() {
+        config.tls.ca_file.clone_from(&args.otlp_ca);
+    }
+    let typed = args.otlp_headers.iter().map(|header| (header.key.to_ascii_lowercase(), header.value.clone()));
+    config.headers.0.extend(typed);
+    Ok(())
+}
+
+/// What was typed, if anything was: beside what the file allows, it would allow more than was asked for.
+fn instead<'a>(patterns: &mut Vec<lag::Pattern>, typed: impl IntoIterator<Item = &'a lag::Pattern>) {
+    let typed: Vec<_> = typed.into_iter().cloned().collect();
+    if !typed.is_empty() {
+        *patterns = typed;
+    }
 }
 
 /// What was typed of clusters is all there is to monitor.
@@ -152,6 +185,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_typed_stands_instead_of_what_the_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        let file = "[lag]\ncompat = ['kminion']\n[lag.groups]\nallow = ['billing-.*']\ndeny = ['tmp-.*']\n\
+            [lag.topics]\nallow = ['orders']\ndeny = ['_.*']\n";
+        std::fs::write(&path, file).unwrap();
+        let path = path.to_string_lossy();
+        let check = |flags: &[&str], groups: &[&str], topics: &[&str], compat: &[lag::Family]| {
+            let typed = [&["highwater", "lag", "--config", &*path], flags].concat();
+            let Command::Lag(args) = Cli::try_parse_from(typed).unwrap().command else { panic!("{flags:?}") };
+            let config = of_lag(&args).unwrap().lag;
+            let passing = |filter: &lag::Filter, names: [&'static str; 4]| -> Vec<&str> {
+                names.into_iter().filter(|name| filter.passes(name)).collect()
+            };
+            assert_eq!(passing(&config.groups, ["billing-1", "shop", "tmp-1", "billing"]), groups, "{flags:?}");
+            assert_eq!(passing(&config.topics, ["orders", "_x", "shop", "logs"]), topics, "{flags:?}");
+            assert!(config.compat.iter().eq(compat), "{flags:?}: {:?}", config.compat);
+        };
+        let kminion = [lag::Family::Kminion];
+        check(&[], &["billing-1"], &["orders"], &kminion);
+        check(&["--group", "shop"], &["shop"], &["orders"], &kminion);
+        check(&["--group", "shop", "--groups-allow", "tmp-.*"], &["shop"], &["orders"], &kminion);
+        check(&["--groups-allow", ".*", "--groups-deny", "b.*"], &["shop", "tmp-1"], &["orders"], &kminion);
+        check(&["--topic", "logs"], &["billing-1"], &["logs"], &kminion);
+        check(&["--topics-deny", "orders"], &["billing-1"], &[], &kminion);
+        check(&["--compat", "kafka-exporter"], &["billing-1"], &["orders"], &[lag::Family::KafkaExporter]);
+    }
+
+    #[test]
     fn a_lease_is_of_a_node_wherever_that_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("settings.toml");
@@ -160,7 +222,7 @@ mod tests {
             let file = path.to_string_lossy();
             let typed = [&["highwater", "lag", "--lease", "7s", "--config", &*file], flags].concat();
             let Command::Lag(args) = Cli::try_parse_from(typed).unwrap().command else { panic!("{flags:?}") };
-            let lease = of_lag(&args).map(|config| config.lease_seconds).map_err(|failure| failure.status);
+            let lease = of_lag(&args).map(|config| config.lag.lease_seconds).map_err(|failure| failure.status);
             assert_eq!(lease, want, "{flags:?}");
         };
         let redis = ["--redis", "redis://localhost"];
@@ -181,7 +243,7 @@ mod tests {
             let said = of_lag(&args).map_err(|failure| failure.message);
             match want {
                 Ok(want) => {
-                    let clusters: Vec<_> = said.unwrap().clusters.iter().map(|it| format!("{it:?}")).collect();
+                    let clusters: Vec<_> = said.unwrap().lag.clusters.iter().map(|it| format!("{it:?}")).collect();
                     assert_eq!(clusters, want, "{flags:?}");
                 }
                 Err(want) => assert!(said.as_ref().is_err_and(|said| said.contains(want)), "{said:?}"),
@@ -205,7 +267,7 @@ mod tests {
         let check = |typed: &str, want: Result<Duration, &str>| {
             let args = ["highwater", "lag", "--interval", typed];
             let Command::Lag(args) = Cli::try_parse_from(args).unwrap().command else { panic!("{typed}") };
-            let interval = of_lag(&args).map(|config| config.interval()).map_err(|failure| failure.message);
+            let interval = of_lag(&args).map(|config| config.lag.interval()).map_err(|failure| failure.message);
             match want {
                 Ok(want) => assert_eq!(interval.ok(), Some(want), "{typed}"),
                 Err(want) => assert!(interval.as_ref().is_err_and(|said| said.contains(want)), "{interval:?}"),

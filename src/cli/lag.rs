@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{NamedCluster, listen, seconds, span};
-use super::{Asking, Printing};
+use super::{Asking, Otlp, Printing};
 use crate::lag::{Family, Pattern, Series};
 
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub struct Lag {
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL")]
     pub redis: Option<String>,
+    /// The CAs that a rediss:// URL is verified against, in a PEM file [default: the system's]
+    #[arg(long, value_name = "FILE", env = "REDIS_CA_FILE", value_hint = clap::ValueHint::FilePath)]
+    pub redis_ca_file: Option<PathBuf>,
     /// Share the groups with other monitors of the cluster, under this name; each group is told by one. They find each other in
     /// the Redis, or else in a group of their own. All need the same filters of groups, the same lease, and clocks that agree
     /// (NTP)
@@ -62,7 +65,8 @@ pub struct Lag {
     /// How far down our own families go [default: partition]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub series: Option<Series>,
-    /// Series of their own only for so many pairs of a group and a partition, those furthest behind; all count in the sums
+    /// Series of their own only for so many pairs of a group and a partition, those furthest behind, and for their partitions,
+    /// in other exporters' families too; all count in the sums, and those that are hidden are counted
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     /// Publish who reads what: series with the labels member_id, client_id, host and instance_id, of so many members, those
@@ -87,7 +91,9 @@ pub struct Lag {
     /// No topics whose whole name matches one of these
     #[arg(long, value_name = "REGEX")]
     pub topics_deny: Vec<Pattern>,
-    /// Settings in TOML, as for `up`, of which `[lag]` is read; a flag wins over the file
+    /// Settings in TOML, as for `up`, of which `[lag]` and `[otlp]` are read; a flag wins over the file
     #[arg(long, value_name = "FILE", env = "HIGHWATER_CONFIG")]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub otlp: Otlp,
 }

@@ -28,7 +28,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub async fn lag(args: cli::Lag) -> Result<(), Failure> {
     let config = settings::of_lag(&args)?;
-    let mut sources = sources(&args, &config)?;
+    let mut sources = sources(&args, &config.lag)?;
     match (args.once, args.watch) {
         (true, _) => once(&args, &sources).await,
         (_, true) => watch(&args, &sources).await,
@@ -39,7 +39,7 @@ pub async fn lag(args: cli::Lag) -> Result<(), Failure> {
             {
                 source.client = Some(app::connect(source.reach.clone()).await?);
             }
-            app::monitor(sources, args.listen).await
+            app::monitor(sources, args.listen, &config.otlp).await
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Only reading: `DELETE` of a group and the configuration pages are not here. Times are in milliseconds.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -10,13 +11,13 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Clusters;
 use super::round::{Absent, Round, Total};
 use super::row::{Partition, Row};
 use super::status::{Commit, Status};
+use crate::client::GroupMember;
 
 #[derive(Debug, Clone)]
 struct Burrow(Clusters);
@@ -26,6 +27,7 @@ pub(super) fn router(all: Clusters) -> Router {
         .route("/burrow/admin", get(|| async { "GOOD" }))
         .route("/burrow/admin/ready", get(ready))
         .route("/v3/kafka", get(clusters))
+        .route("/v3/kafka/{cluster}", get(cluster))
         .route("/v3/kafka/{cluster}/consumer", get(consumers))
         .route("/v3/kafka/{cluster}/consumer/{group}", get(consumer))
         .route("/v3/kafka/{cluster}/consumer/{group}/status", get(status))
@@ -40,7 +42,7 @@ impl Burrow {
     /// The last round, if it is about this cluster.
     fn of(&self, cluster: &str) -> Result<Arc<Round>, Refusal> {
         let rounds = self.0.get(cluster).ok_or_else(|| Refusal::not_found("cluster"))?;
-        rounds.current(Timestamp::now().as_millisecond()).map_err(|no_lag| Refusal::unknown(&no_lag))
+        rounds.current().map_err(|no_lag| Refusal::unknown(&no_lag))
     }
 }
 
@@ -91,7 +93,7 @@ fn request(uri: &OriginalUri) -> Value {
 }
 
 async fn ready(State(burrow): State<Burrow>) -> Response {
-    match burrow.0.current(Timestamp::now().as_millisecond()) {
+    match burrow.0.current() {
         Ok(_) => "READY".into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "NOT READY").into_response(),
     }
@@ -100,6 +102,24 @@ async fn ready(State(burrow): State<Burrow>) -> Response {
 async fn clusters(State(burrow): State<Burrow>, uri: OriginalUri) -> Response {
     let names: Vec<_> = burrow.0.each().map(|(name, _)| name).collect();
     answer(&uri, "cluster list returned", "clusters", Ok(json!(names)))
+}
+
+/// How the cluster is looked at, as far as that has a word in Burrow; whether its lag is known makes no difference.
+async fn cluster(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
+    let found = burrow.0.get(&cluster).ok_or_else(|| Refusal::not_found("cluster"));
+    let module = found.map(|rounds| {
+        let round = rounds.latest().unwrap_or_default();
+        let servers: Vec<_> = round.cluster.brokers.values().map(|it| it.address.to_string()).collect();
+        let every = burrow.0.interval().as_secs().max(1);
+        json!({
+            "class-name": "kafka",
+            "servers": servers,
+            "client-profile": { "name": "", "client-id": "highwater", "kafka-version": "", "tls": null, "sasl": null },
+            "topic-refresh": every,
+            "offset-refresh": every,
+        })
+    });
+    answer(&uri, "cluster module detail returned", "module", module)
 }
 
 async fn consumers(State(burrow): State<Burrow>, Path(cluster): Path<String>, uri: OriginalUri) -> Response {
@@ -116,14 +136,36 @@ async fn consumer(
     answer(&uri, "consumer detail returned", "topics", found)
 }
 
+/// Who reads which partition of a group: host and client id, where members were asked for. In a share group, nobody has one of
+/// its own.
+struct Owners<'a>(HashMap<(&'a str, i32), &'a GroupMember>);
+
+impl<'a> Owners<'a> {
+    fn of(total: &Total<'a>) -> Self {
+        let group = total.round.group(total.group).filter(|group| !group.is_share());
+        let members = group.and_then(|group| group.members.as_deref()).unwrap_or_default();
+        let of_member = |member: &'a GroupMember| {
+            member.assignment.iter().map(move |it| ((it.topic.as_str(), it.partition), member))
+        };
+        Self(members.iter().flat_map(of_member).collect())
+    }
+
+    fn of_row(&self, row: &Row<'_>) -> (&'a str, &'a str) {
+        let member = self.0.get(&(row.topic().as_str(), row.partition()));
+        member.map_or(("", ""), |member| (&member.client_host, &member.client_id))
+    }
+}
+
 /// What a group has committed, by topic.
 fn commits(total: &Total<'_>) -> Value {
+    let owners = Owners::of(total);
     let mut topics: Map<String, Value> = Map::new();
     for row in total.rows() {
         let partitions = topics.entry(row.topic().as_str()).or_insert_with(|| json!([]));
+        let (owner, client_id) = owners.of_row(&row);
         let detail = json!({
-            "offsets": [commit(row.first()), commit(row.last())],
-            "owner": "", "client_id": "", "current-lag": row.records().ok(),
+            "offsets": [commit(total.round, row.first()), commit(total.round, row.last())],
+            "owner": owner, "client_id": client_id, "current-lag": row.records().ok(),
         });
         if let Value::Array(partitions) = partitions {
             partitions.push(detail);
@@ -152,12 +194,8 @@ async fn lag(
 
 fn judged(burrow: &Burrow, cluster: &str, group: &str, uri: &OriginalUri, all: bool) -> Response {
     let found = burrow.of(cluster).and_then(|round| {
-        let mut said = verdict(cluster, &round.total_of(group)?, all);
-        if round.unread.contains_key(group) {
-            // Of the partitions that are known it would be too little.
-            said["totallag"] = Value::Null;
-        }
-        Ok(said)
+        let total = round.total_of(group)?;
+        Ok(verdict(cluster, &total, all))
     });
     answer(uri, "consumer status returned", "status", found)
 }
@@ -217,41 +255,46 @@ fn group_word(status: Option<Status>) -> &'static str {
     }
 }
 
+/// Where a lag is not known, neither is the most of all nor their sum, and nothing is complete.
 fn verdict(cluster: &str, total: &Total<'_>, all: bool) -> Value {
     let shown = total.rows().filter(|row| all || word(row.status()) != "OK");
-    let complete = total.rows().map(|row| row.complete()).fold(1.0, f64::min);
-    let most = total.rows().max_by_key(|row| row.records().ok());
+    let owners = Owners::of(total);
+    let is_whole = total.sum.unknown_rows() == 0;
+    let complete = total.rows().map(|row| row.complete()).fold(f64::from(u8::from(is_whole)), f64::min);
+    let most = total.rows().max_by_key(|row| row.records().ok()).filter(|_| is_whole);
     json!({
         "cluster": cluster,
         "group": &**total.group,
         "status": group_word(total.sum.status),
         "complete": complete,
-        "partitions": shown.map(|row| partition(&row)).collect::<Vec<_>>(),
+        "partitions": shown.map(|row| partition(total.round, &owners, &row)).collect::<Vec<_>>(),
         "partition_count": total.sum.rows,
-        "maxlag": most.map(|row| partition(&row)),
-        "totallag": total.sum.records,
+        "maxlag": most.map(|row| partition(total.round, &owners, &row)),
+        "totallag": total.sum.records(),
     })
 }
 
-fn partition(row: &Row<'_>) -> Value {
+fn partition(round: &Round, owners: &Owners<'_>, row: &Row<'_>) -> Value {
+    let (owner, client_id) = owners.of_row(row);
     json!({
         "topic": row.topic().as_str(),
         "partition": row.partition(),
-        "owner": "",
-        "client_id": "",
+        "owner": owner,
+        "client_id": client_id,
         "status": word(row.status()),
-        "start": commit(row.first()),
-        "end": commit(row.last()),
+        "start": commit(round, row.first()),
+        "end": commit(round, row.last()),
         "current_lag": row.records().ok(),
         "complete": row.complete(),
     })
 }
 
-fn commit(commit: Option<Commit>) -> Value {
-    commit.map_or(
-        Value::Null,
-        |it| json!({ "offset": it.offset, "timestamp": it.at_ms, "observedAt": it.at_ms, "lag": it.lag }),
-    )
+/// Its times are those of the wall's clock, as it goes now.
+fn commit(round: &Round, commit: Option<Commit>) -> Value {
+    commit.map_or(Value::Null, |it| {
+        let at_ms = round.on_the_wall(it.at_ms);
+        json!({ "offset": it.offset, "timestamp": at_ms, "observedAt": at_ms, "lag": it.lag })
+    })
 }
 
 #[cfg(test)]
@@ -262,9 +305,11 @@ mod tests {
     use axum::http::Request;
     use tower::ServiceExt as _;
 
-    use super::super::round::tests::{Plain, blank, round as of_rows};
+    use super::super::round::Group;
+    use super::super::round::tests::{Plain, blank, group, round as of_rows};
     use super::super::{Config, Rounds};
     use super::*;
+    use crate::client::TopicPartition;
 
     #[test]
     fn verdicts_in_burrows_words() {
@@ -280,7 +325,7 @@ mod tests {
             row(1, 4, [(7, 5, 2), (8, 5, 2), (9, 5, 4)]),
             row(2, 9, [(7, 5, 2), (8, 6, 7), (9, 7, 9)]),
         ];
-        let round = Round { finished_ms: 9, window_max: 3, ..of_rows(&rows) };
+        let round = Round { finished_ms: 9, wall_ahead_ms: 100, window_max: 3, ..of_rows(&rows) };
         let total = round.totals().next().unwrap();
         let said = verdict("c", &total, false);
         let words = |said: &Value| -> Vec<String> {
@@ -289,11 +334,42 @@ mod tests {
         };
         assert_eq!((said["status"].as_str(), words(&said)), (Some("ERR"), vec!["STALL".to_owned(), "WARN".to_owned()]));
         assert_eq!((&said["totallag"], &said["maxlag"]["partition"]), (&json!(13), &json!(2)));
-        assert_eq!(said["maxlag"]["start"], json!({ "offset": 5, "timestamp": 7, "observedAt": 7, "lag": 2 }));
+        assert_eq!(said["maxlag"]["start"], json!({ "offset": 5, "timestamp": 107, "observedAt": 107, "lag": 2 }));
         assert_eq!(words(&verdict("c", &total, true)).len(), 3);
+        assert_eq!(said["complete"], json!(1.0));
+        let more = [&rows[..], &[blank("g", "t", 3)]].concat();
+        let partly = Round { finished_ms: 9, window_max: 3, ..of_rows(&more) };
+        let said = verdict("c", &partly.totals().next().unwrap(), false);
+        let sums = ["totallag", "maxlag", "complete"].map(|key| said[key].clone());
+        assert_eq!((sums, &said["status"]), ([Value::Null, Value::Null, json!(0.0)], &json!("ERR")));
         assert_eq!(group_word(Some(Status::Slow)), "WARN");
         assert_eq!(group_word(None), "OK");
     }
+
+    #[test]
+    fn who_reads_a_partition_owns_it() {
+        let member = GroupMember {
+            client_id: "c".to_owned(),
+            client_host: "/10.0.0.1".to_owned(),
+            assignment: vec![TopicPartition::new("t", 1)],
+            ..GroupMember::default()
+        };
+        let check = |kind: &str, want: [(&str, &str); 2]| {
+            let kind = Some(kind.to_owned());
+            let groups = vec![Group { members: Some([member.clone()].into()), kind, ..group("g", "Stable") }];
+            let round = Round { groups, ..of_rows(&[blank("g", "t", 0), blank("g", "t", 1)]) };
+            let total = round.totals().next().unwrap();
+            let (said, committed) = (verdict("c", &total, true), commits(&total));
+            for (at, (owner, client_id)) in want.into_iter().enumerate() {
+                for it in [&said["partitions"][at], &committed["t"][at]] {
+                    assert_eq!((&it["owner"], &it["client_id"]), (&json!(owner), &json!(client_id)), "{it}");
+                }
+            }
+        };
+        check("classic", [("", ""), ("/10.0.0.1", "c")]);
+        check("share", [("", ""), ("", "")]);
+    }
+
     #[tokio::test]
     async fn what_is_not_known_is_not_said_to_be_absent() {
         let (c, a) = (Config { cluster_name: "c".to_owned(), ..Config::default() }, Config::default());
@@ -312,6 +388,8 @@ mod tests {
             );
         };
         check("/c/consumer", 503, "lag not known yet: no round has been finished").await;
+        check("/c", 200, "cluster module detail returned").await;
+        check("/other", 404, "cluster not found").await;
         let silent = BTreeMap::from([("silent".into(), "timed out".to_owned())]);
         rounds.publish(Round { good_for_ms: i64::MAX, unread: silent, ..of_rows(&[blank("g", "t", 0)]) });
         check("", 200, "cluster list returned").await;

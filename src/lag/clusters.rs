@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::clock::Clock;
 use super::exposition::known_clusters;
 use super::family::Pages;
 use super::text::Dialect;
@@ -54,21 +55,24 @@ impl ClusterConfig {
 
 /// A cheap handle on what is told of each cluster.
 #[derive(Debug, Clone)]
-pub struct Clusters(Arc<[(Config, Rounds)]>);
+pub struct Clusters {
+    all: Arc<[(Config, Rounds)]>,
+    clock: Clock,
+}
 
 impl Clusters {
     /// Each with the settings that it is monitored by.
     pub fn of(all: Vec<(Config, Rounds)>) -> Self {
-        Self(all.into())
+        Self { all: all.into(), clock: Clock::start() }
     }
 
     /// Whether names tell them apart.
     pub(super) fn are_named(&self) -> bool {
-        self.0.iter().any(|(config, _)| config.names_cluster)
+        self.all.iter().any(|(config, _)| config.names_cluster)
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = (&str, &Rounds)> {
-        self.0.iter().map(|(config, rounds)| (config.cluster_name.as_str(), rounds))
+        self.all.iter().map(|(config, rounds)| (config.cluster_name.as_str(), rounds))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Rounds> {
@@ -76,10 +80,14 @@ impl Clusters {
     }
 
     /// The last round of any of them that speaks of the present, or why there is none.
-    pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
+    pub fn current(&self) -> Result<Arc<Round>, NoLag> {
+        self.current_at(self.clock.now_ms())
+    }
+
+    fn current_at(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
         let mut why = NoLag::NotYet;
         for (_, rounds) in self.each() {
-            match rounds.current(now_ms) {
+            match rounds.current_at(now_ms) {
                 Ok(round) => return Ok(round),
                 Err(no_lag) => why = no_lag,
             }
@@ -89,21 +97,26 @@ impl Clusters {
 
     /// Between the starts of two rounds.
     pub fn interval(&self) -> Duration {
-        self.0.iter().map(|(config, _)| config.interval()).max().unwrap_or_default()
+        self.all.iter().map(|(config, _)| config.interval()).max().unwrap_or_default()
     }
 
-    /// The last round of all, whether or not it speaks of the present.
-    pub fn latest(&self) -> Option<Arc<Round>> {
-        self.each().filter_map(|(_, rounds)| rounds.latest()).max_by_key(|round| round.finished_ms)
+    /// How old the last round of all is, whether or not it speaks of the present.
+    pub fn age(&self) -> Option<Duration> {
+        let latest = self.each().filter_map(|(_, rounds)| rounds.latest()).max_by_key(|round| round.finished_ms)?;
+        Some(Duration::from_millis(latest.age_ms(self.clock.now_ms())))
     }
 
     /// The last rounds as metrics, each family once.
-    pub fn text(&self, now_ms: i64, dialect: Dialect) -> Pages {
+    pub fn text(&self, dialect: Dialect) -> Pages {
+        self.text_at(self.clock.now_ms(), dialect)
+    }
+
+    fn text_at(&self, now_ms: i64, dialect: Dialect) -> Pages {
         let known = self.are_named().then(|| {
-            let known = self.each().map(|(name, rounds)| (name.to_owned(), rounds.current(now_ms).is_ok()));
+            let known = self.each().map(|(name, rounds)| (name.to_owned(), rounds.current_at(now_ms).is_ok()));
             Pages::new(Arc::default(), dialect, vec![known_clusters(known.collect())])
         });
-        let texts = self.0.iter().filter_map(|(config, rounds)| rounds.text(config, now_ms, dialect));
+        let texts = self.all.iter().filter_map(|(config, rounds)| rounds.text_at(config, now_ms, dialect));
         Pages::of_all(dialect, known.into_iter().chain(texts).collect())
     }
 }
@@ -135,7 +148,7 @@ mod tests {
     }
 
     fn text(clusters: &Clusters, now_ms: i64) -> String {
-        String::from_utf8(clusters.text(now_ms, Dialect::OpenMetrics).flatten().collect()).unwrap()
+        String::from_utf8(clusters.text_at(now_ms, Dialect::OpenMetrics).flatten().collect()).unwrap()
     }
 
     #[test]
@@ -176,6 +189,6 @@ mod tests {
             text.contains("highwater_lag_rows{cluster=\"a\"}") && !text.contains("highwater_lag_rows{cluster=\"b\"}")
         );
         assert!(text.contains("highwater_lag_round_age_seconds{cluster=\"b\"} 5"), "{text}");
-        assert!(clusters.current(5_000).is_ok() && clusters.current(20_000).is_err());
+        assert!(clusters.current_at(5_000).is_ok() && clusters.current_at(20_000).is_err());
     }
 }

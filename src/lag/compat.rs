@@ -1,7 +1,14 @@
 //! The families of other exporters, by their exact names and labels, so that dashboards and alerts made for them go on.
 //!
-//! Topics that no group reads are not in them: the monitor does not ask about those. Where another exporter says −1 or
-//! NaN for what it does not know, nothing is said here.
+//! Their lags count offsets, as these exporters do: ends of transactions are in them ([`Row::offsets`]). Our own families,
+//! and all seconds, are of records.
+//!
+//! Topics that no group reads are not in them, but for their sizes: the monitor does not ask about those. Where another
+//! exporter says −1 or NaN for what it does not know, nothing is said here.
+//!
+//! Of kminion's, those are absent that come of what this monitor does not do: read the topic of offsets
+//! (`kminion_exporter_offset_consumer_records_consumed_total`, `kminion_kafka_consumer_group_offset_commits_total`), and send
+//! records of its own (`kminion_end_to_end_…`). `cluster_version` is empty: no broker says its version.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -11,9 +18,9 @@ use serde::Deserialize;
 
 use super::family::{self, Emit, Families, Naming};
 use super::round::{Group, Round};
-use super::row::{Partition, Reading, Row};
-use super::text::{self, Value};
-use crate::client::{GroupMember, Offset, PartitionMetadata, Topic};
+use super::row::{Partition, Reading, Row, Sum};
+use super::text::{self, Label, Value};
+use crate::client::{Broker, GroupMember, Offset, PartitionMetadata, Topic};
 
 /// Whose names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
@@ -28,8 +35,7 @@ pub enum Family {
 }
 
 pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Vec<family::Family> {
-    // Their dashboards expect every row.
-    let named = |naming| Families { naming, shown: None, ..ours.clone() };
+    let named = |naming| Families { naming, ..ours.clone() };
     match family {
         Family::KafkaExporter => kafka_exporter(&named(ours.naming.clone())),
         Family::Kminion => {
@@ -105,8 +111,8 @@ impl Topics {
     }
 }
 
-fn records(row: &Row<'_>) -> Option<u64> {
-    row.records().ok()
+fn offsets(row: &Row<'_>) -> Option<u64> {
+    row.offsets().ok()
 }
 
 fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
@@ -130,9 +136,12 @@ fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
 
 fn kafka_exporter_partitions(of: &Families<'_>, topics: &Topics) -> [family::Family; 7] {
     let of_metadata = |name, help, value: fn(&PartitionMetadata) -> Option<Value>| {
-        let topics = topics.clone();
+        let (topics, shown) = (topics.clone(), of.shown.clone());
         of.each(name, help, topics.partitions, move |round, at, emit| {
             let Some((topic, partition)) = topics.partition(round, at) else { return };
+            if shown.as_ref().is_some_and(|shown| !shown.shows(round, topic, partition.partition)) {
+                return;
+            }
             let labels = [("topic", topic.as_str().into()), ("partition", partition.partition.into())];
             value(partition).into_iter().for_each(|value| emit(&labels, value));
         })
@@ -173,16 +182,16 @@ fn kafka_exporter_groups(of: &Families<'_>) -> [family::Family; 5] {
         of.rows("kafka_consumergroup_current_offset", "Current Offset of a ConsumerGroup at Topic/Partition", |row| {
             Some(row.committed())
         }),
-        of.rows("kafka_consumergroup_lag", "Current Approximate Lag of a ConsumerGroup at Topic/Partition", records),
+        of.rows("kafka_consumergroup_lag", "Current Approximate Lag of a ConsumerGroup at Topic/Partition", offsets),
         of.readings(
             "kafka_consumergroup_current_offset_sum",
             "Current Offset of a ConsumerGroup at Topic for all partitions",
-            |sum| Some(sum.committed),
+            Sum::committed,
         ),
         of.readings(
             "kafka_consumergroup_lag_sum",
             "Current Approximate Lag of a ConsumerGroup at Topic for all partitions",
-            |sum| sum.records,
+            Sum::offsets,
         ),
         of.known_groups("kafka_consumergroup_members", "Amount of members in a consumer group", |group, emit| {
             let labels = [("consumergroup", (&*group.name).into())];
@@ -197,6 +206,7 @@ fn kminion(of: &Families<'_>) -> Vec<family::Family> {
     });
     let mut all = vec![up];
     all.extend(kminion_cluster(of));
+    all.extend(kminion_log_dirs(of));
     all.extend(kminion_topics(of));
     all.extend(kminion_groups(of));
     all.extend(kminion_members(of));
@@ -208,14 +218,8 @@ fn kminion_cluster(of: &Families<'_>) -> [family::Family; 2] {
         for broker in round.cluster.brokers.values() {
             let is_controller = if round.cluster.controller == Some(broker.id) { "true" } else { "false" };
             let port = broker.address.port().to_string();
-            let labels = [
-                ("broker_id", broker.id.into()),
-                ("address", broker.address.host().into()),
-                ("port", port.as_str().into()),
-                ("rack_id", broker.rack.as_deref().unwrap_or_default().into()),
-                ("is_controller", is_controller.into()),
-            ];
-            emit(&labels, 1_u32.into());
+            let [id, address, port, rack] = kminion_broker(broker, &port);
+            emit(&[id, address, port, rack, ("is_controller", is_controller.into())], 1_u32.into());
         }
     });
     let cluster = of.whole("kminion_kafka_cluster_info", "Kafka cluster information", |round, emit| {
@@ -233,6 +237,41 @@ fn kminion_cluster(of: &Families<'_>) -> [family::Family; 2] {
     [brokers, cluster]
 }
 
+fn kminion_broker<'a>(broker: &'a Broker, port: &'a str) -> [(&'static str, Label<'a>); 4] {
+    [
+        ("broker_id", broker.id.into()),
+        ("address", broker.address.host().into()),
+        ("port", port.into()),
+        ("rack_id", broker.rack.as_deref().unwrap_or_default().into()),
+    ]
+}
+
+fn kminion_log_dirs(of: &Families<'_>) -> [family::Family; 2] {
+    let brokers = of.whole(
+        "kminion_kafka_broker_log_dir_size_total_bytes",
+        "The summed size in bytes of all log dirs for a given broker",
+        |round, emit| {
+            for (id, bytes) in round.log_dirs.iter().flat_map(|dirs| &dirs.brokers) {
+                let Some(broker) = round.cluster.broker(*id) else { continue };
+                let port = broker.address.port().to_string();
+                emit(&kminion_broker(broker, &port), (*bytes).into());
+            }
+        },
+    );
+    let topics: Arc<[Topic]> = of.round.log_dirs.iter().flat_map(|dirs| dirs.topics.keys().cloned()).collect();
+    let topics = of.each(
+        "kminion_kafka_topic_log_dir_size_total_bytes",
+        "The summed size in bytes of partitions for a given topic, of all replicas.",
+        topics.len(),
+        move |round, at, emit| {
+            let Some(topic) = topics.get(at) else { return };
+            let bytes = round.log_dirs.as_ref().and_then(|dirs| dirs.topics.get(topic));
+            bytes.into_iter().for_each(|bytes| emit(&[("topic_name", topic.as_str().into())], (*bytes).into()));
+        },
+    );
+    [brokers, topics]
+}
+
 fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
     let topics = Topics::of(of.round);
     let info = topics.each(of, "kminion_kafka_topic_info", "Info labels for a given topic", |round, read, emit| {
@@ -243,14 +282,17 @@ fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
             ("topic_name", read.topic.as_str().into()),
             ("partition_count", count.as_str().into()),
             ("replication_factor", factor.as_str().into()),
-            ("cleanup_policy", "N/A".into()),
+            ("cleanup_policy", round.cleanup_policies.get(&read.topic).map_or("N/A", String::as_str).into()),
         ];
         emit(&labels, 1_u32.into());
     });
     let sums = |name, help, mark: fn(&Partition) -> Option<Offset>| {
         topics.each(of, name, help, move |round, read, emit| {
             let places = round.partitions.get(read.places.clone()).unwrap_or_default();
-            if let Some(sum) = places.iter().filter_map(mark).reduce(Offset::saturating_add) {
+            // Of all partitions or of none, as every sum.
+            let is_whole = places.len() == read.partitions(round).len();
+            let sum = places.iter().try_fold(0, |sum: Offset, it| Some(sum.saturating_add(mark(it)?)));
+            if let Some(sum) = sum.filter(|_| is_whole) {
                 emit(&[("topic_name", read.topic.as_str().into())], sum.into());
             }
         })
@@ -286,17 +328,17 @@ fn kminion_groups(of: &Families<'_>) -> [family::Family; 4] {
         of.readings(
             "kminion_kafka_consumer_group_topic_offset_sum",
             "The sum of all committed group offsets across all partitions in a topic",
-            |sum| Some(sum.committed),
+            Sum::committed,
         ),
         of.readings(
             "kminion_kafka_consumer_group_topic_lag",
             "The number of messages a consumer group is lagging behind across all partitions in a topic",
-            |sum| sum.records,
+            Sum::offsets,
         ),
         of.rows(
             "kminion_kafka_consumer_group_topic_partition_lag",
             "The number of messages a consumer group is lagging behind the latest offset of a partition",
-            records,
+            offsets,
         ),
     ]
 }
@@ -358,22 +400,22 @@ fn kafka_lag_exporter(of: &Families<'_>) -> Vec<family::Family> {
             |row| Some(row.committed()),
             readers,
         ),
-        of.rows_with("kafka_consumergroup_group_lag", "Group offset lag of a partition", records, readers),
+        of.rows_with("kafka_consumergroup_group_lag", "Group offset lag of a partition", offsets, readers),
         of.rows_with(
             "kafka_consumergroup_group_lag_seconds",
             "Group time lag of a partition",
             |row| row.time()?.value_ms.map(Value::Millis),
             readers,
         ),
-        of.groups("kafka_consumergroup_group_max_lag", "Max group offset lag", |sum| sum.records_most),
+        of.groups("kafka_consumergroup_group_max_lag", "Max group offset lag", Sum::offsets_most),
         of.groups("kafka_consumergroup_group_max_lag_seconds", "Max group time lag", |sum| {
             sum.value_ms().map(Value::Millis)
         }),
-        of.groups("kafka_consumergroup_group_sum_lag", "Sum of group offset lag", |sum| sum.records),
+        of.groups("kafka_consumergroup_group_sum_lag", "Sum of group offset lag", Sum::offsets),
         of.readings(
             "kafka_consumergroup_group_topic_sum_lag",
             "Sum of group offset lag across topic partitions",
-            |sum| sum.records,
+            Sum::offsets,
         ),
         of.partitions("kafka_partition_latest_offset", "Latest offset of a partition", Partition::end_offset),
         of.partitions("kafka_partition_earliest_offset", "Earliest offset of a partition", |it| it.log_start_offset),
@@ -403,19 +445,22 @@ fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use tokio::time::Instant;
 
     use super::super::estimate::{Method, TimeLag};
     use super::super::family::GroupSum;
-    use super::super::round::Total;
     use super::super::round::tests::{Plain, blank, group, round as of_rows};
+    use super::super::round::{LogDirs, Total};
     use super::super::row::Reason;
     use super::super::text::Dialect;
     use super::*;
     use crate::client::{Metadata, TopicPartition};
-    use crate::protocol::messages::{MetadataResponse, MetadataResponsePartition, MetadataResponseTopic};
+    use crate::protocol::messages::{
+        MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
 
     fn cluster_with(name: &str, partitions: i32) -> Metadata {
         let partition = |partition_index| MetadataResponsePartition {
@@ -427,11 +472,12 @@ mod tests {
         };
         let partitions = (0..partitions).map(partition).collect();
         let topic = MetadataResponseTopic { name: Some(name.into()), partitions, ..Default::default() };
-        let answer = MetadataResponse { topics: vec![topic], ..Default::default() };
+        let broker = MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9, ..Default::default() };
+        let answer = MetadataResponse { topics: vec![topic], brokers: vec![broker], ..Default::default() };
         Metadata::default().merged(answer, true, Instant::now(), Duration::ZERO)
     }
 
-    fn round() -> Round {
+    fn round(is_whole: bool) -> Round {
         let time = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
         let known = |partition| Plain {
             log_start_offset: Some(1),
@@ -439,7 +485,8 @@ mod tests {
             time: Some(time),
             ..blank("g", "t", partition)
         };
-        let rows = [known(0), known(1), Plain { records: Err(Reason::EndUnknown), ..blank("g", "t", 2) }];
+        let last = if is_whole { known(2) } else { Plain { records: Err(Reason::EndUnknown), ..blank("g", "t", 2) } };
+        let rows = [known(0), known(1), last];
         let member = GroupMember {
             member_id: "m-1".to_owned(),
             client_id: "c".to_owned(),
@@ -449,21 +496,83 @@ mod tests {
         };
         let idle = GroupMember { assignment: vec![], ..member.clone() };
         let groups = vec![Group { members: Some([member, idle].into()), ..group("g", "Stable") }];
-        Round { groups, took_ms: 12, cluster: Arc::new(cluster_with("t", 4)), ..of_rows(&rows) }
+        let log_dirs = Some(Arc::new(LogDirs { brokers: [(1, 70)].into(), topics: [("t".into(), 50)].into() }));
+        let cleanup_policies = Arc::new(HashMap::from([("t".into(), "compact,delete".to_owned())]));
+        Round {
+            groups,
+            log_dirs,
+            cleanup_policies,
+            took_ms: 12,
+            cluster: Arc::new(cluster_with("t", 3)),
+            ..of_rows(&rows)
+        }
     }
 
-    fn check(family: Family, want: &[&str]) {
-        let round = Arc::new(round());
+    fn text(family: Family, round: Round) -> String {
+        let round = Arc::new(round);
         let sum = |total: Total<'_>| GroupSum { group: Arc::clone(total.group), sum: total.sum };
         let naming = Naming { first: None, group: "consumergroup", topic: "topic", partition: "partition" };
         let ours = Families { round: &round, naming, groups: round.totals().map(sum).collect(), shown: None };
         let families = families(family, "prod", &ours);
         let pages = family::Pages::new(Arc::clone(&round), Dialect::Prometheus, families);
-        let out = String::from_utf8(pages.flatten().collect()).expect("text");
+        String::from_utf8(pages.flatten().collect()).expect("text")
+    }
+
+    fn check(family: Family, want: &[&str]) {
+        let out = text(family, round(true));
         for line in want {
             assert!(out.lines().any(|it| it == *line), "{line} is not in\n{out}");
         }
         assert!(!out.contains("NaN") && !out.contains(" -1"), "{out}");
+    }
+
+    /// One that left out the partition that is not known would fall, and look like recovery.
+    #[test]
+    fn sums_are_of_all_or_absent() {
+        let check = |family, sums: &[&str]| {
+            let (whole, partly) = (text(family, round(true)), text(family, round(false)));
+            for sum in sums {
+                let start = format!("\n{sum}{{");
+                assert!(whole.contains(&start) && !partly.contains(&start), "{sum} in\n{partly}");
+            }
+        };
+        check(Family::KafkaExporter, &["kafka_consumergroup_lag_sum"]);
+        check(
+            Family::Kminion,
+            &[
+                "kminion_kafka_consumer_group_topic_lag",
+                "kminion_kafka_topic_high_water_mark_sum",
+                "kminion_kafka_topic_low_water_mark_sum",
+            ],
+        );
+        check(
+            Family::KafkaLagExporter,
+            &[
+                "kafka_consumergroup_group_sum_lag",
+                "kafka_consumergroup_group_max_lag",
+                "kafka_consumergroup_group_max_lag_seconds",
+                "kafka_consumergroup_group_topic_sum_lag",
+            ],
+        );
+        let unread = || BTreeMap::from([("g".into(), "refused".to_owned())]);
+        let out = text(Family::KafkaExporter, round(true).with_unread(unread()));
+        assert!(!out.contains("_sum{") && out.contains("kafka_consumergroup_lag{"), "{out}");
+    }
+
+    /// All that kminion 2.2 has, but for what is said to be absent above.
+    #[test]
+    fn no_family_of_kminion_is_missing_by_accident() {
+        let theirs = "exporter_up kafka_broker_info kafka_cluster_info kafka_broker_log_dir_size_total_bytes \
+            kafka_topic_log_dir_size_total_bytes kafka_topic_info kafka_topic_partition_low_water_mark \
+            kafka_topic_partition_high_water_mark kafka_topic_low_water_mark_sum kafka_topic_high_water_mark_sum \
+            kafka_consumer_group_info kafka_consumer_group_members kafka_consumer_group_empty_members \
+            kafka_consumer_group_topic_members kafka_consumer_group_topic_assigned_partitions \
+            kafka_consumer_group_topic_offset_sum kafka_consumer_group_topic_lag \
+            kafka_consumer_group_topic_partition_lag";
+        let theirs: BTreeSet<String> = theirs.split(' ').map(|name| format!("kminion_{name}")).collect();
+        let text = text(Family::Kminion, round(true));
+        let ours = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('{').next());
+        assert_eq!(ours.map(str::to_owned).collect::<BTreeSet<_>>(), theirs, "each has a sample");
     }
 
     #[test]
@@ -471,9 +580,9 @@ mod tests {
         check(
             Family::KafkaExporter,
             &[
-                "kafka_brokers 0",
-                r#"kafka_topic_partitions{topic="t"} 4"#,
-                r#"kafka_topic_partition_leader{topic="t",partition="3"} 4"#,
+                "kafka_brokers 1",
+                r#"kafka_topic_partitions{topic="t"} 3"#,
+                r#"kafka_topic_partition_leader{topic="t",partition="2"} 3"#,
                 r#"kafka_topic_partition_in_sync_replica{topic="t",partition="2"} 1"#,
                 r#"kafka_topic_partition_leader_is_preferred{topic="t",partition="0"} 1"#,
                 r#"kafka_topic_partition_leader_is_preferred{topic="t",partition="1"} 0"#,
@@ -481,7 +590,7 @@ mod tests {
                 r#"kafka_consumergroup_current_offset{consumergroup="g",topic="t",partition="2"} 5"#,
                 r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="1"} 3"#,
                 r#"kafka_consumergroup_current_offset_sum{consumergroup="g",topic="t"} 15"#,
-                r#"kafka_consumergroup_lag_sum{consumergroup="g",topic="t"} 6"#,
+                r#"kafka_consumergroup_lag_sum{consumergroup="g",topic="t"} 9"#,
                 r#"kafka_consumergroup_members{consumergroup="g"} 2"#,
             ],
         );
@@ -489,10 +598,12 @@ mod tests {
             Family::Kminion,
             &[
                 r#"kminion_kafka_consumer_group_info{group_id="g",protocol="",protocol_type="consumer",state="Stable",coordinator_id="1"} 1"#,
-                r#"kminion_kafka_consumer_group_topic_lag{group_id="g",topic_name="t"} 6"#,
+                r#"kminion_kafka_consumer_group_topic_lag{group_id="g",topic_name="t"} 9"#,
                 r#"kminion_kafka_consumer_group_topic_partition_lag{group_id="g",topic_name="t",partition_id="0"} 3"#,
-                r#"kminion_kafka_topic_info{topic_name="t",partition_count="4",replication_factor="2",cleanup_policy="N/A"} 1"#,
-                r#"kminion_kafka_topic_high_water_mark_sum{topic_name="t"} 16"#,
+                r#"kminion_kafka_topic_info{topic_name="t",partition_count="3",replication_factor="2",cleanup_policy="compact,delete"} 1"#,
+                r#"kminion_kafka_topic_log_dir_size_total_bytes{topic_name="t"} 50"#,
+                r#"kminion_kafka_broker_log_dir_size_total_bytes{broker_id="1",address="b",port="9",rack_id=""} 70"#,
+                r#"kminion_kafka_topic_high_water_mark_sum{topic_name="t"} 24"#,
                 r#"kminion_kafka_topic_partition_low_water_mark{topic_name="t",partition_id="0"} 1"#,
                 r#"kminion_kafka_consumer_group_empty_members{group_id="g"} 1"#,
                 r#"kminion_kafka_consumer_group_topic_members{group_id="g",topic_name="t"} 1"#,
@@ -505,7 +616,7 @@ mod tests {
                 r#"kafka_consumergroup_group_lag_seconds{cluster_name="prod",group="g",topic="t",partition="0",member_host="/10.0.0.1",consumer_id="m-1",client_id="c"} 1.5"#,
                 r#"kafka_consumergroup_group_offset{cluster_name="prod",group="g",topic="t",partition="2",member_host="",consumer_id="",client_id=""} 5"#,
                 r#"kafka_consumergroup_group_max_lag_seconds{cluster_name="prod",group="g"} 1.5"#,
-                r#"kafka_consumergroup_group_sum_lag{cluster_name="prod",group="g"} 6"#,
+                r#"kafka_consumergroup_group_sum_lag{cluster_name="prod",group="g"} 9"#,
                 r#"kafka_partition_latest_offset{cluster_name="prod",topic="t",partition="1"} 8"#,
                 r#"kafka_consumergroup_poll_time_ms{cluster_name="prod"} 12"#,
             ],

@@ -11,6 +11,7 @@ use super::round::{Group, Round};
 use super::rounds::Permit;
 use super::row::{Partition, Reading, Row, Sum};
 use super::text::{self, Dialect, Kind, Label, Value};
+use crate::client::Topic;
 
 /// About how many bytes are written at once.
 const PAGE: usize = 64 * 1024;
@@ -55,24 +56,29 @@ pub(super) struct GroupSum {
     pub sum: Sum,
 }
 
-/// Which rows are shown, where not all of them are.
+/// Which rows are shown, where not all of them are, and which partitions: those of rows that are.
 #[derive(Debug)]
 pub(super) struct Shown {
     /// At which row each reading begins.
     begins: Vec<usize>,
     rows: Vec<bool>,
     pub hidden: usize,
+    partitions: Vec<bool>,
+    pub hidden_partitions: usize,
+    /// A transaction holds up its partition whether or not a reader there is far behind.
+    undecided: Vec<bool>,
+    pub hidden_undecided: usize,
 }
 
 impl Shown {
-    /// The `most` rows that are furthest behind, in time and then in records; `None` where that is all of them. One whose
-    /// lag is not known comes last: it has nothing to show.
-    pub fn furthest(round: &Round, most: usize) -> Option<Self> {
+    /// The `most` rows that are furthest behind, in time and then in records. One whose lag is not known comes last: it has
+    /// nothing to show.
+    pub fn furthest(round: &Round, most: usize) -> Self {
         let count = round.row_count();
-        let hidden = count.checked_sub(most).filter(|hidden| *hidden > 0)?;
+        let hidden = count.saturating_sub(most);
         let behind = |row: Row<'_>| (row.time().map(|time| time.low_ms), row.records().ok());
         let mut order: Vec<_> = round.rows().map(behind).zip(0..).map(|(behind, at)| (Reverse(behind), at)).collect();
-        if most > 0 {
+        if hidden > 0 && most > 0 {
             order.select_nth_unstable(most - 1);
         }
         let mut rows = vec![false; count];
@@ -82,12 +88,40 @@ impl Shown {
             *begin += reading.cells.len();
             Some(this)
         });
-        Some(Self { begins: begins.collect(), rows, hidden })
+        let mut partitions = vec![false; round.partitions.len()];
+        let cells = round.readings.iter().flat_map(|reading| reading.cells.iter());
+        for (cell, _) in cells.zip(&rows).filter(|(_, is_shown)| **is_shown) {
+            partitions.get_mut(cell.place as usize).into_iter().for_each(|it| *it = true);
+        }
+        let hidden_partitions = partitions.iter().filter(|is_shown| !**is_shown).count();
+        let (undecided, hidden_undecided) = undecided(round, most);
+        let begins = begins.collect();
+        Self { begins, rows, hidden, partitions, hidden_partitions, undecided, hidden_undecided }
+    }
+
+    fn is_partition_shown(&self, place: usize) -> bool {
+        self.partitions.get(place).copied().unwrap_or(true)
+    }
+
+    /// Whether a partition is shown, by its name.
+    pub fn shows(&self, round: &Round, topic: &Topic, partition: i32) -> bool {
+        let found = round.partitions.binary_search_by(|it| (&it.topic, it.partition).cmp(&(topic, partition)));
+        found.is_ok_and(|at| self.is_partition_shown(at))
     }
 
     fn is_shown(&self, reading: usize, row: usize) -> bool {
         self.begins.get(reading).and_then(|begin| self.rows.get(begin + row)).copied().unwrap_or(true)
     }
+}
+
+/// The `most` partitions whose undecided transactions are oldest, and how many others have one.
+fn undecided(round: &Round, most: usize) -> (Vec<bool>, usize) {
+    let places = round.partitions.iter().enumerate().filter(|(_, it)| it.stable_offset.is_some());
+    let mut order: Vec<_> = places.map(|(at, it)| (Reverse(it.undecided.map(|time| time.low_ms)), at)).collect();
+    order.sort_unstable();
+    let mut shown = vec![false; round.partitions.len()];
+    order.iter().take(most).for_each(|(_, at)| shown[*at] = true);
+    (shown, order.len().saturating_sub(most))
 }
 
 /// Makes families over one round in one exporter's words.
@@ -191,8 +225,31 @@ impl Families<'_> {
         help: &'static str,
         value: fn(&Partition) -> Option<V>,
     ) -> Family {
-        let naming = self.naming.clone();
+        self.places(name, help, value, Shown::is_partition_shown)
+    }
+
+    /// One sample for each partition with a transaction that is undecided.
+    pub fn undecided<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Partition) -> Option<V>,
+    ) -> Family {
+        self.places(name, help, value, |shown, at| shown.undecided.get(at).copied().unwrap_or(true))
+    }
+
+    fn places<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Partition) -> Option<V>,
+        is_shown: fn(&Shown, usize) -> bool,
+    ) -> Family {
+        let (naming, shown) = (self.naming.clone(), self.shown.clone());
         let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
+            if shown.as_ref().is_some_and(|shown| !is_shown(shown, at)) {
+                return;
+            }
             let Some(place) = round.partitions.get(at) else { return };
             let Some(value) = value(place) else { return };
             let names = [(naming.topic, place.topic.as_str().into()), (naming.partition, place.partition.into())];

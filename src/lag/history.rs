@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 /// Fewer samples of a partition are no history.
 pub(super) const SAMPLES_MIN: usize = 4;
+/// Clocks of monitors that share a history differ by less.
+const CLOCKS_DIFFER_MS: i64 = 1_000;
 
 use crate::client::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
@@ -17,6 +19,25 @@ pub struct Sample {
     pub end_offset: Offset,
 }
 
+impl Sample {
+    /// By a clock that is ahead of the one of this sample.
+    pub(super) fn moved(self, ahead_ms: i64) -> Self {
+        Self {
+            asked_ms: self.asked_ms.saturating_add(ahead_ms),
+            answered_ms: self.answered_ms.saturating_add(ahead_ms),
+            ..self
+        }
+    }
+}
+
+/// A sample as a store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    pub sample: Sample,
+    /// Of the leader that was known to have all of the log.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
 /// One rung of the time ladder: every record below `offset` has a timestamp before `time_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
@@ -28,7 +49,7 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lineage {
     pub topic_id: Option<TopicId>,
-    /// Of the last record.
+    /// Of the leader that answered.
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
@@ -37,7 +58,8 @@ pub struct Lineage {
 pub enum Break {
     /// The topic has another id: it was deleted and made anew.
     Recreated,
-    /// The end, or the leader's epoch, went back: records are gone from the end of the log.
+    /// The end, or the leader's epoch, went back, or a new leader does not have all that the one before it had: records
+    /// are gone from the end of the log.
     Truncated,
 }
 
@@ -96,6 +118,12 @@ pub struct Ring {
     /// In order, all before the first sample; `None` until the ladder was climbed.
     probes: Option<Box<[Probe]>>,
     lineage: Lineage,
+    /// The last end that is known of a leader of that epoch.
+    epoch_end: Offset,
+    /// Whether the leader of a later epoch has the log up to there, once it was asked.
+    has_all: Option<bool>,
+    /// The leader of a later epoch has not said yet what it has.
+    is_doubted: bool,
 }
 
 impl Ring {
@@ -131,6 +159,11 @@ impl Ring {
         self.first_not(|sample| sample.end_offset <= offset)
     }
 
+    /// How many samples, from the oldest on, were answered by this time.
+    pub fn answered_by(&self, time_ms: i64) -> usize {
+        self.first_not(|sample| sample.answered_ms <= time_ms)
+    }
+
     pub fn probes(&self) -> &[Probe] {
         self.probes.as_deref().unwrap_or_default()
     }
@@ -146,8 +179,31 @@ impl Ring {
         let last = self.last()?;
         let begin = self.first_not(|it| it.answered_ms < last.answered_ms - window_ms);
         let first = self.sample(begin.min(self.len().checked_sub(2)?))?;
-        let seconds = (last.asked_ms + last.answered_ms - first.asked_ms - first.answered_ms) as f64 / 2000.0;
+        let seconds = (last.answered_ms - first.answered_ms) as f64 / 1000.0;
         (seconds > 0.0).then(|| (last.end_offset - first.end_offset) as f64 / seconds)
+    }
+
+    /// As [`History::clock_was_set`] says. Where it is more than a sample can hold, the history begins anew.
+    fn clock_was_set(&mut self, unseen_ms: i64) {
+        self.probes = None;
+        let longest = self.samples.iter().map(|packed| packed.took).max().unwrap_or_default();
+        let Some(unseen) = u32::try_from(unseen_ms).ok().filter(|it| longest.checked_add(*it).is_some()) else {
+            *self = Self { lineage: self.lineage, ..Self::default() };
+            return;
+        };
+        self.base_ms -= unseen_ms;
+        self.samples.iter_mut().for_each(|packed| packed.took += unseen);
+        self.oldest.iter_mut().for_each(|oldest| oldest.asked_ms -= unseen_ms);
+    }
+
+    /// Whether samples may be of another life than the last one: nothing is to be made of them until that is known.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.is_doubted
+    }
+
+    /// Of the last leader that is known to have all that was seen of the log.
+    pub(super) fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.lineage.leader_epoch
     }
 
     /// What it takes in memory beside itself.
@@ -179,7 +235,22 @@ impl Ring {
         }
         let older =
             matches!((self.lineage.leader_epoch, lineage.leader_epoch), (Some(known), Some(now)) if now < known);
-        (older || sample.end_offset < last.end_offset).then_some(Break::Truncated)
+        let lacks_some = self.has_all == Some(false);
+        (older || lacks_some || sample.end_offset < last.end_offset).then_some(Break::Truncated)
+    }
+
+    /// A later epoch is not taken for known before its leader was asked what it has.
+    fn go_on(&mut self, sample: Sample, lineage: Lineage) {
+        let was_asked = self.has_all.take().is_some();
+        let (known, now) = (self.lineage.leader_epoch, lineage.leader_epoch);
+        self.lineage.topic_id = lineage.topic_id.or(self.lineage.topic_id);
+        if known.is_none() || was_asked {
+            self.lineage.leader_epoch = now.or(known);
+        }
+        self.is_doubted = self.lineage.leader_epoch.zip(now).is_some_and(|(known, now)| now > known);
+        if now == self.lineage.leader_epoch {
+            self.epoch_end = sample.end_offset;
+        }
     }
 
     fn push(&mut self, sample: Sample, samples_max: usize) {
@@ -284,47 +355,122 @@ impl History {
             // What the time index says of the new life is asked when somebody needs it.
             *ring = Ring::default();
         }
-        ring.lineage = Lineage {
-            topic_id: lineage.topic_id.or(ring.lineage.topic_id),
-            leader_epoch: lineage.leader_epoch.or(ring.lineage.leader_epoch),
-        };
+        ring.go_on(sample, lineage);
         ring.push(sample, self.samples_max);
         broken
     }
 
-    /// Puts older samples before what is there, as far as they belong to the same life of the partition.
-    pub fn restore(&mut self, partition: &TopicPartition, mut older: Vec<Sample>) {
+    /// The epoch that a partition's leader had before, where it has a later one now: the log may have been cut in between,
+    /// and have grown again since, and only its leader knows ([`Self::epoch_ended`]).
+    pub fn doubted(&self, partition: &TopicPartition, lineage: Lineage) -> Option<LeaderEpoch> {
+        let known = self.rings.get(partition)?.lineage;
+        let is_same = known.topic_id.is_none() || lineage.topic_id.is_none() || known.topic_id == lineage.topic_id;
+        known.leader_epoch.filter(|known| is_same && lineage.leader_epoch.is_some_and(|now| now > *known))
+    }
+
+    /// Where the epoch that was [doubted](Self::doubted) ended in the log of the leader of now. `None`: it does not know, as
+    /// where retention has taken all of it; then the history goes on.
+    pub fn epoch_ended(&mut self, partition: &TopicPartition, end: Option<Offset>) {
+        if let Some(ring) = self.rings.get_mut(partition) {
+            ring.has_all = Some(end.is_none_or(|end| end >= ring.epoch_end));
+        }
+    }
+
+    /// Puts older samples before what is there, as far as they belong to the same life of the partition. They may be those of
+    /// several monitors, whose rounds overlap and whose clocks differ a little.
+    ///
+    /// Those that were known of a leader before the one of now say nothing: it may not have all that it had.
+    pub fn restore(&mut self, partition: &TopicPartition, mut older: Vec<Remembered>) {
         let Some(ring) = self.rings.get_mut(partition) else { return };
         let Some(first) = ring.first() else { return };
-        older.retain(|sample| sample.answered_ms <= first.asked_ms);
-        older.sort_by_key(|sample| (sample.asked_ms, sample.end_offset));
-        older.push(first);
-        // Whatever came before the end went back is another life.
-        let went_back = |pair: &[Sample]| matches!(pair, [before, after] if after.end_offset < before.end_offset);
-        let begin = older.windows(2).rposition(went_back).map_or(0, |at| at + 1);
-        older.pop();
-        let known: Vec<Sample> = ring.samples().collect();
+        let now = ring.lineage.leader_epoch;
+        older.retain(|it| it.sample.answered_ms <= first.asked_ms && it.leader_epoch == now);
+        if older.is_empty() {
+            return;
+        }
+        let older = older.into_iter().map(|it| it.sample);
+        let samples = untangled(of_one_life(older.chain(ring.samples()).collect()));
         ring.samples.clear();
         ring.oldest = None;
-        for sample in older.into_iter().skip(begin).chain(known) {
+        for sample in samples {
             ring.push(sample, self.samples_max);
         }
+        let probes = ring.probes.take();
+        ring.probes = probes.zip(ring.first()).map(|(probes, first)| before(probes.into_vec(), first));
     }
 
     /// Keeps what the time index said, as far as it goes before the samples and agrees with them.
     pub fn climbed(&mut self, partition: &TopicPartition, mut probes: Vec<Probe>) {
         let Some(ring) = self.rings.get_mut(partition) else { return };
         let Some(first) = ring.first() else { return };
-        probes.retain(|probe| probe.time_ms < first.asked_ms && probe.offset <= first.end_offset);
         probes.sort_by_key(|probe| (probe.time_ms, probe.offset));
         probes.dedup_by_key(|probe| probe.time_ms);
-        ring.probes = Some(probes.into());
+        ring.probes = Some(before(probes, first));
+    }
+
+    /// The wall's clock was set, and up to `unseen_ms` may have passed that the steady one knows nothing of: what was asked
+    /// before may have been asked by so much earlier, and nothing more is proven than holds either way. Kafka's time index is
+    /// to be asked again, by the right time.
+    pub fn clock_was_set(&mut self, unseen_ms: i64) {
+        self.rings.values_mut().for_each(|ring| ring.clock_was_set(unseen_ms));
+    }
+
+    /// Those of which this is not so.
+    pub fn partitions_but(&self, is_so: impl Fn(&TopicPartition) -> bool) -> impl Iterator<Item = &TopicPartition> {
+        self.rings.keys().filter(move |partition| !is_so(partition))
     }
 
     /// Forgets partitions that nobody is interested in any more.
     pub fn keep(&mut self, wanted: impl Fn(&TopicPartition) -> bool) {
         self.rings.retain(|partition, _| wanted(partition));
     }
+}
+
+/// What the time index said of the time before a sample.
+fn before(mut probes: Vec<Probe>, first: Sample) -> Box<[Probe]> {
+    probes.retain(|probe| probe.time_ms < first.asked_ms && probe.offset <= first.end_offset);
+    probes.into()
+}
+
+/// Without what came before the end went back: that was another life. Ends of rounds that overlap, or that only a small
+/// difference of two monitors' clocks puts after each other, have not gone back.
+fn of_one_life(mut samples: Vec<Sample>) -> Vec<Sample> {
+    samples.sort_unstable_by_key(|it| (it.asked_ms, it.end_offset));
+    let mut begin = 0;
+    // The least end of those that were surely asked for later.
+    let (mut least, mut later) = (Offset::MAX, samples.len());
+    let mut by_answer: Vec<usize> = (0..samples.len()).collect();
+    by_answer.sort_unstable_by_key(|at| samples[*at].answered_ms);
+    for at in by_answer.into_iter().rev() {
+        let surely = samples[at].answered_ms.saturating_add(CLOCKS_DIFFER_MS);
+        while later > 0 && samples[later - 1].asked_ms > surely {
+            later -= 1;
+            least = least.min(samples[later].end_offset);
+        }
+        if least < samples[at].end_offset {
+            begin = begin.max(at + 1);
+        }
+    }
+    samples.split_off(begin)
+}
+
+/// In order by time and by end at once. That the end was at most so much when it was asked for is true of all greater ends,
+/// too, and that it was as much when it was answered of all smaller ones; so each sample takes the narrowest times that
+/// follow from all of them. Where two monitors' clocks contradict each other, it takes both times.
+fn untangled(mut samples: Vec<Sample>) -> Vec<Sample> {
+    samples.sort_unstable_by_key(|it| (it.end_offset, it.asked_ms, it.answered_ms));
+    let mut last_asked = i64::MIN;
+    for sample in &mut samples {
+        last_asked = last_asked.max(sample.asked_ms);
+        sample.asked_ms = last_asked;
+    }
+    let mut first_answered = i64::MAX;
+    for sample in samples.iter_mut().rev() {
+        first_answered = first_answered.min(sample.answered_ms);
+        let (asked_ms, answered_ms) = (sample.asked_ms, first_answered);
+        (sample.asked_ms, sample.answered_ms) = (asked_ms.min(answered_ms), asked_ms.max(answered_ms));
+    }
+    samples
 }
 
 /// Drops every second sample of the older half: the newer half stays dense, and the older reaches twice as far.
@@ -344,6 +490,10 @@ mod tests {
 
     fn sample(at: i64, end_offset: Offset) -> Sample {
         Sample { asked_ms: at, answered_ms: at + 1, end_offset }
+    }
+
+    fn remembered(sample: Sample) -> Remembered {
+        Remembered { sample, leader_epoch: None }
     }
 
     fn partition() -> TopicPartition {
@@ -373,6 +523,30 @@ mod tests {
         check(5, &six, &[(0, 0), (20, 2), (30, 3), (40, 4), (50, 5)], 0);
     }
 
+    /// An hour that passed while nobody looked, or an hour by which the clock had been wrong: the proof holds in both.
+    #[test]
+    fn a_clock_that_was_set_leaves_open_what_it_hides() {
+        let check = |unseen_ms: i64, position: Offset, want: (i64, Option<i64>)| {
+            let mut history = History::new(9);
+            for (at, end) in [(0, 5), (1_000, 7), (2_000, 9)] {
+                history.add(&partition(), sample(at, end), Lineage::default());
+            }
+            history.climbed(&partition(), vec![Probe { time_ms: -5_000, offset: 1 }]);
+            history.clock_was_set(unseen_ms);
+            history.add(&partition(), sample(3_000, 12), Lineage::default());
+            let ring = history.of(&partition()).unwrap();
+            let lag = estimate(ring, position, 3_001).unwrap();
+            assert_eq!((lag.low_ms, lag.high_ms), want, "{unseen_ms} {position}");
+            assert!(ring.lacks_probes(0), "the time index was asked by the wrong time");
+            assert!(ring.produced_per_second(60_000).is_none_or(|rate| rate < 3.0), "{ring:?}");
+        };
+        check(0, 7, (1_000, Some(2_001)));
+        check(3_600_000, 7, (1_000, Some(3_602_001)));
+        check(3_600_000, 9, (0, Some(3_601_001)));
+        // From 1970, as a board without a battery has it.
+        check(i64::from(u32::MAX), 9, (0, None));
+    }
+
     #[test]
     fn another_life_begins_another_history() {
         let check = |before: (Option<u128>, Option<i32>), after: (Option<u128>, Option<i32>), want: Option<Break>| {
@@ -390,6 +564,35 @@ mod tests {
         check((None, None), (Some(1), Some(0)), None);
         check((Some(1), Some(3)), (Some(2), Some(0)), Some(Break::Recreated));
         check((None, Some(3)), (None, Some(2)), Some(Break::Truncated));
+    }
+
+    /// A log that was cut and has grown again since is told apart by where its epochs ended.
+    #[test]
+    fn a_new_leader_is_asked_what_it_has() {
+        let check = |asked: &[Option<Option<Offset>>], want: &[Option<Break>]| {
+            let (mut history, lineage) =
+                (History::new(9), |epoch| Lineage { topic_id: None, leader_epoch: Some(epoch) });
+            history.add(&partition(), sample(0, 1_000), lineage(3));
+            let mut seen = Vec::new();
+            for (at, said) in (1..).zip(asked) {
+                let doubted = history.doubted(&partition(), lineage(5));
+                if let Some(end) = said {
+                    assert_eq!(doubted, Some(3), "{asked:?}");
+                    history.epoch_ended(&partition(), *end);
+                }
+                seen.push(history.add(&partition(), sample(at * 10, 1_000 + at * 100), lineage(5)));
+            }
+            assert_eq!(seen, want, "{asked:?}");
+            assert_eq!(history.doubted(&partition(), lineage(5)), asked.iter().all(Option::is_none).then_some(3));
+        };
+        check(&[Some(Some(1_000))], &[None]);
+        check(&[Some(Some(1_050)), None], &[None, None]);
+        check(&[Some(None)], &[None]);
+        check(&[Some(Some(900)), None], &[Some(Break::Truncated), None]);
+        // Not answered at first: what came since is not what the leader before had.
+        check(&[None, None], &[None, None]);
+        check(&[None, Some(Some(1_000))], &[None, None]);
+        check(&[None, None, Some(Some(999))], &[None, None, Some(Break::Truncated)]);
     }
 
     #[test]
@@ -443,15 +646,56 @@ mod tests {
     fn what_a_store_remembers_goes_before_what_is_known() {
         let check = |older: &[(i64, Offset)], want: &[Offset]| {
             let mut history = History::new(9);
-            history.add(&partition(), sample(100, 50), Lineage::default());
-            history.restore(&partition(), older.iter().map(|(at, end)| sample(*at, *end)).collect());
+            history.add(&partition(), sample(100_000, 50), Lineage::default());
+            let remembered = |(at, end): &(i64, Offset)| remembered(sample(*at, *end));
+            history.restore(&partition(), older.iter().map(remembered).collect());
             let ends: Vec<_> = ends(&history).into_iter().map(|(_, end)| end).collect();
             assert_eq!((ends.as_slice(), history.breaks), (want, Breaks::default()), "{older:?}");
         };
-        check(&[(20, 10), (10, 5), (100, 50), (200, 99)], &[5, 10, 50]);
-        check(&[(10, 40), (20, 3), (30, 7)], &[3, 7, 50]);
-        check(&[(10, 40), (20, 60)], &[50]);
+        check(&[(20_000, 10), (10_000, 5), (100_000, 50), (200_000, 99)], &[5, 10, 50]);
+        check(&[(10_000, 40), (20_000, 3), (30_000, 7)], &[3, 7, 50]);
+        check(&[(5_000, 2), (10_000, 40), (20_000, 3), (30_000, 7)], &[3, 7, 50]);
+        check(&[(10_000, 40), (20_000, 60)], &[50]);
         check(&[], &[50]);
+    }
+
+    /// Two nodes whose rounds overlap, and one of whose clocks is ahead: nothing is lost, and nothing is said that both do
+    /// not agree on.
+    #[test]
+    fn samples_of_two_monitors_are_one_history() {
+        let mut history = History::new(1_000);
+        history.add(
+            &partition(),
+            Sample { asked_ms: 1_000_000, answered_ms: 1_000_010, end_offset: 10_000 },
+            Lineage::default(),
+        );
+        let end = |at: i64| at / 100;
+        let mut older = Vec::new();
+        for round in 0..40 {
+            let (asked_ms, answered_ms) = (round * 10_000, round * 10_000 + 300);
+            older.push(Sample { asked_ms, answered_ms, end_offset: end(asked_ms + 250) });
+            // The other's round is in the middle of this one, by a clock that is 200 ms ahead.
+            older.push(Sample {
+                asked_ms: asked_ms + 300,
+                answered_ms: asked_ms + 500,
+                end_offset: end(asked_ms + 200),
+            });
+        }
+        history.restore(&partition(), older.into_iter().map(remembered).collect());
+        let ring = history.of(&partition()).cloned().unwrap_or_default();
+        assert_eq!(ring.len(), 81);
+        assert!(ring.samples().is_sorted_by(|a, b| {
+            a.asked_ms <= b.asked_ms && a.answered_ms <= b.answered_ms && a.end_offset <= b.end_offset
+        }));
+        for position in 3..3_900 {
+            let age = 1_000_010 - position * 100;
+            let time = estimate(&ring, position, 1_000_010).expect("a time");
+            assert!(
+                time.low_ms - 200 <= age && time.high_ms.is_some_and(|high| age <= high + 200),
+                "{position}: {time:?}"
+            );
+            assert!(time.high_ms.is_some_and(|high| high - time.low_ms < 11_000), "{time:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::family::{Families, Family};
 use super::round::{Group, Round, Total};
-use super::row::Row;
+use super::row::Sum;
 use super::text::{Label, Value};
 use super::{Config, Series};
 use crate::client::{GroupMember, Topic, TopicPartition};
@@ -19,9 +19,8 @@ struct Reader {
     member: usize,
     /// Those that are looked at.
     partitions: Vec<TopicPartition>,
-    /// Over the partitions where it is known; `None` also in a share group, where partitions are nobody's own.
-    records: Option<u64>,
-    value_ms: Option<i64>,
+    /// Of what it reads, and has committed something for.
+    sum: Sum,
 }
 
 /// Nothing, unless members are asked for.
@@ -44,13 +43,13 @@ pub(super) fn families(config: &Config, of: &Families<'_>) -> Vec<Family> {
         each("highwater_lag_member_partitions", "Partitions that a member reads.", |it| {
             Some(it.partitions.len().into())
         }),
-        each("highwater_lag_member_records", "Lag on the partitions that a member reads, where it is known.", |it| {
-            it.records.map(Value::Count)
+        each("highwater_lag_member_records", "Lag on the partitions that a member reads.", |it| {
+            it.sum.records().map(Value::Count)
         }),
         each(
             "highwater_lag_member_seconds",
             "Age of the oldest record that a member has yet to read, most likely.",
-            |it| it.value_ms.map(Value::Millis),
+            |it| it.sum.value_ms().map(Value::Millis),
         ),
         of.one("highwater_lag_hidden_members", "Members without series of their own, those least behind.", hidden),
     ];
@@ -62,10 +61,13 @@ pub(super) fn families(config: &Config, of: &Families<'_>) -> Vec<Family> {
 
 /// Which member reads a partition, to be joined with whatever has its labels.
 fn reads(of: &Families<'_>, readers: Arc<[Reader]>) -> Family {
+    let shown = of.shown.clone();
     let help = "Always 1; a partition, and the member that reads it.";
     of.each("highwater_lag_reader", help, readers.len(), move |round, at, emit| {
         let Some((reader, (group, member))) = at_place(&readers, round, at) else { return };
-        for partition in &reader.partitions {
+        let is_shown =
+            |it: &&TopicPartition| shown.as_ref().is_none_or(|shown| shown.shows(round, &it.topic, it.partition));
+        for partition in reader.partitions.iter().filter(is_shown) {
             let place = [("topic", partition.topic.as_str().into()), ("partition", partition.partition.into())];
             let all: Vec<_> = labels(group, member).into_iter().chain(place).collect();
             emit(&all, 1_u32.into());
@@ -101,7 +103,7 @@ fn labels<'a>(group: &'a Group, member: &'a GroupMember) -> [(&'static str, Labe
 fn shown(mut readers: Vec<Reader>, most: usize) -> (Vec<Reader>, usize) {
     let hidden = readers.len().saturating_sub(most);
     if hidden > 0 {
-        readers.sort_by_key(|it| Reverse((it.value_ms, it.records)));
+        readers.sort_by_key(|it| Reverse((it.sum.low_ms(), it.sum.records())));
         readers.truncate(most);
         readers.sort_by_key(|it| (it.group, it.member));
     }
@@ -117,7 +119,7 @@ fn of_group(config: &Config, round: &Round, at: usize, group: &Group) -> Vec<Rea
     let reader = |(member, it): (usize, &GroupMember)| {
         let is_looked_at = |of: &&TopicPartition| config.topics.passes(&of.topic);
         let partitions = it.assignment.iter().filter(is_looked_at).cloned().collect();
-        Reader { group: at, member, partitions, records: None, value_ms: None }
+        Reader { group: at, member, partitions, sum: Sum::default() }
     };
     let mut readers: Vec<Reader> = members.iter().enumerate().map(reader).collect();
     if !group.is_share() {
@@ -129,18 +131,10 @@ fn of_group(config: &Config, round: &Round, at: usize, group: &Group) -> Vec<Rea
         let total = round.total_of(&group.name).ok();
         for row in total.iter().flat_map(Total::rows) {
             let reader = read_by.get(&(row.topic().clone(), row.partition())).and_then(|at| readers.get_mut(*at));
-            reader.into_iter().for_each(|reader| reader.add(&row));
+            reader.into_iter().for_each(|reader| reader.sum.add(&row));
         }
     }
     readers
-}
-
-impl Reader {
-    fn add(&mut self, row: &Row<'_>) {
-        let sum = |records: u64| self.records.unwrap_or(0).saturating_add(records);
-        self.records = row.records().ok().map(sum).or(self.records);
-        self.value_ms = self.value_ms.max(row.time().and_then(|time| time.value_ms));
-    }
 }
 
 #[cfg(test)]

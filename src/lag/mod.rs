@@ -18,10 +18,13 @@
 //! A streams group (KIP-1071) commits as a consumer group does, and is one here.
 //!
 //! The end is the high watermark, so a reader that waits for an undecided transaction lags by it. Where one stands is asked
-//! for now and then, one request a leader, after the ends: a last stable offset that is below an end read *before* it is of
-//! a transaction that was open in between. Such partitions are asked about in every round until it is decided, and the age
-//! of the first undecided record comes from the history, as a reader's does; one that is older than any transaction may
-//! take hangs (KIP-664), and holds up whoever reads committed records only.
+//! for now and then ([`turns`]), one request a leader, after the ends: a last stable offset that is below an end read *before*
+//! it is of a transaction that was open in between. Such partitions are asked about until it is decided, in every round that
+//! has room for it, and the age of the first undecided record comes from the history, as a reader's does; one that is older
+//! than any transaction may take hangs (KIP-664), and holds up whoever reads committed records only.
+//!
+//! Offsets are not always records. Where readers stand still shortly before an end, it is looked once what is in between
+//! ([`tails`]): whoever has only ends of transactions before it is caught up.
 //!
 //! Whether a group gets on ([`status`]) is told by a window ([`window`]) of its commits ([`track`]), by Burrow's rules.
 //!
@@ -32,6 +35,17 @@
 //! A process may monitor several clusters ([`clusters`]), which have nothing in common but what is told of them.
 //!
 //! # What it takes
+//!
+//! A steady round is two requests a broker: one for the commits of all the groups that it keeps, one for the ends of all the
+//! partitions that it leads. Every third one lists groups, and others ask for log starts or last stable offsets, a request a
+//! broker more; no two of these fall together ([`turns`]), so that no round costs more than three requests a broker, as long as
+//! all answer and members are not asked for. The first round, and one in which this node takes groups over, asks for all of it. The
+//! cluster is learned anew once a minute, by one request.
+//!
+//! A broker may take half an interval for what it is asked (at least a second, at most thirty): the members, the commits, the
+//! ends, each. What it has not said by then is unknown in this round, and it is asked nothing more until it has
+//! answered a question that no round waits for ([`silent`]). So one that hangs costs its own rows, and once half an interval;
+//! in each round where it answers that question, and hangs in others.
 //!
 //! A row is 112 bytes, and twice that while the next round is made; its window about five bytes an entry. A partition has a
 //! ring of at most `history_samples_max` samples of twelve bytes.
@@ -48,11 +62,26 @@
 //! - A broker or group that fails takes only its own rows with it.
 //! - A group that is gone is gone from the next round on; one whose commits cannot be read is unknown, not gone.
 //! - A round that is too old to speak of the present is published no more: only its age is, and what was counted.
-//! - Offsets of a topic that was made anew, or of a log that was truncated, are never compared with those from before.
+//! - What is proven of ages is proven by a clock that nobody sets ([`clock`]); one that is set, or a machine that slept, makes
+//!   intervals wider, never wrong. What a Redis keeps has times of the wall: over a restart they are as good as that was.
+//! - Offsets of a topic that was made anew, or of a log that was truncated, are never compared with those from before. Where
+//!   a partition's leader has changed, it is asked where the epoch before it ended in its log (KIP-320), so that a log that was
+//!   cut and has grown again between two rounds is known for another one.
+//! - What could not be read goes on where it was, once it can be: a group's windows, and since when a commit stands.
+//!
+//! # What outlives a restart, or a handover to another node
+//!
+//! With a Redis, the ends of partitions, and so the time lag: as many samples a partition as in memory, of the last six
+//! hours. They are written as they come, written back to a Redis that was away or was emptied, and read at the start, each in
+//! bounded pipelines for at most about a second of a round; what is left is for the next rounds. Those of before a partition's
+//! leader changed are left out at the start: nobody says any more what it had. Without a Redis, and beyond it, there is
+//! Kafka's time index. Not kept are the windows of commits: the status of a group is unknown for three rounds, and a commit counts as new when it
+//! is first seen.
 //!
 //! # Absent on purpose
 //!
-//! A truncation that was made up for between two rounds is not seen.
+//! A truncation under the same leader epoch, which Kafka does not do, is seen only where the end went back. Where brokers do not
+//! say their epochs (before Kafka 2.1), the same holds for any.
 
 mod burrow;
 mod clock;
@@ -74,18 +103,25 @@ mod rounds;
 mod routes;
 mod row;
 mod run;
+mod silent;
 mod status;
 mod store;
+mod tails;
+#[cfg(test)]
+mod tests;
 mod text;
 mod track;
+mod turns;
 mod window;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use self::nodes::Timing;
+use self::store::RedisPlace;
 use crate::limits::Limits;
 
 pub use clusters::{ClusterConfig, Clusters};
@@ -93,11 +129,11 @@ pub use compat::Family;
 pub use estimate::{Method, TimeLag, estimate};
 pub use exposition::{Series, exposition};
 pub use family::Pages;
-pub use history::{Break, Breaks, History, Lineage, Probe, Ring, Sample};
+pub use history::{Break, Breaks, History, Lineage, Probe, Remembered, Ring, Sample};
 pub use metrics::Metrics;
 pub use nodes::Hold;
 pub use pattern::{Filter, Pattern};
-pub use round::{Absent, Cost, Group, Round, Total, Worst};
+pub use round::{Absent, Cost, Group, LogDirs, Round, Total, Worst};
 pub use rounds::{NoLag, Rounds};
 pub use routes::{json, router, router_of};
 pub use row::{Partition, Reading, Reason, Row, Sum};
@@ -108,18 +144,28 @@ pub use text::Dialect;
 pub use track::Tracks;
 pub use window::Window;
 
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+const PATIENCE_MAX: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Between the starts of two rounds; fractions count.
     pub interval_seconds: f64,
-    /// Groups are listed in every so many rounds; a new group waits no longer than that.
+    /// Groups are listed in every so many rounds, and in every round while a broker is silent; a new group waits no longer than
+    /// that.
     pub list_groups_every: u32,
-    /// Log starts are asked for in every so many rounds.
+    /// Log starts are asked for in every so many rounds, or one or two later: never in a round that lists groups.
     pub log_starts_every: u32,
-    /// Last stable offsets (KIP-98) are asked for in every so many rounds, 0 for never; and in every round of partitions
-    /// where they are below the end.
+    /// Last stable offsets (KIP-98) are asked for in every so many rounds, 0 for never: of topics in which a transaction was
+    /// seen, and every fifth time of all. Of partitions where they are below the end they are asked for in every round that
+    /// asks for nothing else.
     pub stable_offsets_every: u32,
+    /// Of readers that stand still at most so many offsets before an end that stands still, too, it is looked which of these
+    /// hold records, once: ends of transactions (KIP-98) do not. 0 for never. It takes the right to read the topics.
+    pub tail_lag_max: u32,
+    /// Groups that read committed records only: those of aborted transactions are none to them.
+    pub read_committed: Vec<Pattern>,
     /// Samples kept a partition, 12 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
     /// Rounds over which a group is judged, about five bytes each for every group and partition.
@@ -130,8 +176,8 @@ pub struct Config {
     pub topics: Filter,
     /// How far down our own families go.
     pub series: Series,
-    /// At most so many group and partition pairs have series of their own, those furthest behind; all of them count in the
-    /// sums. `None` for all.
+    /// At most so many group and partition pairs have series of their own, those furthest behind, and their partitions do, in
+    /// every family; all of them count in the sums. `None` for all.
     pub rows_max: Option<usize>,
     /// Members of groups have series of their own, those of so many members that are furthest behind. `None`: members are not
     /// asked for, unless another exporter's families have them.
@@ -147,6 +193,8 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// A Redis to keep the history in too.
     pub redis: Option<String>,
+    /// PEM file of the CAs that the Redis is verified against where its URL asks for TLS; `None`: the system's.
+    pub redis_ca_file: Option<PathBuf>,
     /// Keys in Redis start with this, and the cluster's id.
     pub redis_prefix: String,
     /// This monitor's name among others that share the groups. `None`: it tells all groups.
@@ -165,6 +213,8 @@ impl Default for Config {
             list_groups_every: 3,
             log_starts_every: 6,
             stable_offsets_every: 6,
+            tail_lag_max: 1_000,
+            read_committed: Vec::new(),
             history_samples_max: 120,
             status_window: 10,
             groups: Filter::default(),
@@ -177,6 +227,7 @@ impl Default for Config {
             names_cluster: false,
             clusters: Vec::new(),
             redis: None,
+            redis_ca_file: None,
             redis_prefix: "highwater".to_owned(),
             node_id: None,
             nodes_group: None,
@@ -192,6 +243,7 @@ impl Config {
         limits.within("list_groups_every", self.list_groups_every, 1..=100_000);
         limits.within("log_starts_every", self.log_starts_every, 1..=100_000);
         limits.within("stable_offsets_every", self.stable_offsets_every, 0..=100_000);
+        limits.within("tail_lag_max", self.tail_lag_max, 0..=100_000);
         limits.within("history_samples_max", self.history_samples_max, history::SAMPLES_MIN..=1_000_000);
         limits.within("status_window", self.status_window, status::ENTRIES_MIN as u16..=10_000);
         if let Some(most) = self.members_max {
@@ -216,6 +268,17 @@ impl Config {
         if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {
             // The URL itself may have a password in it.
             limits.must(false, "redis", &"…", format_args!("the URL of a Redis: {error}"));
+        } else if let Some(ca_file) = &self.redis_ca_file {
+            let checked = self.redis.as_deref().map(|url| RedisStore::check_ca_file(url, ca_file));
+            let wrong = match &checked {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(error.to_string()),
+                None => Some("there is no Redis that it is for".to_owned()),
+            };
+            if let Some(wrong) = wrong {
+                let is = format_args!("of CAs that a rediss:// URL is verified against: {wrong}");
+                limits.must(false, "redis_ca_file", &ca_file.display(), is);
+            }
         }
     }
 
@@ -227,6 +290,17 @@ impl Config {
     /// What no number of seconds can be said of is refused by [`Self::check`].
     pub fn interval(&self) -> Duration {
         Duration::try_from_secs_f64(self.interval_seconds).unwrap_or(Duration::from_secs(1))
+    }
+
+    fn redis_place(&self) -> Option<RedisPlace> {
+        let url = self.redis.clone()?;
+        Some(RedisPlace { url, ca_file: self.redis_ca_file.clone() })
+    }
+
+    /// How long a round waits for a broker: half an interval, so that the rounds after it are in time whatever happens, but no
+    /// less than a healthy broker takes when it is busy, and no more than anybody would wait for a healthy one.
+    fn patience(&self) -> Duration {
+        (self.interval() / 2).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
     fn timing(&self) -> Timing {

@@ -1,12 +1,12 @@
 //! What one sweep found: rows, and the words for what could not be known. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::history::Breaks;
 use super::nodes::Hold;
 use super::row::{Partition, Reading, Reason, Row, Sum};
-use crate::client::{ApiStats, BrokerId, GroupMember, Metadata, TopicPartition, Traffic};
+use crate::client::{ApiStats, BrokerId, Error, GroupMember, LogDir, Metadata, Topic, TopicPartition, Traffic};
 
 /// A group, as the broker that keeps it lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +48,47 @@ pub struct Cost {
     pub store_answers: Option<bool>,
 }
 
+/// What brokers have on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogDirs {
+    /// Of brokers that have said it of all their directories.
+    pub brokers: BTreeMap<BrokerId, u64>,
+    /// Of all replicas together; empty unless all brokers have said it.
+    pub topics: BTreeMap<Topic, u64>,
+}
+
+impl LogDirs {
+    pub(super) fn of(described: Vec<(BrokerId, Result<Vec<LogDir>, Error>)>) -> Self {
+        let mut all = Self::default();
+        let mut is_whole = true;
+        for (broker, dirs) in described {
+            let Some(dirs) = dirs.ok().filter(|dirs| dirs.iter().all(|dir| dir.error.is_none())) else {
+                is_whole = false;
+                continue;
+            };
+            let replicas = dirs.iter().flat_map(|dir| &dir.partitions);
+            let sum = all.brokers.entry(broker).or_default();
+            for replica in replicas {
+                *sum += replica.bytes;
+                *all.topics.entry(replica.topic_partition.topic.clone()).or_default() += replica.bytes;
+            }
+        }
+        if !is_whole {
+            all.topics.clear();
+        }
+        all
+    }
+}
+
 /// One sweep over all groups.
 #[derive(Debug, Clone, Default)]
 pub struct Round {
-    /// Milliseconds since 1970.
+    /// By the steady clock, which nobody sets ([`Clock`](super::clock)).
     pub finished_ms: i64,
+    /// By how much the wall's clock was ahead of that.
+    pub wall_ahead_ms: i64,
+    /// How often the wall's clock was set while the monitor ran.
+    pub clock_jumps: u64,
     pub took_ms: i64,
     /// How long after its end it speaks of the present. What comes after that is not known.
     pub good_for_ms: i64,
@@ -80,6 +116,9 @@ pub struct Round {
     pub cost: Cost,
     /// What was known of the cluster.
     pub cluster: Arc<Metadata>,
+    pub cleanup_policies: Arc<HashMap<Topic, String>>,
+    /// `None` where nobody asked.
+    pub log_dirs: Option<Arc<LogDirs>>,
 }
 
 /// Why a group has no rows in a round.
@@ -102,7 +141,7 @@ pub struct Worst {
 /// One group's rows as one.
 #[derive(Debug, Clone, Copy)]
 pub struct Total<'a> {
-    round: &'a Round,
+    pub(super) round: &'a Round,
     pub group: &'a Arc<str>,
     /// By topic.
     pub readings: &'a [Reading],
@@ -130,6 +169,11 @@ impl Round {
     /// Whether it still speaks of the present.
     pub fn is_current(&self, now_ms: i64) -> bool {
         now_ms - self.finished_ms <= self.good_for_ms
+    }
+
+    /// A time of this round as others would read it off the wall.
+    pub fn on_the_wall(&self, steady_ms: i64) -> i64 {
+        steady_ms.saturating_add(self.wall_ahead_ms)
     }
 
     /// Each group on each partition that it has committed for, in order.
@@ -196,6 +240,15 @@ impl Round {
         })
     }
 
+    /// Groups whose commits could not be read, all of them or some: no sum of theirs is whole.
+    pub(super) fn with_unread(mut self, unread: BTreeMap<Arc<str>, String>) -> Self {
+        if !unread.is_empty() {
+            let of_unread = self.readings.iter_mut().filter(|reading| unread.contains_key(&reading.group));
+            of_unread.for_each(|reading| reading.sum = reading.sum.lacking_commits());
+        }
+        Self { unread, ..self }
+    }
+
     /// Only the groups that a node may tell.
     pub(super) fn told_by(&self, hold: &Arc<Hold>) -> Self {
         let unread = self.unread.iter().filter(|(group, _)| hold.tells(group));
@@ -209,6 +262,8 @@ impl Round {
             unlisted: self.unlisted.clone(),
             cost: self.cost.clone(),
             cluster: Arc::clone(&self.cluster),
+            cleanup_policies: Arc::clone(&self.cleanup_policies),
+            log_dirs: self.log_dirs.clone(),
             ..*self
         }
     }
@@ -227,14 +282,12 @@ impl Round {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::{BTreeMap, HashMap};
-
     use super::super::estimate::{Method, TimeLag};
     use super::super::row::Cell;
     use super::super::status::Commit;
     use super::super::window::tests::window;
     use super::*;
-    use crate::client::Offset;
+    use crate::client::{ErrorKind, Offset, PartitionSize};
 
     /// A row as a test says it.
     #[derive(Debug, Clone)]
@@ -280,6 +333,7 @@ pub(super) mod tests {
             undecided: None,
             produced_per_second: it.produced_per_second,
             retention_ms: it.retention_ms,
+            tail: None,
         };
         let mut cells: BTreeMap<(&str, &str), Vec<Cell>> = BTreeMap::new();
         for it in rows {
@@ -333,28 +387,55 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn totals_are_of_what_is_known() {
+    fn totals_are_of_all_rows_or_of_none() {
         let time = |low_ms, value_ms, high_ms, method| Some(TimeLag { method, low_ms, value_ms, high_ms });
         let sampled = time(100, Some(150), Some(200), Method::Sampled);
         let beyond = time(900, None, None, Method::BeyondHistory);
-        let row = |group, partition, records, time| Plain { records, time, ..blank(group, "t", partition) };
+        // Two records a second were consumed, and one was produced.
+        let commit = |at_ms, offset| Commit { at_ms, offset, lag: 3 };
+        let window = vec![commit(-1_000, 3), commit(0, 5)];
+        let row = |group, partition, records, time| Plain {
+            records,
+            time,
+            produced_per_second: Some(1.0),
+            window: window.clone(),
+            ..blank(group, "t", partition)
+        };
         let rows = vec![
             row("a", 0, Ok(3), sampled),
             row("a", 1, Err(Reason::EndUnknown), None),
             row("b", 0, Ok(3), sampled),
             row("b", 2, Ok(4), beyond),
             row("c", 1, Err(Reason::EndUnknown), None),
+            row("d", 0, Ok(3), sampled),
+            Plain { records: Err(Reason::TopicGone), ..blank("d", "gone", 0) },
+            row("e", 0, Ok(3), sampled),
         ];
-        let round = round(&rows);
+        let unread = BTreeMap::from([(Arc::from("e"), "refused".to_owned())]);
+        let round = round(&rows).with_unread(unread);
+        let rates: Vec<_> =
+            round.totals().map(|it| (it.sum.consumed_per_second(), it.sum.catch_up_seconds())).collect();
+        assert_eq!(rates, [(None, None), (Some(4.0), Some(4.0)), (None, None), (Some(2.0), None), (None, None)]);
         let total = |it: Total<'_>| {
             let sum = it.sum;
-            (it.group.to_string(), sum.records, sum.low_ms(), sum.value_ms(), sum.high_ms())
+            (it.group.to_string(), sum.records(), sum.low_ms(), sum.value_ms(), sum.high_ms())
         };
         let totals: Vec<_> = round.totals().map(total).collect();
         let want = |group: &str, records, low, value, high| (group.to_owned(), records, low, value, high);
-        let a = want("a", Some(3), Some(100), Some(150), Some(200));
-        assert_eq!(totals, [a, want("b", Some(7), Some(900), None, None), want("c", None, None, None, None)]);
-        assert_eq!((round.unknown_for(Reason::EndUnknown), round.unknown()), (2, 2));
+        let want = [
+            // What is known of one row bounds the group from below, and nothing else.
+            want("a", None, Some(100), None, None),
+            want("b", Some(7), Some(900), None, None),
+            want("c", None, None, None, None),
+            // A partition that does not exist has no records.
+            want("d", Some(3), Some(100), Some(150), Some(200)),
+            want("e", None, Some(100), None, None),
+        ];
+        assert_eq!(totals, want);
+        let unknown: Vec<_> = round.totals().map(|it| (it.sum.unknown_rows(), it.sum.why_unknown())).collect();
+        let (end, commit) = (Some(Reason::EndUnknown), Some(Reason::CommitUnknown));
+        assert_eq!(unknown, [(1, end), (0, None), (1, end), (0, None), (1, commit)]);
+        assert_eq!((round.unknown_for(Reason::EndUnknown), round.unknown()), (2, 4));
     }
 
     #[test]
@@ -377,6 +458,32 @@ pub(super) mod tests {
         }
         check(&listed, "other", Err(Absent::NothingCommitted));
         check(&partly, "other", unknown("not every broker has said which groups it keeps: broker 2: refused"));
+    }
+
+    #[test]
+    fn topics_have_a_size_only_if_all_their_replicas_were_counted() {
+        let dir = |bytes, error| LogDir {
+            path: "/d".to_owned(),
+            error,
+            total_bytes: None,
+            usable_bytes: None,
+            partitions: vec![PartitionSize {
+                topic_partition: TopicPartition::new("t", 0),
+                bytes,
+                offset_lag: 0,
+                is_future: false,
+            }],
+        };
+        let check = |second: Result<Vec<LogDir>, Error>, brokers: &[(i32, u64)], topics: &[(&str, u64)]| {
+            let said = format!("{second:?}");
+            let dirs = LogDirs::of(vec![(1, Ok(vec![dir(5, None), dir(6, None)])), (2, second)]);
+            assert!(dirs.brokers.iter().map(|(id, bytes)| (*id, *bytes)).eq(brokers.iter().copied()), "{said}");
+            assert!(dirs.topics.iter().map(|(it, bytes)| (it.as_str(), *bytes)).eq(topics.iter().copied()), "{said}");
+        };
+        check(Ok(vec![dir(7, None)]), &[(1, 11), (2, 7)], &[("t", 18)]);
+        check(Ok(vec![]), &[(1, 11), (2, 0)], &[("t", 11)]);
+        check(Ok(vec![dir(7, Some(crate::client::ErrorCode::KAFKA_STORAGE_ERROR))]), &[(1, 11)], &[]);
+        check(Err(Error::new(ErrorKind::NoLeader)), &[(1, 11)], &[]);
     }
 
     #[test]

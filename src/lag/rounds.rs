@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Config;
@@ -75,7 +74,7 @@ impl Rounds {
     }
 
     pub(super) fn now(&self) -> Moment {
-        Moment { steady_ms: self.0.clock.now_ms(), wall_ms: Timestamp::now().as_millisecond() }
+        self.0.clock.now()
     }
 
     /// What this node holds, where it shares the groups with others.
@@ -98,8 +97,14 @@ impl Rounds {
         self.0.shown.subscribe()
     }
 
-    /// The last round, as long as it speaks of the present and is this node's to tell.
-    pub fn current(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
+    /// The last round, as long as it speaks of the present and is this node's to tell. How old it is, no clock that somebody
+    /// sets has a say in.
+    pub fn current(&self) -> Result<Arc<Round>, NoLag> {
+        self.current_at(self.now().steady_ms)
+    }
+
+    /// The same at a time of the steady clock.
+    pub(super) fn current_at(&self, now_ms: i64) -> Result<Arc<Round>, NoLag> {
         let round = self.latest().ok_or(NoLag::NotYet)?;
         if self.permit(&round).is_some_and(|permit| !permit.holds()) {
             return Err(NoLag::NotHeld);
@@ -110,8 +115,9 @@ impl Rounds {
         }
     }
 
-    /// The last round as metrics, a page at a time, and none any more once something in it is not this node's to tell.
-    pub fn text(&self, config: &Config, now_ms: i64, dialect: Dialect) -> Option<Pages> {
+    /// The last round as metrics at a time of the steady clock, a page at a time, and none any more once something in it is
+    /// not this node's to tell.
+    pub(super) fn text_at(&self, config: &Config, now_ms: i64, dialect: Dialect) -> Option<Pages> {
         let (round, hold) = (self.latest()?, self.hold());
         let (Some(permit), Some(hold)) = (self.permit(&round), hold) else {
             return Some(exposition(config, round, now_ms, dialect));
@@ -168,10 +174,10 @@ pub(super) mod tests {
     #[test]
     fn a_round_speaks_of_the_present_for_a_while() {
         let rounds = Rounds::default();
-        assert_eq!(rounds.current(0).err(), Some(NoLag::NotYet));
+        assert_eq!(rounds.current_at(0).err(), Some(NoLag::NotYet));
         rounds.publish(Round { finished_ms: 1_000, good_for_ms: 3_000, ..Round::default() });
         let check = |now_ms, want: Option<&str>| {
-            assert_eq!(rounds.current(now_ms).err().map(|no_lag| no_lag.to_string()).as_deref(), want, "{now_ms}");
+            assert_eq!(rounds.current_at(now_ms).err().map(|no_lag| no_lag.to_string()).as_deref(), want, "{now_ms}");
         };
         // A clock that was set back makes nothing old.
         check(0, None);
@@ -203,17 +209,17 @@ pub(super) mod tests {
         let mut node = Node::new("a", 10_000, 1);
         rounds.share(node.hold());
         rounds.publish(Round { finished_ms: 0, good_for_ms: 1, groups, listed: 2_000, ..of_rows(&rows) });
-        let text = || rounds.text(&Config::default(), 0, Dialect::Prometheus).unwrap();
+        let text = || rounds.text_at(&Config::default(), 0, Dialect::Prometheus).unwrap();
         let count = |pages: Pages| {
             let text = String::from_utf8(pages.flatten().collect()).unwrap();
             let held = text.lines().find_map(|line| line.strip_prefix("highwater_lag_lease_held ")).map(str::to_owned);
             (text.lines().filter(|line| line.starts_with("highwater_lag_group_records{")).count(), held.unwrap())
         };
-        assert_eq!((count(text()), rounds.current(0).err()), ((0, "0".to_owned()), Some(NoLag::NotHeld)));
+        assert_eq!((count(text()), rounds.current_at(0).err()), ((0, "0".to_owned()), Some(NoLag::NotHeld)));
 
         hear(&mut node, &rounds, &["a"], 1);
         assert_eq!(count(text()), (2_000, "1".to_owned()));
-        assert!(rounds.current(0).unwrap().total_of("group-0000").is_ok());
+        assert!(rounds.current_at(0).unwrap().total_of("group-0000").is_ok());
 
         let mut begun = text();
         assert!(begun.next().is_some());
@@ -221,7 +227,7 @@ pub(super) mod tests {
         assert_eq!(begun.next(), None, "some of it is b's from now on");
         let (left, _) = count(text());
         assert!((900..1_100).contains(&left), "{left}");
-        let round = rounds.current(0).unwrap();
+        let round = rounds.current_at(0).unwrap();
         let others: Vec<_> = names.iter().filter_map(|name| round.total_of(name).err()).collect();
         assert_eq!(others.len(), 2_000 - left);
         assert!(matches!(&others[0], Absent::Unknown(why) if why.ends_with(" is node b's to tell")), "{:?}", others[0]);
@@ -237,6 +243,6 @@ pub(super) mod tests {
 
         node.end();
         rounds.share(node.hold());
-        assert_eq!((count(text()), rounds.current(0).err()), ((0, "0".to_owned()), Some(NoLag::NotHeld)));
+        assert_eq!((count(text()), rounds.current_at(0).err()), ((0, "0".to_owned()), Some(NoLag::NotHeld)));
     }
 }

@@ -9,9 +9,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::estimate::TimeLag;
 use super::round::Round;
 use super::row::{Reason, Row};
@@ -39,14 +39,13 @@ struct Asked {
 /// One group over all its partitions. KEDA's metrics-api scaler takes either number by its name (`valueLocation`).
 #[derive(Debug, Serialize, PartialEq)]
 struct OfGroup {
-    /// Over the partitions where it is known.
     lag_records: u64,
     /// Age of the oldest unread record, most likely; left out where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<f64>,
     partitions: usize,
-    /// Partitions that are not in either.
-    unknown_partitions: usize,
+    /// Partitions that do not exist any more, and so have no records.
+    gone_partitions: usize,
 }
 
 /// Of several clusters, each by its name; of one whose lag is not known, why.
@@ -81,15 +80,22 @@ struct Group {
     r#type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
-    /// Over the partitions where it is known; left out where it is known of none.
+    /// Over all partitions; left out where it is not known of one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_records: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds_max: Option<f64>,
-    /// Why there may be partitions that are not here.
+    /// Why the two are not known, and of how many partitions; commits that could not be read count as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown_partitions: u32,
     topics: BTreeMap<String, BTreeMap<i32, Partition>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Serialize, PartialEq)]
@@ -105,6 +111,12 @@ struct Partition {
     unknown: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_lost: Option<u64>,
+    /// Of the offsets up to the end, those that hold no record for the group: ends of transactions, and what compaction took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offsets_without_records: Option<u64>,
+    /// Of aborted transactions; among the records, unless the group reads committed ones only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_aborted: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +143,7 @@ pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
 }
 
 async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Response {
-    let (group, now_ms) = (asked.group.as_deref(), Timestamp::now().as_millisecond());
+    let (group, now_ms) = (asked.group.as_deref(), Clock::start().now_ms());
     let named = asked.cluster.as_deref().map(|name| (name, clusters.get(name)));
     let answered = match named {
         Some((name, None)) => Err((StatusCode::NOT_FOUND, format!("no cluster {name:?} is monitored"))),
@@ -148,7 +160,7 @@ async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Re
 /// Path and query are all that a scaler can be told, and a status other than 200 is all that it heeds.
 async fn of_one(State(clusters): State<Clusters>, Path(group): Path<String>, Query(asked): Query<Asked>) -> Response {
     let said = of_cluster(&clusters, asked.cluster.as_deref())
-        .and_then(|rounds| of_group(rounds, &group, Timestamp::now().as_millisecond()));
+        .and_then(|rounds| of_group(rounds, &group, Clock::start().now_ms()));
     match said {
         Ok(said) => Json(said).into_response(),
         Err((status, why)) => (status, format!("{why}\n")).into_response(),
@@ -175,17 +187,25 @@ fn of_cluster<'a>(clusters: &'a Clusters, name: Option<&str>) -> Result<&'a Roun
 fn of_group(rounds: &Rounds, group: &str, now_ms: i64) -> Result<OfGroup, (StatusCode, String)> {
     let round = current(rounds, now_ms)?;
     let sum = round.total_of(group).map_err(|absent| refusal(group, absent))?.sum;
-    let unknown = || (StatusCode::SERVICE_UNAVAILABLE, format!("the lag of group {group:?} is known of no partition"));
+    let lag_records = sum.records().ok_or_else(|| {
+        let unread = round.unread.get(group).map(|why| format!(", as its commits could not be read: {why}"));
+        let unknown = || match sum.why_unknown() {
+            Some(reason) => format!(" on {} of {} partitions: {}", sum.unknown_rows(), sum.rows, reason.name()),
+            None => ": none of its topics exists".to_owned(),
+        };
+        let why = unread.unwrap_or_else(unknown);
+        (StatusCode::SERVICE_UNAVAILABLE, format!("the lag of group {group:?} is not known{why}"))
+    })?;
     Ok(OfGroup {
-        lag_records: sum.records.ok_or_else(unknown)?,
+        lag_records,
         lag_seconds: sum.value_ms().map(seconds),
         partitions: sum.rows as usize,
-        unknown_partitions: sum.unknown.iter().map(|count| *count as usize).sum(),
+        gone_partitions: sum.unknown[Reason::TopicGone as usize] as usize,
     })
 }
 
 fn current(rounds: &Rounds, now_ms: i64) -> Result<Arc<Round>, (StatusCode, String)> {
-    rounds.current(now_ms).map_err(|no_lag| (StatusCode::SERVICE_UNAVAILABLE, no_lag.to_string()))
+    rounds.current_at(now_ms).map_err(|no_lag| (StatusCode::SERVICE_UNAVAILABLE, no_lag.to_string()))
 }
 
 fn refusal(group: &str, absent: Absent) -> (StatusCode, String) {
@@ -232,7 +252,7 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
     let unread = round.unread.keys().filter(|group| is_wanted(group));
     let unknown = Some(Reason::CommitUnknown.name());
     let mut groups: BTreeMap<String, Group> =
-        unread.map(|group| (group.to_string(), Group { unknown, ..Group::default() })).collect();
+        unread.map(|group| (group.to_string(), Group { unknown, unknown_partitions: 1, ..Group::default() })).collect();
     for total in round.totals().filter(|total| is_wanted(total.group)) {
         let mut topics: BTreeMap<String, BTreeMap<i32, Partition>> = BTreeMap::new();
         for row in total.rows() {
@@ -241,7 +261,9 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
         }
         let group = groups.entry(total.group.to_string()).or_default();
         group.status = total.sum.status.map(Status::name);
-        group.lag_records = total.sum.records;
+        group.lag_records = total.sum.records();
+        group.unknown = total.sum.why_unknown().map(Reason::name);
+        group.unknown_partitions = total.sum.unknown_rows();
         group.lag_seconds_max = total.sum.value_ms().map(seconds);
         group.topics = topics;
     }
@@ -266,6 +288,8 @@ fn partition(row: &Row<'_>) -> Partition {
         lag_records: row.records().ok(),
         unknown: row.records().err().map(Reason::name),
         records_lost: row.records_lost().filter(|lost| *lost > 0),
+        offsets_without_records: row.offsets_without_records().filter(|offsets| *offsets > 0),
+        records_aborted: row.records_aborted().filter(|records| *records > 0),
         lag_seconds: row.time().map(time),
         status: row.status().map(Status::name),
         catch_up_seconds: row.catch_up_seconds().filter(|seconds| *seconds > 0.0),
@@ -298,10 +322,15 @@ mod tests {
         let row = |group, partition, records, time| Plain { records, time, ..blank(group, "t", partition) };
         let rows = [
             row("a.b", 0, Ok(3), Some(time)),
-            row("a.b", 1, Ok(4), None),
-            row("a.b", 2, Err(Reason::EndUnknown), None),
-            row("lost", 2, Err(Reason::EndUnknown), None),
+            row("a.b", 1, Ok(4), Some(time)),
+            row("a.b", 3, Err(Reason::TopicGone), None),
+            row("gone", 3, Err(Reason::TopicGone), None),
+            row("part", 0, Ok(3), Some(time)),
+            row("part", 2, Err(Reason::EndUnknown), None),
+            row("read", 0, Ok(3), Some(time)),
+            row("young", 0, Ok(3), None),
         ];
+        let unread = BTreeMap::from([("read".into(), "timed out".to_owned())]);
         let one = Clusters::of(vec![(Config::default(), Rounds::default())]);
         let two = Clusters::of(["x", "y"].map(|name| (Config::default().of_cluster(name), Rounds::default())).into());
         let said = |clusters: &Clusters, cluster: Option<&str>, group: &str| {
@@ -312,13 +341,22 @@ mod tests {
         assert_eq!(refused(&one, None, "a.b").0, 503, "nothing is known yet");
         for clusters in [&one, &two] {
             let (_, rounds) = clusters.each().next().unwrap();
-            rounds.publish(Round { good_for_ms: 1_000, ..of_rows(&rows) });
+            rounds.publish(Round { good_for_ms: 1_000, ..of_rows(&rows).with_unread(unread.clone()) });
         }
         let want = serde_json::json!({
-            "lag_records": 7, "lag_seconds": 1.5, "partitions": 3, "unknown_partitions": 1
+            "lag_records": 7, "lag_seconds": 1.5, "partitions": 3, "gone_partitions": 1
         });
         assert_eq!((said(&one, None, "a.b"), said(&two, Some("x"), "a.b")), (Ok(want.clone()), Ok(want)));
-        assert_eq!(refused(&one, None, "lost").0, 503);
+        let young = serde_json::json!({ "lag_records": 3, "partitions": 1, "gone_partitions": 0 });
+        assert_eq!(said(&one, None, "young"), Ok(young));
+        // Of the partitions that are known it would be too little, and a scaler would take that for recovery.
+        let unknown = |group: &'static str, why: &str| {
+            let want = format!("the lag of group {group:?} is not known{why}");
+            assert_eq!(refused(&one, None, group), (503, want));
+        };
+        unknown("part", " on 1 of 2 partitions: end_unknown");
+        unknown("read", ", as its commits could not be read: timed out");
+        unknown("gone", ": none of its topics exists");
         assert_eq!(refused(&one, None, "a"), (404, "no group \"a\" has committed offsets".to_owned()));
         assert_eq!(refused(&two, None, "a.b"), (400, "say which cluster with ?cluster=: x, y".to_owned()));
         assert_eq!((refused(&two, Some("z"), "a.b").0, refused(&two, Some("y"), "a.b").0), (404, 503));
@@ -335,11 +373,11 @@ mod tests {
             row("i", 1, Err(Reason::EndUnknown), None),
         ];
         let unread = BTreeMap::from(["h", "j"].map(|group| (group.into(), "timed out".to_owned())));
-        let round = Round { finished_ms: 1_000, unread, ..of_rows(&rows) };
+        let round = Round { finished_ms: 1_000, ..of_rows(&rows) }.with_unread(unread);
         let json = serde_json::to_value(answer(&round, Some("g"), 1_250)).unwrap();
         let want = serde_json::json!({
             "age_seconds": 0.25, "skew_seconds": 0.0,
-            "groups": { "g": { "lag_records": 3, "lag_seconds_max": 1.5, "topics": { "t": {
+            "groups": { "g": { "unknown": "end_unknown", "unknown_partitions": 1, "topics": { "t": {
                 "0": { "committed_offset": 5, "end_offset": 8, "lag_records": 3,
                        "lag_seconds": { "method": "sampled", "low": 0.1, "value": 1.5, "high": 2.0 } },
                 "1": { "committed_offset": 5, "unknown": "end_unknown" } } } } }
@@ -350,9 +388,9 @@ mod tests {
             let group = &all["groups"][group];
             assert_eq!((group["lag_records"].as_u64(), group["unknown"].as_str()), (lag, unknown), "{all}");
         };
-        check("g", Some(3), None);
-        check("h", Some(0), Some("commit_unknown"));
-        check("i", None, None);
+        check("g", None, Some("end_unknown"));
+        check("h", None, Some("commit_unknown"));
+        check("i", None, Some("end_unknown"));
         check("j", None, Some("commit_unknown"));
     }
 

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::estimate::{Method, TimeLag};
+use super::join::position;
 use super::status::{Commit, Status, status};
 use super::window::Window;
-use crate::client::{Offset, Topic, TopicPartition};
+use crate::client::{Contents, IsolationLevel, Offset, Topic, TopicPartition};
 
 /// Why a lag is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,11 @@ pub enum Reason {
 
 impl Reason {
     pub const ALL: [Self; 4] = [Self::EndUnknown, Self::TopicGone, Self::AheadOfEnd, Self::CommitUnknown];
+
+    /// Whether there may be records that nobody counted: a partition that does not exist any more has none.
+    pub fn hides_records(self) -> bool {
+        self != Self::TopicGone
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -49,8 +55,10 @@ pub struct Partition {
     /// Since when the first undecided record is there.
     pub undecided: Option<TimeLag>,
     pub produced_per_second: Option<f64>,
-    /// How long records are surely kept; `None` where not only time takes them.
+    /// How long records are kept, by their timestamps; `None` where their size may take them, or nothing does.
     pub retention_ms: Option<i64>,
+    /// What was seen shortly before the end.
+    pub tail: Option<Arc<Contents>>,
 }
 
 impl Partition {
@@ -63,8 +71,29 @@ impl Partition {
         u64::try_from(self.end.ok()? - self.stable_offset?).ok()
     }
 
-    /// Records from a commit to the end.
-    pub(super) fn records(&self, committed: Offset) -> Result<u64, Reason> {
+    /// Records from a commit to the end; what was not seen to be something else counts as a record.
+    fn records(&self, committed: Offset, isolation: IsolationLevel) -> Result<u64, Reason> {
+        let offsets = self.offsets(committed)?;
+        let Some((tail, end)) = self.tail.as_ref().zip(self.end_offset()) else { return Ok(offsets) };
+        Ok(tail.records(&(committed..end), isolation))
+    }
+
+    /// Records from a commit to the log's start; what was not seen to be something else counts as a record.
+    fn records_lost(&self, committed: Offset, isolation: IsolationLevel) -> Option<u64> {
+        let lost = committed..self.log_start_offset?;
+        let offsets = || u64::try_from(lost.end.saturating_sub(lost.start)).unwrap_or(0);
+        Some(self.tail.as_ref().map_or_else(offsets, |tail| tail.records(&lost, isolation)))
+    }
+
+    /// From `position` on; the end where there is none.
+    pub(super) fn first_record(&self, position: Offset, isolation: IsolationLevel) -> Offset {
+        let Some((tail, end)) = self.tail.as_ref().zip(self.end_offset()) else { return position };
+        // What was written since the end was asked for is not this round's.
+        tail.first_record(position, isolation).min(end.max(position))
+    }
+
+    /// From a commit to the end.
+    pub(super) fn offsets(&self, committed: Offset) -> Result<u64, Reason> {
         self.end.and_then(|end| u64::try_from(end.saturating_sub(committed)).map_err(|_| Reason::AheadOfEnd))
     }
 }
@@ -91,6 +120,8 @@ pub struct Cell {
     /// Records after the commit that the group is done with all the same; only share groups have any.
     done: u32,
     method: Option<Method>,
+    /// Which records it reads, as far as that was said.
+    isolation: IsolationLevel,
 }
 
 impl Cell {
@@ -104,6 +135,7 @@ impl Cell {
             window: Window::default(),
             done: 0,
             method: None,
+            isolation: IsolationLevel::ReadUncommitted,
         };
         time.map_or(blank, |time| blank.aged(time))
     }
@@ -112,9 +144,18 @@ impl Cell {
         Self { done: u32::try_from(records).unwrap_or(u32::MAX), ..self }
     }
 
-    /// Records from the commit to the end that the group is not done with.
+    pub(super) fn reading(self, isolation: IsolationLevel) -> Self {
+        Self { isolation, ..self }
+    }
+
+    /// Offsets from the commit to the end that the group is not done with.
+    fn offsets(&self, place: &Partition) -> Result<u64, Reason> {
+        place.offsets(self.committed).map(|offsets| offsets.saturating_sub(self.done.into()))
+    }
+
+    /// Records from the commit to the end that the group is not done with: which of them it is done with is not known.
     pub(super) fn records(&self, place: &Partition) -> Result<u64, Reason> {
-        place.records(self.committed).map(|records| records.saturating_sub(self.done.into()))
+        Ok(self.offsets(place)?.min(place.records(self.committed, self.isolation)?))
     }
 
     /// An interval of more than 49 days is as good as none.
@@ -198,16 +239,34 @@ impl<'a> Row<'a> {
         self.cell.records(self.place)
     }
 
-    /// Records that retention took before the group read them.
-    pub fn records_lost(&self) -> Option<u64> {
-        let start = self.log_start_offset()?;
-        Some(u64::try_from(start.saturating_sub(self.committed())).unwrap_or(0))
+    /// Offsets from the commit to the end, as other tools count; ends of transactions and what compaction took have some.
+    pub fn offsets(&self) -> Result<u64, Reason> {
+        self.cell.offsets(self.place)
     }
 
-    /// Records that are still there to be read.
+    /// Those of them that are known to hold nothing for the group; `None` where it was not looked.
+    pub fn offsets_without_records(&self) -> Option<u64> {
+        self.place.tail.as_ref()?;
+        Some(self.offsets().ok()?.saturating_sub(self.records().ok()?))
+    }
+
+    /// Records of transactions that are known to have been aborted, from the commit to the end; `None` where it was not
+    /// looked. They are in [`Self::records`] unless the group is known to read committed records only.
+    pub fn records_aborted(&self) -> Option<u64> {
+        Some(self.place.tail.as_ref()?.aborted(&(self.committed()..self.end_offset()?)))
+    }
+
+    /// Records that retention took before the group read them.
+    pub fn records_lost(&self) -> Option<u64> {
+        self.place.records_lost(self.committed(), self.cell.isolation)
+    }
+
+    /// Records that are still there to be read. They are counted, and not what was lost taken off: the offsets that retention
+    /// took held no more records than others do.
     pub fn records_effective(&self) -> Option<u64> {
-        let lag = self.records().ok()?;
-        Some(lag.saturating_sub(self.records_lost().unwrap_or(0)))
+        let position = position(self.committed(), self.log_start_offset());
+        let there = self.place.records(position, self.cell.isolation).ok()?;
+        Some(self.records().ok()?.min(there))
     }
 
     /// Of the first unread record that is still there.
@@ -215,8 +274,13 @@ impl<'a> Row<'a> {
         self.cell.time()
     }
 
-    /// Until retention by time may take the first unread record, at the earliest. It never takes a record that is younger
-    /// than it, so the oldest that the record can be is what counts.
+    /// Until retention by time may take the first unread record. It never takes a record that is younger than it, so the
+    /// oldest that the record can be is what counts.
+    ///
+    /// How old Kafka finds a record depends on its timestamp, and this on when it became visible. The two agree under
+    /// `LogAppendTime` and for producers that send what has just happened; a record that was stamped days before it was
+    /// written, by a mirror or a backfill, goes by so much sooner. The timestamp at an offset could only be had by reading
+    /// the record.
     pub fn data_loss_ms(&self) -> Option<i64> {
         let time = self.time().filter(|time| time.method != Method::CaughtUp)?;
         Some((self.place.retention_ms? - time.high_ms?).max(0))
@@ -226,8 +290,10 @@ impl<'a> Row<'a> {
         status(&self.cell.window, self.records().ok()?, self.now_ms)
     }
 
-    /// Records a second that the commits moved by, over the window. A group that is gone consumes nothing from then on.
+    /// Records a second that the commits moved by, over the window. A group that is gone consumes nothing from then on. `None`
+    /// while the lag is not known: the window stands still for as long, and time does not.
     pub fn consumed_per_second(&self) -> Option<f64> {
+        self.records().ok()?;
         let (first, last) = (self.first()?, self.last()?);
         let seconds = (last.at_ms.max(self.now_ms) - first.at_ms) as f64 / 1000.0;
         (seconds > 0.0 && last.offset >= first.offset).then(|| (last.offset - first.offset) as f64 / seconds)
@@ -263,25 +329,34 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Rows as one: of a group on a topic, or of all that a group reads. What is not known of any row is `None`.
+/// Rows as one: of a group on a topic, or of all that a group reads.
+///
+/// A sum is of all rows or of none: one that left out a partition whose leader is away would fall just then, and whoever goes
+/// by it would take that for recovery. What is a least or a most over rows, and holds whatever the others are, stays known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sum {
     pub rows: u32,
-    pub committed: Offset,
-    /// Over the rows where it is known.
-    pub records: Option<u64>,
-    pub records_most: Option<u64>,
-    pub records_effective: Option<u64>,
-    pub records_lost: Option<u64>,
+    committed: Offset,
+    records: Option<u64>,
+    offsets: Option<u64>,
+    offsets_most: Option<u64>,
+    records_effective: Option<u64>,
+    records_lost: Option<u64>,
+    /// Rows of which it is not known what retention took.
+    lost_unknown: u32,
+    /// There may be rows that are not here, because not all commits of the group could be read.
+    lacks_commits: bool,
     /// Of the row that is furthest behind in time, by its lower bound, by its most likely value, and by its upper bound.
     low_ms: Option<i64>,
     value_ms: Option<i64>,
     high_ms: Option<i64>,
     /// A row is furthest behind by more than is known.
     is_unbounded: bool,
-    /// Of the row where it is least.
+    /// Of the row where it is least, of those where it is known.
     pub data_loss_ms: Option<i64>,
-    pub consumed_per_second: Option<f64>,
+    consumed_per_second: Option<f64>,
+    /// Rows that may consume something, and of which it is not known how much.
+    consumed_unknown: u32,
     catch_up_seconds: f64,
     never_catches_up: bool,
     /// Of the rows that lag, how long the one whose commit stands longest has stood.
@@ -301,7 +376,8 @@ impl Sum {
             rows: 1,
             committed: row.committed(),
             records: records.ok(),
-            records_most: records.ok(),
+            offsets: row.offsets().ok(),
+            offsets_most: row.offsets().ok(),
             records_effective: row.records_effective(),
             records_lost: row.records_lost(),
             data_loss_ms: row.data_loss_ms(),
@@ -309,7 +385,13 @@ impl Sum {
             standing_ms: Some(row.standing_ms()).filter(|_| records.is_ok_and(|lag| lag > 0)),
             ..Self::default()
         });
-        self.add_time(row.time());
+        let is_gone = records == Err(Reason::TopicGone);
+        self.lost_unknown += u32::from(row.records_lost().is_none() && !is_gone);
+        self.consumed_unknown += u32::from(row.consumed_per_second().is_none() && !is_gone);
+        match row.time() {
+            Some(time) => self.add_time(time),
+            None => self.is_unbounded |= !is_gone,
+        }
         match row.catch_up_seconds() {
             Some(seconds) => self.catch_up_seconds = self.catch_up_seconds.max(seconds),
             None => self.never_catches_up = true,
@@ -323,8 +405,7 @@ impl Sum {
         }
     }
 
-    fn add_time(&mut self, time: Option<TimeLag>) {
-        let Some(time) = time else { return };
+    fn add_time(&mut self, time: TimeLag) {
         self.methods[time.method as usize] += 1;
         self.low_ms = self.low_ms.max(Some(time.low_ms));
         self.value_ms = self.value_ms.max(time.value_ms);
@@ -345,12 +426,16 @@ impl Sum {
         self.rows += other.rows;
         self.committed = self.committed.saturating_add(other.committed);
         plus(&mut self.records, other.records, u64::saturating_add);
-        plus(&mut self.records_most, other.records_most, u64::max);
+        plus(&mut self.offsets, other.offsets, u64::saturating_add);
+        plus(&mut self.offsets_most, other.offsets_most, u64::max);
         plus(&mut self.records_effective, other.records_effective, u64::saturating_add);
         plus(&mut self.records_lost, other.records_lost, u64::saturating_add);
         plus(&mut self.low_ms, other.low_ms, i64::max);
         plus(&mut self.value_ms, other.value_ms, i64::max);
         plus(&mut self.high_ms, other.high_ms, i64::max);
+        self.lost_unknown += other.lost_unknown;
+        self.consumed_unknown += other.consumed_unknown;
+        self.lacks_commits |= other.lacks_commits;
         self.is_unbounded |= other.is_unbounded;
         plus(&mut self.data_loss_ms, other.data_loss_ms, i64::min);
         plus(&mut self.consumed_per_second, other.consumed_per_second, |a, b| a + b);
@@ -368,21 +453,78 @@ impl Sum {
         }
     }
 
+    /// Not all commits of the group could be read.
+    pub(super) fn lacking_commits(self) -> Self {
+        Self { lacks_commits: true, ..self }
+    }
+
+    /// Rows whose lag is not known though they may have one; commits that could not be read count as one.
+    pub fn unknown_rows(&self) -> u32 {
+        let hiding = Reason::ALL.into_iter().filter(|reason| reason.hides_records());
+        hiding.map(|reason| self.unknown[reason as usize]).sum::<u32>() + u32::from(self.lacks_commits)
+    }
+
+    /// Why a sum is not known; of several reasons, that of most rows.
+    pub fn why_unknown(&self) -> Option<Reason> {
+        if self.lacks_commits {
+            return Some(Reason::CommitUnknown);
+        }
+        let hiding = Reason::ALL.into_iter().filter(|reason| reason.hides_records());
+        let most = hiding.max_by_key(|reason| self.unknown[*reason as usize]);
+        most.filter(|reason| self.unknown[*reason as usize] > 0)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.unknown_rows() == 0
+    }
+
+    pub fn committed(&self) -> Option<Offset> {
+        Some(self.committed).filter(|_| !self.lacks_commits)
+    }
+
+    pub fn records(&self) -> Option<u64> {
+        self.records.filter(|_| self.is_whole())
+    }
+
+    /// As other tools count.
+    pub fn offsets(&self) -> Option<u64> {
+        self.offsets.filter(|_| self.is_whole())
+    }
+
+    /// Of the row that lags most.
+    pub fn offsets_most(&self) -> Option<u64> {
+        self.offsets_most.filter(|_| self.is_whole())
+    }
+
+    pub fn records_effective(&self) -> Option<u64> {
+        self.records_effective.filter(|_| self.is_whole())
+    }
+
+    pub fn records_lost(&self) -> Option<u64> {
+        self.records_lost.filter(|_| self.lost_unknown == 0 && !self.lacks_commits)
+    }
+
+    /// Records a second that the commits moved by.
+    pub fn consumed_per_second(&self) -> Option<f64> {
+        self.consumed_per_second.filter(|_| self.consumed_unknown == 0 && !self.lacks_commits)
+    }
+
+    /// A row is at least so old, whatever the others are.
     pub fn low_ms(&self) -> Option<i64> {
         self.low_ms
     }
 
     /// `None` as long as a row is furthest behind by more than is known.
     pub fn value_ms(&self) -> Option<i64> {
-        self.value_ms.filter(|_| !self.is_unbounded)
+        self.value_ms.filter(|_| !self.is_unbounded && self.is_whole())
     }
 
     pub fn high_ms(&self) -> Option<i64> {
-        self.high_ms.filter(|_| !self.is_unbounded)
+        self.high_ms.filter(|_| !self.is_unbounded && self.is_whole())
     }
 
     /// Until all rows are at their ends; `None` when one of them comes no nearer, or is not known.
     pub fn catch_up_seconds(&self) -> Option<f64> {
-        (self.rows > 0 && !self.never_catches_up).then_some(self.catch_up_seconds)
+        (self.rows > 0 && !self.never_catches_up && !self.lacks_commits).then_some(self.catch_up_seconds)
     }
 }

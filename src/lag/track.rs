@@ -27,6 +27,24 @@ struct Past {
     packed: Box<[u8]>,
 }
 
+impl Past {
+    /// What was seen, and what was not, in order.
+    fn of(seen: &[Cell], mut packed: &[u8], unseen: &[(&Cell, &[u8])]) -> Self {
+        let seen = seen.iter().map(|cell| (cell, take(&mut packed, cell)));
+        let mut all: Vec<_> = seen.chain(unseen.iter().copied()).collect();
+        all.sort_by_key(|(cell, _)| cell.partition);
+        let cells = all.iter().map(|(cell, _)| **cell).collect();
+        Self { cells, packed: all.into_iter().flat_map(|(_, packed)| packed).copied().collect() }
+    }
+}
+
+/// What lies between the entries of a window, from what does of it and those after it.
+fn take<'a>(rest: &mut &'a [u8], cell: &Cell) -> &'a [u8] {
+    let (packed, others) = rest.split_at_checked(cell.window.packed as usize).unwrap_or_default();
+    *rest = others;
+    packed
+}
+
 /// The windows of all groups on all partitions. Memory is bounded by rows × (entries × 30 bytes), and is about five bytes
 /// an entry where commits are steady.
 #[derive(Debug)]
@@ -35,6 +53,8 @@ pub struct Tracks {
     present: HashMap<Arc<str>, HashMap<Topic, Past>>,
     /// Partitions whose offsets speak of other records by now.
     broken: HashSet<TopicPartition>,
+    /// Groups whose commits could not be read in this round, all of them or some.
+    hidden: HashSet<Arc<str>>,
     window_max: u16,
     scratch: Vec<u8>,
 }
@@ -45,6 +65,7 @@ impl Tracks {
             past: HashMap::new(),
             present: HashMap::new(),
             broken: HashSet::new(),
+            hidden: HashSet::new(),
             window_max: window_max.max(ENTRIES_MIN as u16),
             scratch: Vec::new(),
         }
@@ -59,6 +80,12 @@ impl Tracks {
         self.broken.insert(partition.clone());
     }
 
+    /// The commits of these groups could not be read, all of them or some: what is not seen of them in this round goes on in
+    /// the next one that does.
+    pub fn hide<'a>(&mut self, groups: impl Iterator<Item = &'a Arc<str>>) {
+        self.hidden.extend(groups.cloned());
+    }
+
     /// Fills in the windows of a group on a topic; `lag` is the lag of a cell, where it is known.
     pub(super) fn see(
         &mut self,
@@ -71,14 +98,15 @@ impl Tracks {
         let past = self.past.get_mut(group).and_then(|topics| topics.remove(topic));
         let (known, mut rest) = past.as_ref().map_or((&[][..], &[][..]), |past| (&past.cells[..], &past.packed[..]));
         let mut known = known.iter().peekable();
+        let (mut unseen, mut take) = (Vec::new(), |older: &Cell| take(&mut rest, older));
         self.scratch.clear();
         for cell in &mut cells {
             let mut before = (None, &[][..]);
             while let Some(older) = known.next_if(|older| older.partition <= cell.partition) {
-                let (packed, others) = rest.split_at_checked(older.window.packed as usize).unwrap_or_default();
-                rest = others;
-                if older.partition == cell.partition {
-                    before = (Some(older), packed);
+                let packed = take(older);
+                match older.partition == cell.partition {
+                    true => before = (Some(older), packed),
+                    false => unseen.push((older, packed)),
                 }
             }
             if !self.broken.is_empty() && self.broken.contains(&TopicPartition::new(topic.clone(), cell.partition)) {
@@ -87,8 +115,13 @@ impl Tracks {
             let lag = lag(cell);
             step(cell, before, look, lag, self.window_max, &mut self.scratch);
         }
+        unseen.extend(known.map(|older| (older, take(older))));
+        unseen.retain(|(older, _)| !self.broken.contains(&TopicPartition::new(topic.clone(), older.partition)));
         let cells: Arc<[Cell]> = cells.into();
-        let seen = Past { cells: Arc::clone(&cells), packed: self.scratch.as_slice().into() };
+        let seen = match self.hidden.contains(group) && !unseen.is_empty() {
+            true => Past::of(&cells, &self.scratch, &unseen),
+            false => Past { cells: Arc::clone(&cells), packed: self.scratch.as_slice().into() },
+        };
         match self.present.get_mut(group) {
             Some(topics) => drop(topics.insert(topic.clone(), seen)),
             None => drop(self.present.insert(Arc::clone(group), HashMap::from([(topic.clone(), seen)]))),
@@ -96,9 +129,19 @@ impl Tracks {
         cells
     }
 
-    /// Ends a round: what was not seen in it is forgotten.
+    /// Ends a round: what was not seen in it is forgotten, but of groups that could not be read.
     pub fn end(&mut self) {
-        self.past = std::mem::take(&mut self.present);
+        let mut unseen = std::mem::replace(&mut self.past, std::mem::take(&mut self.present));
+        for group in self.hidden.drain() {
+            let Some(topics) = unseen.remove(&group) else { continue };
+            let seen = self.past.entry(group).or_default();
+            for (topic, past) in topics {
+                let is_broken = |it: &Cell| self.broken.contains(&TopicPartition::new(topic.clone(), it.partition));
+                if !past.cells.iter().any(is_broken) {
+                    seen.entry(topic).or_insert(past);
+                }
+            }
+        }
         self.broken.clear();
     }
 
@@ -162,6 +205,7 @@ mod tests {
             undecided: None,
             produced_per_second: None,
             retention_ms: None,
+            tail: None,
         };
         let cell = cells[0];
         let reading = Reading { group: Arc::from("g"), topic: "t".into(), cells, sum: Sum::default() };
@@ -194,6 +238,39 @@ mod tests {
         assert_eq!(tracks.past.keys().map(|it| &**it).collect::<Vec<_>>(), ["a"]);
         tracks.broken(&TopicPartition::new("t", 0));
         assert_eq!(see(&mut tracks, "a", (2_000, 5, 1, true))[0].since_ms, 2_000, "another life");
+    }
+
+    /// What could not be read goes on where it was, whether that was all of a group, a topic, or a partition.
+    #[test]
+    fn what_could_not_be_read_is_not_forgotten() {
+        let mut tracks = Tracks::new(4);
+        let look = |tracks: &mut Tracks, topic: &str, at_ms, partitions: &[i32]| -> Vec<_> {
+            let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
+            let cells = tracks.see(&Arc::from("g"), &topic.into(), cells, Look { at_ms, alive: true }, |_| Some(3));
+            cells.iter().map(|cell| (cell.partition, cell.since_ms, cell.window.len())).collect()
+        };
+        let hide = |tracks: &mut Tracks| tracks.hide([Arc::from("g")].iter());
+        look(&mut tracks, "t", 0, &[0, 1, 2]);
+        look(&mut tracks, "u", 0, &[0]);
+        tracks.end();
+        for _ in 0..3 {
+            hide(&mut tracks);
+            tracks.end();
+        }
+        hide(&mut tracks);
+        assert_eq!(look(&mut tracks, "t", 10, &[1]), [(1, 0, 2)]);
+        tracks.end();
+        assert_eq!(look(&mut tracks, "t", 20, &[0, 1, 2]), [(0, 0, 2), (1, 0, 3), (2, 0, 2)]);
+        assert_eq!(look(&mut tracks, "u", 20, &[0]), [(0, 0, 2)]);
+        tracks.end();
+
+        hide(&mut tracks);
+        tracks.broken(&TopicPartition::new("t", 2));
+        tracks.broken(&TopicPartition::new("u", 0));
+        assert_eq!(look(&mut tracks, "t", 30, &[0]), [(0, 0, 3)]);
+        tracks.end();
+        assert_eq!(look(&mut tracks, "t", 40, &[1, 2]), [(1, 0, 4), (2, 40, 1)], "another life");
+        assert_eq!(look(&mut tracks, "u", 40, &[0]), [(0, 40, 1)], "another life");
     }
 
     /// Partitions come and go, and each keeps its own window.

@@ -1,36 +1,57 @@
-//! The history in Redis: one sorted set a partition, by time; one pipelined batch a round, whatever the number of groups.
+//! The history in Redis: one sorted set a partition, by time; pipelined batches, whatever the number of groups.
 //!
 //! A set's key has the topic's id where brokers tell it (Kafka 2.8, KIP-516): a topic that was deleted and made anew while no
 //! monitor was looking has a history of its own, and that of its former life goes away by itself.
 //!
-//! Each write is a small script, called by its hash: it adds the sample, cuts off what is older than the window exactly
-//! (by score), and renews the key's time to live, so that a partition nobody reads any more goes away by itself. A server
-//! that has forgotten the script (it was restarted, or `SCRIPT FLUSH`) is given it again.
+//! Each write is a small script, called by its hash: it adds samples, cuts off what is older than the window exactly (by
+//! score), thins the older half of a set that has more samples than a ring in memory, and renews the key's time to live, so
+//! that a partition nobody reads any more goes away by itself. It answers how far the set reached before, by which a monitor
+//! finds out that Redis has lost something ([`super::kept`]). A server that has forgotten the script (it was restarted, or
+//! `SCRIPT FLUSH`) is given it again.
+//!
+//! A key has at most as many samples as a ring in memory: with the default of 120 it takes 6.3 kB of Redis 7, 2,000 partitions
+//! take 14 MB, 50,000 take 320 MB, and to read them is 8 and 190 MB on the wire. A round writes one sample a partition where
+//! something is produced: 0.5 and 13 MB. A pipeline has at most [`SAMPLES_A_PIPELINE`] samples, written or read: about 100 kB,
+//! and half a megabyte where each is of another partition.
 
-use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientLike, SortedSetsInterface};
-use fred::types::config::{Config, ReconnectPolicy};
+use fred::types::config::{Config, ReconnectPolicy, TlsConnector};
 use fred::types::scripts::Script;
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::client::{TopicId, TopicPartition};
-use crate::lag::Sample;
+use super::kept::Write;
+use crate::client::{TlsOptions, TopicId, TopicPartition};
+use crate::lag::{Remembered, Sample};
 
 /// How far back the history reaches.
-const WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// A round does not wait longer than this for Redis.
+pub(super) const WINDOW_MS: i64 = 6 * 3600 * 1000;
+/// Nothing waits longer than this for Redis.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Beside one write or one read, of which each has less.
+pub(super) const SAMPLES_A_PIPELINE: usize = 2_000;
 
-/// KEYS[1]: the partition's set. ARGV: the sample's time, the sample, the oldest time to keep, the time to live.
-const APPEND: &str = "redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) \
-     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3]) \
-     redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
-     return redis.status_reply('OK')";
+/// KEYS[1]: the partition's set. ARGV: the oldest time to keep, the time to live, how many samples to keep, the sample that is
+/// replaced ('' for none, '*' for all); then times and samples.
+const WRITE: &str = r"
+local key = KEYS[1]
+if ARGV[4] == '*' then redis.call('DEL', key) end
+local reach = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+if ARGV[4] ~= '' then redis.call('ZREM', key, ARGV[4]) end
+for i = 5, #ARGV, 2 do redis.call('ZADD', key, ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. ARGV[1])
+local count = redis.call('ZCARD', key)
+if count > tonumber(ARGV[3]) then
+  local older = redis.call('ZRANGE', key, 0, math.floor(count / 2) - 1)
+  for i = 2, #older, 2 do redis.call('ZREM', key, older[i]) end
+end
+redis.call('PEXPIRE', key, ARGV[2])
+return reach or ''";
 
 /// A partition, and in which life of its topic.
 pub type Life = (TopicPartition, Option<TopicId>);
@@ -46,11 +67,32 @@ impl From<Error> for StoreError {
     }
 }
 
+/// Where a Redis is, and, where it is to be reached by TLS, the PEM file of the CAs that it is verified against; `None`: the
+/// system's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisPlace {
+    pub url: String,
+    pub ca_file: Option<PathBuf>,
+}
+
+impl RedisPlace {
+    /// The file is read each time, so that one that was renewed is used by the connections made after that.
+    fn config(&self) -> Result<Config, StoreError> {
+        let mut config = Config::from_url(&self.url)?;
+        if let (Some(tls), Some(_)) = (&mut config.tls, &self.ca_file) {
+            let options = TlsOptions { ca_file: self.ca_file.clone(), ..TlsOptions::default() };
+            let trusted = options.config().map_err(|error| StoreError(error.to_string()))?;
+            tls.connector = TlsConnector::Rustls(trusted.into());
+        }
+        Ok(config)
+    }
+}
+
 /// A connection that is opened at the first use, and reopened when it was lost. It is given up after anything that goes wrong:
 /// a host that has vanished never closes it, and a master that is one no more goes on refusing what is written to it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    url: String,
+    place: RedisPlace,
     timeout: Duration,
     pub(super) open: Option<(Client, Task)>,
 }
@@ -60,15 +102,15 @@ type Task = AbortOnDropHandle<Result<(), Error>>;
 
 impl Connection {
     /// Nothing on it takes longer than `timeout`.
-    pub(super) fn new(url: &str, timeout: Duration) -> Self {
-        Self { url: url.to_owned(), timeout, open: None }
+    pub(super) fn new(place: RedisPlace, timeout: Duration) -> Self {
+        Self { place, timeout, open: None }
     }
 
-    pub(super) async fn client(&mut self) -> Result<Client, Error> {
+    pub(super) async fn client(&mut self) -> Result<Client, StoreError> {
         if let Some((client, _)) = &self.open {
             return Ok(client.clone());
         }
-        let (client, task) = connect(&self.url, self.timeout).await?;
+        let (client, task) = connect(self.place.config()?, self.timeout).await?;
         self.open = Some((client.clone(), task));
         Ok(client)
     }
@@ -86,6 +128,8 @@ impl Connection {
 #[derive(Debug)]
 pub struct RedisStore {
     prefix: String,
+    /// Kept of each.
+    samples_max: usize,
     script: Script,
     connection: Connection,
 }
@@ -101,65 +145,111 @@ impl RedisStore {
         }
     }
 
+    /// Whether there can be TLS with these CAs, and whether this is a Redis that it is for.
+    pub fn check_ca_file(url: &str, ca_file: &Path) -> Result<(), StoreError> {
+        let place = RedisPlace { url: url.to_owned(), ca_file: Some(ca_file.to_owned()) };
+        match place.config()?.tls {
+            Some(_) => Ok(()),
+            None => Err(StoreError("the URL of the Redis does not ask for TLS, as rediss:// does".to_owned())),
+        }
+    }
+
     /// `redis://`, `rediss://`, `redis-cluster://` and `redis-sentinel://` URLs. Nothing is connected yet.
-    pub fn new(url: &str, prefix: &str) -> Self {
-        let connection = Connection::new(url, TIMEOUT);
-        Self { prefix: prefix.to_owned(), script: Script::from_lua(APPEND), connection }
+    pub fn new(place: RedisPlace, prefix: &str, samples_max: usize) -> Self {
+        let connection = Connection::new(place, TIMEOUT);
+        Self { prefix: prefix.to_owned(), samples_max, script: Script::from_lua(WRITE), connection }
     }
 
-    /// Adds one sample a partition.
-    pub async fn append(&mut self, samples: &[(Life, Sample)]) -> Result<(), StoreError> {
+    /// How many partitions are read in one pipeline.
+    pub(super) fn reads_max(&self) -> usize {
+        (SAMPLES_A_PIPELINE / self.samples_max.max(1)).max(1)
+    }
+
+    /// One pipeline: of each write, how far the set reached before, or why it was not written. An error: none may have been.
+    pub(super) async fn write(&mut self, writes: &[Write]) -> Result<Vec<Result<Option<i64>, StoreError>>, StoreError> {
         let client = self.connection.client().await?;
-        let done = match self.try_append(&client, samples).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => self.load_and_append(&client, samples).await,
-            done => done,
-        };
-        Ok(self.connection.done(done)?)
+        let mut done = self.try_write(&client, writes).await;
+        if has_forgotten(&done) {
+            let loaded = self.script.load(&client).await;
+            self.connection.done(loaded)?;
+            done = self.try_write(&client, writes).await;
+        }
+        let reach = |text: String| text.parse::<f64>().ok().map(|score| score as i64);
+        self.answered(done, writes.len(), reach)
     }
 
-    /// Samples of these partitions, oldest first.
-    pub async fn read(&mut self, partitions: &[Life]) -> Result<HashMap<TopicPartition, Vec<Sample>>, StoreError> {
-        if partitions.is_empty() {
-            return Ok(HashMap::new());
-        }
+    /// One pipeline: the samples of each of these partitions, oldest first, or why they were not read. An error: none were.
+    pub(super) async fn read(
+        &mut self,
+        lives: &[Life],
+    ) -> Result<Vec<Result<Vec<Remembered>, StoreError>>, StoreError> {
         let client = self.connection.client().await?;
-        let sets = self.try_read(&client, partitions).await;
-        let sets = self.connection.done(sets)?;
-        let samples = sets.iter().map(|set| set.iter().filter_map(|text| parse(text)).collect());
-        Ok(partitions.iter().map(|(partition, _)| partition.clone()).zip(samples).collect())
+        let sets = self.try_read(&client, lives).await;
+        self.answered(sets, lives.len(), |set: Vec<String>| set.iter().filter_map(|text| parse(text)).collect())
     }
 
-    async fn try_read(&self, client: &Client, partitions: &[Life]) -> Result<Vec<Vec<String>>, Error> {
-        let pipeline = client.pipeline();
-        for life in partitions {
-            let _: () = pipeline.zrange(self.key(life), 0, -1, None, false, None, false).await?;
+    /// What came of a pipeline of so many calls.
+    fn answered<T, U>(
+        &mut self,
+        done: Vec<Result<T, Error>>,
+        calls: usize,
+        means: impl Fn(T) -> U,
+    ) -> Result<Vec<Result<U, StoreError>>, StoreError> {
+        let done: Vec<_> = done.into_iter().map(|it| Ok(means(it?))).collect();
+        let (is_whole, failure) =
+            (done.len() == calls, done.iter().find_map(|it: &Result<U, StoreError>| it.as_ref().err()));
+        let failure = failure.map(|error| error.0.clone());
+        if !is_whole || failure.is_some() {
+            self.connection.open = None;
         }
-        pipeline.all().await
+        match failure {
+            Some(why) if !is_whole || done.iter().all(Result::is_err) => Err(StoreError(why)),
+            None if !is_whole => Err(StoreError("not all was answered".to_owned())),
+            _ => Ok(done),
+        }
     }
 
-    async fn load_and_append(&self, client: &Client, samples: &[(Life, Sample)]) -> Result<(), Error> {
-        self.script.load(client).await?;
-        self.try_append(client, samples).await
+    async fn try_read(&self, client: &Client, lives: &[Life]) -> Vec<Result<Vec<String>, Error>> {
+        let (pipeline, most) = (client.pipeline(), i64::try_from(self.samples_max).unwrap_or(i64::MAX));
+        for life in lives {
+            if let Err(error) =
+                pipeline.zrange::<(), _, _, _>(self.key(life), -most, -1, None, false, None, false).await
+            {
+                return vec![Err(error)];
+            }
+        }
+        pipeline.try_all().await
     }
 
-    async fn try_append(&self, client: &Client, samples: &[(Life, Sample)]) -> Result<(), Error> {
+    async fn try_write(&self, client: &Client, writes: &[Write]) -> Vec<Result<String, Error>> {
         let pipeline = client.pipeline();
-        let window = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-        for (life, sample) in samples {
-            let text = format!("{}:{}:{}", sample.asked_ms, sample.answered_ms, sample.end_offset);
-            let oldest = sample.answered_ms - window;
-            let key = self.key(life);
+        for write in writes {
             let call = CustomCommand::new_static("EVALSHA", ClusterHash::Offset(2), false);
-            let sha: Value = self.script.sha1().clone().into();
-            let times = [sample.answered_ms.into(), text.into(), oldest.into(), window.into()];
-            let args: Vec<Value> = [sha, 1.into(), key.into()].into_iter().chain(times).collect();
-            let _: () = pipeline.custom(call, args).await?;
+            if let Err(error) = pipeline.custom::<(), _>(call, self.call(write)).await {
+                return vec![Err(error)];
+            }
         }
-        if samples.is_empty() {
-            return Ok(());
-        }
-        let _: Vec<Value> = pipeline.all().await?;
-        Ok(())
+        pipeline.try_all().await
+    }
+
+    fn call(&self, write: &Write) -> Vec<Value> {
+        let newest_ms = write.add.last().map_or(0, |newest| newest.answered_ms.saturating_add(write.ahead_ms));
+        let replaced = if write.clears { "*".to_owned() } else { write.replaces.map(text).unwrap_or_default() };
+        let most = i64::try_from(self.samples_max).unwrap_or(i64::MAX);
+        let head: [Value; 7] = [
+            self.script.sha1().clone().into(),
+            1.into(),
+            self.key(&write.life).into(),
+            (newest_ms - WINDOW_MS).into(),
+            WINDOW_MS.into(),
+            most.into(),
+            replaced.into(),
+        ];
+        let samples = write.add.iter().flat_map(|sample| {
+            let written = write.remembered(sample);
+            [Value::from(written.sample.answered_ms), text(written).into()]
+        });
+        head.into_iter().chain(samples).collect()
     }
 
     /// The braces keep a partition's key in one slot of a cluster, whatever is added around them.
@@ -169,8 +259,12 @@ impl RedisStore {
     }
 }
 
-async fn connect(url: &str, timeout: Duration) -> Result<(Client, Task), Error> {
-    let mut builder = Builder::from_config(Config::from_url(url)?);
+fn has_forgotten(done: &[Result<String, Error>]) -> bool {
+    done.iter().any(|it| it.as_ref().is_err_and(|error| error.details().starts_with("NOSCRIPT")))
+}
+
+async fn connect(config: Config, timeout: Duration) -> Result<(Client, Task), Error> {
+    let mut builder = Builder::from_config(config);
     builder.set_policy(ReconnectPolicy::new_exponential(0, 100, 5_000, 2));
     builder.with_performance_config(|performance| performance.default_command_timeout = timeout);
     builder.with_connection_config(|connection| {
@@ -182,63 +276,177 @@ async fn connect(url: &str, timeout: Duration) -> Result<(Client, Task), Error> 
     Ok((client, AbortOnDropHandle::new(task)))
 }
 
-fn parse(text: &str) -> Option<Sample> {
-    let mut numbers = text.split(':').map(str::parse);
-    let mut next = || numbers.next()?.ok();
-    Some(Sample { asked_ms: next()?, answered_ms: next()?, end_offset: next()? })
+fn text(Remembered { sample, leader_epoch }: Remembered) -> String {
+    let text = format!("{}:{}:{}", sample.asked_ms, sample.answered_ms, sample.end_offset);
+    leader_epoch.map_or_else(|| text.clone(), |epoch| format!("{text}:{epoch}"))
+}
+
+fn parse(text: &str) -> Option<Remembered> {
+    let mut numbers = text.split(':');
+    let mut next = || numbers.next()?.parse().ok();
+    let sample = Sample { asked_ms: next()?, answered_ms: next()?, end_offset: next()? };
+    let leader_epoch = numbers.next().map(str::parse).transpose().ok()?;
+    Some(Remembered { sample, leader_epoch })
 }
 
 #[cfg(test)]
 mod tests {
-    use fred::interfaces::LuaInterface;
+    use fred::interfaces::{KeysInterface, LuaInterface};
 
     use super::*;
     use crate::protocol::types::Uuid;
 
     #[test]
     fn samples_as_text() {
-        assert_eq!(parse("1:2:3"), Some(Sample { asked_ms: 1, answered_ms: 2, end_offset: 3 }));
-        for wrong in ["", "1", "1:2", "1:2:x"] {
+        let sample = Sample { asked_ms: 1, answered_ms: 2, end_offset: 3 };
+        for (written, leader_epoch) in [("1:2:3", None), ("1:2:3:4", Some(4))] {
+            let it = Remembered { sample, leader_epoch };
+            assert_eq!((parse(written), text(it).as_str()), (Some(it), written));
+        }
+        for wrong in ["", "1", "1:2", "1:2:x", "1:2:3:x"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn a_topic_that_is_made_anew_has_another_key() {
-        let store = RedisStore::new("redis://127.0.0.1:1", "p:c");
+        let store = RedisStore::new(place("redis://127.0.0.1:1"), "p:c", 9);
         let key = |id: Option<u8>| store.key(&(TopicPartition::new("t", 7), id.map(|id| Uuid([id; 16]))));
         assert_eq!(key(None), "p:c:lag:{t-7}");
         assert_eq!(key(Some(0xff)), "p:c:lag:{t-7}:_____________________w");
         assert_ne!(key(Some(1)), key(Some(2)));
     }
 
+    fn place(url: &str) -> RedisPlace {
+        RedisPlace { url: url.to_owned(), ca_file: None }
+    }
+
+    /// A CA that is not among the system's.
+    #[tokio::test]
+    async fn a_redis_is_reached_by_tls() {
+        if super::super::redis_of_tests().is_none() {
+            return;
+        }
+        let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = tokio::process::Command::new("redis-server");
+        server.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        server.arg("--tls-cert-file").arg(file("server.pem")).arg("--tls-key-file").arg(file("server.key.pem"));
+        server.arg("--tls-ca-cert-file").arg(file("ca.pem")).args(["--tls-auth-clients", "no"]);
+        let _server = server.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(tokio::time::Instant::now() < until, "Redis does not begin");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let url = format!("rediss://localhost:{port}");
+        let store = |ca_file: Option<&str>| {
+            RedisStore::new(RedisPlace { url: url.clone(), ca_file: ca_file.map(file) }, "test", 9)
+        };
+        let written = store(Some("ca.pem")).write(&[write(&life(0, 1), &[sample(0, 1)])]).await.unwrap();
+        assert!(written[0].is_ok(), "{written:?}");
+        for ca_file in [Some("other-ca.pem"), None] {
+            assert!(store(ca_file).write(&[]).await.is_err(), "{ca_file:?}");
+        }
+    }
+
+    #[test]
+    fn ca_files_are_looked_at_beforehand() {
+        crate::tls::install_provider().unwrap();
+        let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name);
+        assert!(RedisStore::check_ca_file("rediss://localhost", &file("ca.pem")).is_ok());
+        for (url, name) in [("redis://localhost", "ca.pem"), ("rediss://localhost", "none.pem")] {
+            assert!(RedisStore::check_ca_file(url, &file(name)).is_err(), "{url} {name}");
+        }
+    }
+
+    fn life(partition: i32, id: u8) -> Life {
+        (TopicPartition::new("t", partition), Some(Uuid([id; 16])))
+    }
+
+    fn sample(at: i64, end_offset: i64) -> Sample {
+        Sample { asked_ms: at, answered_ms: at + 1, end_offset }
+    }
+
+    fn samples(read: Vec<Remembered>) -> Vec<Sample> {
+        read.into_iter().map(|it| it.sample).collect()
+    }
+
+    fn write(life: &Life, add: &[Sample]) -> Write {
+        Write { life: life.clone(), clears: false, replaces: None, add: add.to_vec(), ahead_ms: 0, leader_epoch: None }
+    }
+
+    async fn reach(store: &mut RedisStore, write: Write) -> Option<i64> {
+        store.write(&[write]).await.unwrap().remove(0).unwrap()
+    }
+
+    async fn ends(store: &mut RedisStore, life: &Life) -> Vec<i64> {
+        let read = store.read(std::slice::from_ref(life)).await.unwrap().remove(0).unwrap();
+        read.into_iter().map(|it| it.sample.end_offset).collect()
+    }
+
     #[tokio::test]
     async fn what_is_added_is_read_and_cut_by_time() {
         let Some(url) = super::super::redis_of_tests() else { return };
-        let mut store = RedisStore::new(&url, &format!("test-{}", uuid::Uuid::new_v4()));
-        let life = |partition, id: u8| (TopicPartition::new("t", partition), Some(Uuid([id; 16])));
+        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 9);
         let (a, b) = (life(0, 1), life(1, 1));
-        let sample = |at, end_offset| Sample { asked_ms: at, answered_ms: at + 1, end_offset };
-        store.append(&[(a.clone(), sample(1_000, 5)), (b.clone(), sample(1_000, 6))]).await.unwrap();
+        let both = [write(&a, &[sample(1_000, 5)]), write(&b, &[sample(1_000, 6)])];
+        assert!(store.write(&both).await.unwrap().into_iter().all(|it| it.unwrap().is_none()));
         // A server that was restarted has forgotten the script.
         let _: () = store.connection.client().await.unwrap().script_flush(false).await.unwrap();
-        let later = i64::try_from(WINDOW.as_millis()).unwrap();
-        store.append(&[(a.clone(), sample(500 + later, 7))]).await.unwrap();
-        store.append(&[(b.clone(), sample(2_000 + later, 8))]).await.unwrap();
+        assert_eq!(reach(&mut store, write(&a, &[sample(500 + WINDOW_MS, 7)])).await, Some(1_001));
+        reach(&mut store, write(&b, &[sample(2_000 + WINDOW_MS, 8)])).await;
         let read = store.read(&[a.clone(), b.clone(), life(2, 1)]).await.unwrap();
-        assert_eq!(read[&a.0], [sample(1_000, 5), sample(500 + later, 7)]);
-        assert_eq!(read[&b.0], [sample(2_000 + later, 8)], "the older one is past the window");
-        assert_eq!(read[&life(2, 1).0], []);
+        let read: Vec<_> = read.into_iter().map(|it| samples(it.unwrap())).collect();
+        assert_eq!(read[0], [sample(1_000, 5), sample(500 + WINDOW_MS, 7)]);
+        assert_eq!(read[1], [sample(2_000 + WINDOW_MS, 8)], "the older one is past the window");
+        assert_eq!(read[2], []);
         for other in [life(0, 2), (a.0.clone(), None)] {
-            assert_eq!(store.read(std::slice::from_ref(&other)).await.unwrap()[&a.0], [], "another life: {other:?}");
+            assert_eq!(ends(&mut store, &other).await, [0; 0], "another life: {other:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn samples_are_replaced_thinned_and_cleared() {
+        let Some(url) = super::super::redis_of_tests() else { return };
+        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
+        let a = life(0, 1);
+        reach(&mut store, write(&a, &[sample(0, 1), sample(10, 1)])).await;
+        reach(
+            &mut store,
+            Write {
+                replaces: Some(Remembered { sample: sample(10, 1), leader_epoch: None }),
+                ..write(&a, &[sample(20, 1), sample(30, 2)])
+            },
+        )
+        .await;
+        let read = store.read(std::slice::from_ref(&a)).await.unwrap().remove(0).unwrap();
+        assert_eq!(samples(read), [sample(0, 1), sample(20, 1), sample(30, 2)]);
+        for end in 3..6 {
+            reach(&mut store, write(&a, &[sample(end * 10 + 10, end)])).await;
+        }
+        assert_eq!(ends(&mut store, &a).await, [1, 2, 3, 4, 5], "every second of the older half goes");
+        assert_eq!(reach(&mut store, Write { clears: true, ..write(&a, &[sample(90, 2)]) }).await, None);
+        assert_eq!(ends(&mut store, &a).await, [2]);
+    }
+
+    /// What is in the way of one partition is not in the way of the others.
+    #[tokio::test]
+    async fn a_write_fails_by_itself() {
+        let Some(url) = super::super::redis_of_tests() else { return };
+        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
+        let (a, b) = (life(0, 1), life(1, 1));
+        let _: () = store.connection.client().await.unwrap().set(store.key(&a), "", None, None, false).await.unwrap();
+        let done = store.write(&[write(&a, &[sample(0, 1)]), write(&b, &[sample(0, 1)])]).await.unwrap();
+        assert!(done[0].is_err() && done[1].is_ok(), "{done:?}");
+        assert_eq!(ends(&mut store, &b).await, [1]);
     }
 
     #[tokio::test]
     async fn an_unreachable_redis_is_an_error_that_ends() {
         crate::tls::install_provider().unwrap();
-        let mut store = RedisStore::new("redis://127.0.0.1:1", "none");
-        let error = store.append(&[]).await.unwrap_err().to_string();
+        let mut store = RedisStore::new(place("redis://127.0.0.1:1"), "none", 9);
+        let error = store.write(&[]).await.unwrap_err().to_string();
         assert!(error.starts_with("Redis: "), "{error}");
     }
 }

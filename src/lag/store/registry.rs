@@ -10,7 +10,7 @@ use fred::clients::Client;
 use fred::error::Error;
 use fred::types::scripts::Script;
 
-use super::redis::{Connection, StoreError};
+use super::redis::{Connection, RedisPlace, StoreError};
 use crate::lag::nodes::{Beat, Line, MemberId, Roll, Timing};
 
 /// KEYS[1]: the registry. ARGV: the node, its beat, the last one that was answered, the epoch that it keeps to, the greatest
@@ -88,14 +88,14 @@ pub struct RedisRegistry {
 impl RedisRegistry {
     /// Nothing is connected yet. Nothing waits longer than a few beats, so that a node whose connection hangs has a lease for
     /// another try.
-    pub fn new(url: &str, prefix: &str, timing: Timing) -> Self {
+    pub fn new(place: RedisPlace, prefix: &str, timing: Timing) -> Self {
         let timeout = u64::try_from(timing.beat_ms()).unwrap_or(1).max(100);
         Self {
             key: format!("{prefix}:lag:nodes"),
             timing,
             beat: Script::from_lua(BEAT),
             leave: Script::from_lua(LEAVE),
-            connection: Connection::new(url, Duration::from_millis(timeout)),
+            connection: Connection::new(place, Duration::from_millis(timeout)),
         }
     }
 
@@ -126,6 +126,28 @@ impl RedisRegistry {
         let client = self.connection.client().await?;
         let answer = self.call(&client, &self.leave, vec![id.to_string()]).await;
         self.connection.done(answer)?;
+        Ok(())
+    }
+
+    /// All that it knows, for [`Self::set_back`].
+    #[cfg(test)]
+    pub async fn copied(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        use fred::interfaces::KeysInterface;
+        let client = self.connection.client().await?;
+        let copy: Option<fred::bytes::Bytes> = client.dump(self.key.as_str()).await?;
+        Ok(copy.map(Into::into))
+    }
+
+    /// It knows this again, and nothing else; `None`: nothing at all.
+    #[cfg(test)]
+    pub async fn set_back(&mut self, to: Option<Vec<u8>>) -> Result<(), StoreError> {
+        use fred::interfaces::KeysInterface;
+        let client = self.connection.client().await?;
+        let _: () = client.del(self.key.as_str()).await?;
+        if let Some(copy) = to {
+            let copy = fred::types::Value::Bytes(copy.into());
+            let _: () = client.restore(self.key.as_str(), 0, copy, true, false, None, None).await?;
+        }
         Ok(())
     }
 
@@ -185,6 +207,10 @@ mod tests {
 
     const LEASE: i64 = 60_000;
 
+    fn place(url: &str) -> RedisPlace {
+        RedisPlace { url: url.to_owned(), ca_file: None }
+    }
+
     #[test]
     fn rolls_as_text() {
         let check = |text: &str, want: Option<(u64, u64, usize)>| {
@@ -236,7 +262,7 @@ mod tests {
     async fn redis_answers_as_the_model_does() {
         let Some(url) = super::super::redis_of_tests() else { return };
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
-        let mut registry = RedisRegistry::new(&url, &prefix, Timing { lease_ms: LEASE });
+        let mut registry = RedisRegistry::new(place(&url), &prefix, Timing { lease_ms: LEASE });
         let (mut model, mut random) = (Model::default(), SmallRng::seed_from_u64(5));
         for at in 0..1_500 {
             let beat = any_beat(&mut random, &model.roll());
@@ -290,7 +316,8 @@ mod tests {
         let server = url.strip_prefix("redis://").expect("no TLS in the tests").to_owned();
         let (address, vanish) = proxy(server).await;
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
-        let mut registry = RedisRegistry::new(&format!("redis://{address}"), &prefix, Timing { lease_ms: 10_000 });
+        let mut registry =
+            RedisRegistry::new(place(&format!("redis://{address}")), &prefix, Timing { lease_ms: 10_000 });
         let nobody = MemberId { name: Arc::from("a"), life: 1 };
         registry.leave(&nobody).await.unwrap();
 
@@ -308,7 +335,7 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_redis_is_an_error_that_ends() {
         crate::tls::install_provider().unwrap();
-        let mut registry = RedisRegistry::new("redis://127.0.0.1:1", "none", Timing { lease_ms: 1_000 });
+        let mut registry = RedisRegistry::new(place("redis://127.0.0.1:1"), "none", Timing { lease_ms: 1_000 });
         let error = registry.leave(&MemberId { name: Arc::from("a"), life: 1 }).await.unwrap_err().to_string();
         assert!(error.starts_with("Redis: "), "{error}");
     }
