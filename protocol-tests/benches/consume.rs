@@ -2,19 +2,21 @@
 //! at, every checksum verified, and all is committed.
 //!
 //! ```text
-//! BOOTSTRAP=127.0.0.1:9092 TOPIC=filled cargo bench -p protocol-tests --bench consume
+//! BOOTSTRAP=127.0.0.1:9092 TOPIC=filled FRANZ_GO=$(protocol-tests/foreign/go/build.sh) \
+//!     cargo bench -p protocol-tests --bench consume
 //! ```
 //!
 //! Environment: `BOOTSTRAP`, `TOPIC` (must hold that many records), `RECORDS`, `RUNS`, `MEMORY_BYTES`, `FETCH_MAX_BYTES`,
 //! `PARTITION_MAX_BYTES`, `CHECK_CRCS`. One line a run: rate, CPU time a record (user and system, of this whole process),
 //! peak memory. The clock runs from the first record to the last, as joining takes what the broker's
-//! `group.initial.rebalance.delay.ms` says; the time from the start is told as well. For a comparison run the other client
-//! between runs: a rate on shared cores says little alone.
+//! `group.initial.rebalance.delay.ms` says; the time from the start is told as well. A rate on shared cores says little
+//! alone: `FRANZ_GO`, the program of `foreign/go`, reads as many after each run.
 
 use std::time::{Duration, Instant};
 
-use highwater::client::{Client, ClientConfig, Consumer, ConsumerConfig, OffsetReset, Topic};
-use protocol_tests::measure::{Outcome, cpu_seconds, peak_rss_kb, setting};
+use highwater::client::{Consumer, ConsumerConfig, OffsetReset, Topic};
+use protocol_tests::connect;
+use protocol_tests::measure::{Outcome, compare, cpu_seconds, peak_rss_kb, setting};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -22,12 +24,13 @@ async fn main() -> Outcome<()> {
         println!("consume: BOOTSTRAP names no cluster, nothing is measured");
         return Ok(());
     };
-    let client = Client::connect(ClientConfig { bootstrap_servers: vec![bootstrap], ..Default::default() }).await?;
+    let client = connect(&bootstrap).await?;
     let (records, defaults) = (setting("RECORDS", 5_000_000)?, ConsumerConfig::default());
+    let topic: String = setting("TOPIC", "consume-bench".to_owned())?;
     for run in 0..setting("RUNS", 3)? {
         let config = ConsumerConfig {
             group_id: format!("consume-bench-{}-{run}", std::process::id()),
-            topics: vec![Topic::from(setting("TOPIC", "consume-bench".to_owned())?)],
+            topics: vec![Topic::from(topic.as_str())],
             auto_offset_reset: OffsetReset::Earliest,
             memory_bytes: setting("MEMORY_BYTES", defaults.memory_bytes)?,
             fetch_max_bytes: setting("FETCH_MAX_BYTES", defaults.fetch_max_bytes)?,
@@ -39,6 +42,8 @@ async fn main() -> Outcome<()> {
         let mut consumer = client.consumer(config)?;
         measure(&mut consumer, records, start).await?;
         consumer.close(Duration::from_secs(60)).await?;
+        let group = format!("consume-bench-{}-{run}-go", std::process::id());
+        compare(&["consume", &bootstrap, &group, &topic, &records.to_string()])?;
     }
     Ok(())
 }
@@ -60,7 +65,7 @@ async fn measure(consumer: &mut Consumer, wanted: usize, start: Instant) -> Outc
     }
     let (seconds, cpu) = (first.map_or(0.0, |first| first.elapsed().as_secs_f64()), cpu_seconds()? - cpu);
     println!(
-        "{:.3} M records/s  {:.0} MB/s  {:.3} us CPU/record  {} kB peak RSS  {deliveries} deliveries  {:.2} s from the start",
+        "highwater  {:.3} M records/s  {:.0} MB/s  {:.3} us CPU/record  {} kB peak RSS  {deliveries} deliveries  {:.2} s from the start",
         records as f64 / seconds / 1e6,
         bytes as f64 / seconds / 1e6,
         cpu / records as f64 * 1e6,

@@ -5,14 +5,16 @@
 //!     cargo bench -p protocol-tests --bench lag
 //! ```
 //!
-//! Environment: `BOOTSTRAP`; `GROUPS`, `TOPICS`, `PARTITIONS`, made where they are missing (each group commits the beginning
+//! Environment: `BOOTSTRAP`; `CONSUMER_GROUPS`, `TOPICS`, `PARTITIONS`, made where they are missing (each group commits the beginning
 //! of every partition of one topic); `RECORDS` in each partition, so that every row lags; `ROUNDS`; `HIGHWATER` and
-//! `KMINION`, programs that are run after it and scraped as often. Times are medians, CPU time is the mean of all rounds.
+//! `KMINION`, programs that are run after it and scraped as often; `KAFKA_DIR`, the directory of a cluster of
+//! `servers/kafka.sh`, whose own counters then say what the rounds asked it for. Times are medians, CPU time is the mean of all rounds.
 //!
 //! First in this process: a round, from its first request to its rows, and the text of `/metrics`, made page by page and
 //! thrown away. Then as a user has it: `highwater lag`, which makes a round a second, and is scraped over HTTP a second.
 //! Then the other, of which a scrape is both.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -21,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use highwater::client::{
-    Client, ClientConfig, ErrorCode, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic,
-    TopicPartition,
+    Client, ErrorCode, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
 use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
+use protocol_tests::{connect, servers};
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
 const SIDE_BY_SIDE: usize = 16;
@@ -39,7 +41,7 @@ async fn main() -> Outcome<()> {
     };
     let rounds = setting("ROUNDS", 20)?;
     let filling = connect(&bootstrap).await?;
-    fill(&filling, setting("GROUPS", 500)?, setting("TOPICS", 20)?, setting("PARTITIONS", 100)?).await?;
+    fill(&filling, setting("CONSUMER_GROUPS", 500)?, setting("TOPICS", 20)?, setting("PARTITIONS", 100)?).await?;
     filling.close().await;
     ours(&connect(&bootstrap).await?, rounds).await?;
     if let Ok(program) = std::env::var("HIGHWATER") {
@@ -49,11 +51,6 @@ async fn main() -> Outcome<()> {
         Peer::kminion(&program, &bootstrap)?.measure("kminion, round and text", rounds)?;
     }
     Ok(())
-}
-
-async fn connect(bootstrap: &str) -> Outcome<Client> {
-    let bootstrap_servers = vec![bootstrap.to_owned()];
-    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
 }
 
 fn name(topic: usize) -> String {
@@ -69,6 +66,11 @@ async fn fill(client: &Client, groups: usize, topics: usize, partitions: i32) ->
                 _ => {}
             }
         }
+    }
+    // Brokers do not hear of topics at the same time.
+    let topics_made: Vec<Topic> = (0..topics).map(|topic| name(topic).into()).collect();
+    if !admin.until_shown(&topics_made, PATIENCE).await {
+        return Err("the topics are made, and no broker shows them".into());
     }
     produce(client, topics, partitions, setting("RECORDS", 1)?).await?;
     let commit = |group: usize| {
@@ -110,7 +112,7 @@ async fn ours(client: &Client, rounds: usize) -> Outcome<()> {
     let first = monitor.round().await?;
     let (seconds, rows) = (began.elapsed().as_secs_f64(), first.row_count());
     println!("highwater, first round: {seconds:.3} s, {} requests, {rows} rows", requests(&first));
-    let (mut asked, mut round) = (requests(&first), first);
+    let (counted, mut asked, mut round) = (counted_by_kafka()?, requests(&first), first);
     let (cpu, mut sweeps, mut most) = (cpu_seconds()?, Vec::new(), 0);
     for _ in 0..rounds {
         let began = Instant::now();
@@ -119,6 +121,7 @@ async fn ours(client: &Client, rounds: usize) -> Outcome<()> {
         most = most.max(requests(&round) - asked);
         asked = requests(&round);
     }
+    tell_counted(rounds, &counted, &counted_by_kafka()?);
     let of_rounds = (cpu_seconds()? - cpu) / rounds as f64;
     let (cpu, mut texts, mut bytes, round) = (cpu_seconds()?, Vec::new(), 0, Arc::new(round));
     for _ in 0..rounds {
@@ -136,6 +139,30 @@ async fn ours(client: &Client, rounds: usize) -> Outcome<()> {
         peak_rss_kb()?,
     );
     Ok(())
+}
+
+/// What Kafka itself has counted of each API, where its directory is known.
+fn counted_by_kafka() -> Outcome<BTreeMap<String, u64>> {
+    let Ok(directory) = std::env::var("KAFKA_DIR") else { return Ok(BTreeMap::new()) };
+    let said = servers::script("servers/kafka.sh").args(["requests", &directory]).output()?;
+    let count = |line: &str| {
+        let (api, count) = line.split_once(' ')?;
+        Some((api.to_owned(), count.parse().ok()?))
+    };
+    Ok(String::from_utf8_lossy(&said.stdout).lines().filter_map(count).collect())
+}
+
+/// Brokers ask each other, too: only what the monitor asks for is told.
+fn tell_counted(rounds: usize, before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) {
+    const OURS: [&str; 6] =
+        ["DescribeConfigs", "FindCoordinator", "ListGroups", "ListOffsets", "Metadata", "OffsetFetch"];
+    let of = |all: &BTreeMap<String, u64>, api: &str| all.get(api).copied().unwrap_or(0);
+    let counts = OURS.map(|api| (api, of(after, api).saturating_sub(of(before, api))));
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+    if !after.is_empty() {
+        let counts: Vec<_> = counts.iter().map(|(api, count)| format!("{api} {count}")).collect();
+        println!("by Kafka's own counters: {all} requests in {rounds} rounds: {}", counts.join(", "));
+    }
 }
 
 fn requests(round: &Round) -> u64 {

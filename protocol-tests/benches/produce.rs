@@ -1,20 +1,21 @@
 //! How fast records go to a real cluster, and at what cost: one producer, one caller, records of one size without key.
 //!
 //! ```text
-//! BOOTSTRAP=127.0.0.1:9092 cargo bench -p protocol-tests --bench produce
+//! BOOTSTRAP=127.0.0.1:9092 FRANZ_GO=$(protocol-tests/foreign/go/build.sh) cargo bench -p protocol-tests --bench produce
 //! ```
 //!
 //! Environment: `BOOTSTRAP`, `TOPIC` (must exist), `RECORDS`, `SIZE`, `COMPRESSION`, `LINGER_MS`, `BATCH_BYTES`, `KEYED`, `RUNS`. One line
 //! a run: rate, CPU time a record (user and system, of this whole process), peak memory. Every receipt is awaited, at most
-//! `UNREAD` behind, so a record counts only when it is acknowledged. For a comparison run the other client between runs:
-//! a rate on shared cores says little alone.
+//! `UNREAD` behind, so a record counts only when it is acknowledged. A rate on shared cores says little alone: `FRANZ_GO`, the
+//! program of `foreign/go`, writes as many without keys after each run.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use highwater::client::producer::Receipt;
-use highwater::client::{Client, ClientConfig, Producer, ProducerConfig, ProducerRecord, Topic};
-use protocol_tests::measure::{Outcome, cpu_seconds, peak_rss_kb, setting};
+use highwater::client::{Producer, ProducerConfig, ProducerRecord, Topic};
+use protocol_tests::connect;
+use protocol_tests::measure::{Outcome, compare, cpu_seconds, peak_rss_kb, setting};
 
 /// Receipts that wait to be looked at.
 const UNREAD: usize = 50_000;
@@ -32,24 +33,27 @@ async fn main() -> Outcome<()> {
         println!("produce: BOOTSTRAP names no cluster, nothing is measured");
         return Ok(());
     };
-    let client = Client::connect(ClientConfig { bootstrap_servers: vec![bootstrap], ..Default::default() }).await?;
+    let client = connect(&bootstrap).await?;
     let load = Load {
         topic: Topic::from(setting("TOPIC", "produce-bench".to_owned())?),
         records: setting("RECORDS", 5_000_000)?,
         value: vec![b'x'; setting("SIZE", 100)?],
         keyed: setting("KEYED", false)?,
     };
-    let defaults = ProducerConfig::default();
+    let (codec, defaults) = (setting("COMPRESSION", "none".to_owned())?, ProducerConfig::default());
     let config = ProducerConfig {
         linger: Duration::from_millis(setting("LINGER_MS", 5)?),
         batch_bytes: setting("BATCH_BYTES", defaults.batch_bytes)?,
-        compression: setting("COMPRESSION", "none".to_owned())?.parse()?,
+        compression: codec.parse()?,
         ..defaults
     };
     for _ in 0..setting("RUNS", 3)? {
         let producer = client.producer(config.clone());
         measure(&producer, &load).await?;
         producer.close(Duration::from_secs(60)).await?;
+        let [records, size] = [load.records, load.value.len()].map(|it| it.to_string());
+        let linger = config.linger.as_millis().to_string();
+        compare(&["produce", &bootstrap, &load.topic, &records, &size, &linger, &codec])?;
     }
     Ok(())
 }
@@ -77,7 +81,7 @@ async fn measure(producer: &Producer, load: &Load) -> Outcome<()> {
     let (records, bytes) = (load.records as f64, (load.records * load.value.len()) as f64);
     let stats = producer.stats();
     println!(
-        "{:.3} M records/s  {:.0} MB/s  {:.3} us CPU/record  {} kB peak RSS  {} batches  {} requests",
+        "highwater  {:.3} M records/s  {:.0} MB/s  {:.3} us CPU/record  {} kB peak RSS  {} batches  {} requests",
         records / seconds / 1e6,
         bytes / seconds / 1e6,
         cpu / records * 1e6,

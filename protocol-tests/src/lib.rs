@@ -10,6 +10,8 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use highwater::client::{Client, ClientConfig, Error};
+
 /// Asks again and again until the answer is there; panics with `what` after `within`. A deadline is no timing assertion: it
 /// is far beyond what a loaded machine needs.
 pub fn wait_until<T>(what: &str, within: Duration, mut answer: impl FnMut() -> Option<T>) -> T {
@@ -21,6 +23,12 @@ pub fn wait_until<T>(what: &str, within: Duration, mut answer: impl FnMut() -> O
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A client as it comes, of the servers in a text with commas.
+pub async fn connect(bootstrap: &str) -> Result<Client, Error> {
+    let bootstrap_servers = vec![bootstrap.to_owned()];
+    Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await
 }
 
 /// A name that nothing else has, of this run or another one.

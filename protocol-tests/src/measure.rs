@@ -14,6 +14,14 @@ pub fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {
     }
 }
 
+/// Has another client do the same, where `FRANZ_GO` names its program (`foreign/go/build.sh` prints it), and says what it said.
+pub fn compare(args: &[&str]) -> Outcome<()> {
+    let Ok(program) = std::env::var("FRANZ_GO") else { return Ok(()) };
+    let said = std::process::Command::new(program).args(args).output()?;
+    print!("franz-go   {}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    Ok(())
+}
+
 /// User and system time of this process, in the kernel's hundredths.
 pub fn cpu_seconds() -> Outcome<f64> {
     cpu_seconds_in("self")

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use highwater::client::{
-    Admin, Client, ClientConfig, ConfigChange, ConfigResource, DeleteBefore, Election, Error, ErrorCode, ErrorKind,
-    GroupFilter, NewOffset, NewTopic, ProducerRecord, Topic, TopicMetadata, TopicPartition,
+    Admin, ConfigChange, ConfigResource, DeleteBefore, Election, Error, ErrorCode, ErrorKind, GroupFilter, NewOffset,
+    NewTopic, ProducerRecord, Topic, TopicMetadata, TopicPartition,
 };
 use highwater::devbroker::{Config, DevBroker, Fault, Matching};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
+use protocol_tests::connect;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 async fn house() -> Outcome<(DevBroker, Admin)> {
     let broker = DevBroker::start(Config::with_brokers(3)).await?;
-    let config = ClientConfig { bootstrap_servers: vec![broker.bootstrap_servers()], ..Default::default() };
-    let client = Client::connect(config).await?;
+    let client = connect(&broker.bootstrap_servers()).await?;
     Ok((broker, client.admin()))
 }
 
@@ -67,8 +67,7 @@ async fn groups_that_no_broker_lists_are_an_error_and_not_an_empty_list() -> Out
 /// Three partitions of `t`, one a broker, with ten records each.
 async fn filled(broker: &DevBroker, admin: &Admin) -> Outcome<Vec<TopicPartition>> {
     admin.create_topics(&[NewTopic::new("t").partitions(3)]).await?;
-    let config = ClientConfig { bootstrap_servers: vec![broker.bootstrap_servers()], ..Default::default() };
-    let producer = Client::connect(config).await?.producer(Default::default());
+    let producer = connect(&broker.bootstrap_servers()).await?.producer(Default::default());
     let topic = Topic::from("t");
     for number in 0..30 {
         let record = ProducerRecord { partition: Some(number % 3), ..ProducerRecord::new(&topic, b"value") };

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use highwater::client::{
-    Client, ClientConfig, ConsumerConfig, NewTopic, OffsetReset, ProducerConfig, ProducerRecord, Topic,
-};
+use highwater::client::{Client, ConsumerConfig, NewTopic, OffsetReset, ProducerConfig, ProducerRecord, Topic};
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
+use protocol_tests::connect;
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
 use tokio::time::{sleep, timeout};
 
@@ -16,10 +15,6 @@ type Row = (i64, String, Option<String>);
 const LIMIT: Duration = Duration::from_secs(60);
 /// Of their times: each is in a segment of its own.
 const APART_MS: i64 = 1000;
-
-async fn connect(servers: &str) -> Outcome<Client> {
-    Ok(Client::connect(ClientConfig { bootstrap_servers: vec![servers.to_owned()], ..Default::default() }).await?)
-}
 
 /// Reads from the start up to the record at `last`, as a group that commits; what it has seen, and what it has committed.
 async fn read(servers: &str, topic: &Topic, last: i64) -> Outcome<(Vec<Row>, Option<i64>)> {

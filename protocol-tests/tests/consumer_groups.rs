@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use highwater::client::{
-    Assignor, Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol,
-    NewTopic, OffsetReset, ProducerRecord, Topic,
+    Assignor, Client, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol, NewTopic,
+    OffsetReset, ProducerRecord, Topic,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
-use protocol_tests::program;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
+use protocol_tests::{connect, program};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -28,11 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A name that no other run has.
 fn unique(what: &str) -> String {
     protocol_tests::unique(&format!("consumer-groups-{what}"))
-}
-
-async fn connect(servers: &str) -> Outcome<Client> {
-    let bootstrap_servers = servers.split(',').map(str::to_owned).collect();
-    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
 }
 
 /// How often each number was read, by whomever.

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use highwater::client::{
-    Admin, Client, ClientConfig, GroupDescription, GroupFilter, GroupType, NewTopic, ProducerConfig, ProducerRecord,
-    StreamsTask, Topic, TopicPartition,
+    Admin, Client, GroupDescription, GroupFilter, GroupType, NewTopic, ProducerConfig, ProducerRecord, StreamsTask,
+    Topic, TopicPartition,
 };
 use highwater::lag::{Config, Dialect, Filter, Monitor, Series, exposition};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
+use protocol_tests::connect;
 use protocol_tests::script::{Outcome, Script};
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
 use tokio::time::{sleep, timeout};
@@ -29,8 +30,7 @@ struct Site {
 
 impl Site {
     async fn new(kafka: &Kafka, what: &str, partitions: i32) -> Outcome<Site> {
-        let bootstrap_servers = vec![kafka.bootstrap().to_owned()];
-        let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+        let client = connect(kafka.bootstrap()).await?;
         let (admin, name) = (client.admin(), format!("types-{what}-{}", std::process::id()));
         for (_, made) in admin.create_topics(&[NewTopic::new(name.as_str()).partitions(partitions)]).await? {
             made?;

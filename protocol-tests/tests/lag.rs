@@ -3,28 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater::client::{
-    Acks, Admin, BrokerId, Client, ClientConfig, DeleteBefore, Error, NewTopic, ProducerConfig, ProducerRecord, Topic,
-    TopicPartition,
+    Acks, Admin, BrokerId, Client, DeleteBefore, NewTopic, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::devbroker::{self, DevBroker, Fault, Matching};
-use highwater::lag::{Break, Config, Filter, Group, Method, Monitor, Pattern, Reason, Round, Row, Status};
+use highwater::lag::{Breaks, Config, Filter, Group, Method, Monitor, Pattern, Reason, Round, Row, Status};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
+use protocol_tests::connect;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const BROKERS: i32 = 3;
-
-async fn connect(servers: &str) -> Result<Client, Error> {
-    Client::connect(ClientConfig { bootstrap_servers: vec![servers.to_owned()], ..ClientConfig::default() }).await
-}
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn create(admin: &Admin, topic: &str, partitions: i32) -> Outcome<()> {
-    make(admin, NewTopic::new(topic).partitions(partitions)).await
+    make(admin, NewTopic::new(topic).partitions(partitions)).await?;
+    // The answer may be faster than the word of it.
+    assert!(admin.until_shown(&[topic.into()], PATIENCE).await, "{topic}");
+    Ok(())
 }
 
 async fn make(admin: &Admin, topic: NewTopic) -> Outcome<()> {
@@ -112,11 +112,103 @@ async fn a_steady_round_costs_two_requests_a_broker_however_many_groups_there_ar
         }
         monitor.round().await?;
         let cost = asked(&broker);
-        assert_eq!(cost.get(&ListGroupsRequest::KEY), Some(&once_each));
-        let metadata: u64 = cost.get(&MetadataRequest::KEY).into_iter().flat_map(BTreeMap::values).sum();
-        assert_eq!(metadata, 1, "{cost:?}");
+        let wanted = [ListOffsetsRequest::KEY, OffsetFetchRequest::KEY, ListGroupsRequest::KEY];
+        assert_eq!(cost, BTreeMap::from(wanted.map(|key| (key, once_each.clone()))), "{groups} groups");
         broker.stop().await?;
     }
+    Ok(())
+}
+
+/// Five hundred groups on a hundred partitions each, as it comes, for six minutes' worth of rounds.
+#[tokio::test]
+async fn no_steady_round_costs_more_than_nine_requests_on_three_brokers() -> Outcome<()> {
+    const ROUNDS: u64 = 36;
+    let (broker, client) = house(500, 100).await?;
+    produce(&client, "t", 0, &[None, None]).await?;
+    let watching = connect(&broker.bootstrap_servers()).await?;
+    let mut monitor = Monitor::new(&Config::default(), &watching);
+    let first = monitor.round().await?;
+    assert_eq!((first.row_count(), first.failures.len()), (50_000, 0), "{:?}", first.failures);
+    asked(&broker);
+    let (mut by_api, mut looked): (BTreeMap<i16, u64>, u64) = Default::default();
+    for round in 1..=ROUNDS {
+        let failures = monitor.round().await?.failures;
+        let mut cost = asked(&broker);
+        // What the end of a log holds is looked at once, where readers stand still shortly before it.
+        looked += cost.remove(&FetchRequest::KEY).into_iter().flat_map(BTreeMap::into_values).sum::<u64>();
+        let count = cost.values().flat_map(BTreeMap::values).sum::<u64>();
+        assert!((6..=9).contains(&count) && failures.is_empty(), "round {round}: {cost:?} {failures:?}");
+        cost.into_iter().for_each(|(api, of)| *by_api.entry(api).or_default() += of.values().sum::<u64>());
+    }
+    assert!(looked <= 3, "{looked} looks at one log");
+    let rounds_of = |api: i16| by_api.get(&api).copied().unwrap_or(0) / BROKERS.unsigned_abs() as u64;
+    assert_eq!((rounds_of(OffsetFetchRequest::KEY), rounds_of(ListGroupsRequest::KEY)), (ROUNDS, ROUNDS / 3));
+    // Ends in every round, log starts in every sixth from the seventh on, and last stable offsets twice: nothing here is
+    // transactional.
+    assert_eq!(rounds_of(ListOffsetsRequest::KEY), ROUNDS + 5 + 2, "{by_api:?}");
+    assert!(by_api.get(&MetadataRequest::KEY).is_some_and(|count| *count <= ROUNDS / 6), "once a minute: {by_api:?}");
+    broker.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_groups_are_no_rows_and_no_failure() -> Outcome<()> {
+    let (broker, _) = house(0, 1).await?;
+    let watching = connect(&broker.bootstrap_servers()).await?;
+    asked(&broker);
+    let mut monitor = Monitor::new(&Config::default(), &watching);
+    for _ in 0..3 {
+        let round = monitor.round().await?;
+        assert!(round.row_count() == 0 && round.groups.is_empty() && round.failures.is_empty(), "{round:?}");
+    }
+    let cost = asked(&broker);
+    assert!(!cost.contains_key(&ListOffsetsRequest::KEY) && !cost.contains_key(&OffsetFetchRequest::KEY), "{cost:?}");
+    broker.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_topic_may_have_ten_thousand_partitions() -> Outcome<()> {
+    let (broker, _) = house(2, 10_000).await?;
+    let watching = connect(&broker.bootstrap_servers()).await?;
+    let mut monitor = Monitor::new(&Config::default(), &watching);
+    monitor.round().await?;
+    asked(&broker);
+    let round = monitor.round().await?;
+    assert!(round.rows().all(|row| row.records() == Ok(0)) && round.row_count() == 20_000, "{:?}", round.failures);
+    let cost = asked(&broker);
+    assert!(cost.values().flat_map(BTreeMap::values).sum::<u64>() <= 6, "{cost:?}");
+    broker.stop().await?;
+    Ok(())
+}
+
+/// Its commits are read, its ends are not yet: this round still tells of it, and the next one of nothing that it had.
+#[tokio::test]
+async fn a_group_that_is_deleted_between_the_two_reads_is_gone_in_the_next_round() -> Outcome<()> {
+    let (broker, client) = house(3, 3).await?;
+    let admin = client.admin();
+    let config = Config { list_groups_every: 1_000, members_max: Some(10), ..Config::default() };
+    let watching = connect(&broker.bootstrap_servers()).await?;
+    let mut monitor = Monitor::new(&config, &watching);
+    monitor.round().await?;
+    broker.faults().inject(Matching::api(ListOffsetsRequest::KEY), 3, Fault::Delay(Duration::from_millis(200)));
+    asked(&broker);
+    let deleting = async {
+        while broker.faults().count(OffsetFetchRequest::KEY) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        admin.delete_groups(&["g-1".to_owned()]).await
+    };
+    let (round, deleted) = tokio::join!(monitor.round(), deleting);
+    for (_, outcome) in deleted? {
+        outcome?;
+    }
+    assert!(round?.failures.is_empty());
+    let round = monitor.round().await?;
+    let names: Vec<_> = round.groups.iter().map(|group| &*group.name).collect();
+    assert_eq!((names, round.row_count(), round.listed), (vec!["g-0", "g-2"], 6, 2));
+    assert!(round.failures.is_empty() && round.unread.is_empty(), "{:?}", round.failures);
+    broker.stop().await?;
     Ok(())
 }
 
@@ -142,26 +234,41 @@ async fn the_first_round_knows_how_far_behind_in_time_a_group_is() -> Outcome<()
     Ok(())
 }
 
+/// Under the settings as they come: by the metadata in time, and at once where commits or ends show it.
 #[tokio::test]
 async fn a_topic_that_is_made_anew_is_another_one() -> Outcome<()> {
-    let (broker, client) = house(1, 1).await?;
-    let admin = client.admin();
-    produce(&client, "t", 0, &[None; 5]).await?;
-    let watching = connect(&broker.bootstrap_servers()).await?;
-    let config = Config { list_groups_every: 1, ..Config::default() };
-    let mut monitor = Monitor::new(&config, &watching);
-    assert_eq!(first(&monitor.round().await?)?.records(), Ok(5));
+    // Records and commit before and after, and how many rounds it may take to be seen.
+    for (before, after, within) in [((5, 0), (9, 2), 9), ((5, 4), (9, 2), 1), ((5, 0), (4, 2), 1)] {
+        let (broker, client) = house(0, 1).await?;
+        let admin = client.admin();
+        produce(&client, "t", 0, &vec![None; before.0]).await?;
+        commit(&admin, "g", &[("t", 0, before.1)]).await?;
+        let watching = connect(&broker.bootstrap_servers()).await?;
+        let mut monitor = Monitor::new(&Config::default(), &watching);
+        monitor.round().await?;
 
-    for (_, outcome) in admin.delete_topics(&["t".into()]).await? {
-        outcome?;
+        for (_, outcome) in admin.delete_topics(&["t".into()]).await? {
+            outcome?;
+        }
+        create(&admin, "t", 1).await?;
+        produce(&client, "t", 0, &vec![None; after.0]).await?;
+        commit(&admin, "g", &[("t", 0, after.1)]).await?;
+        let mut rounds = 0;
+        let round = loop {
+            let round = monitor.round().await?;
+            rounds += 1;
+            assert_eq!(first(&round)?.records(), Ok(after.0 as u64 - after.1 as u64), "{round:?}");
+            if round.breaks != Breaks::default() || rounds == within {
+                break round;
+            }
+        };
+        let breaks = Breaks { recreated: 1, truncated: 0 };
+        assert_eq!(round.breaks, breaks, "{before:?} {after:?}");
+        for _ in 0..9 {
+            assert_eq!(monitor.round().await?.breaks, breaks, "it is one event");
+        }
+        broker.stop().await?;
     }
-    create(&admin, "t", 1).await?;
-    // More than before: the end alone would not tell.
-    produce(&client, "t", 0, &[None; 9]).await?;
-    commit(&admin, "g-0", &[("t", 0, 2)]).await?;
-    let round = monitor.round().await?;
-    assert_eq!((round.breaks.of(Break::Recreated), first(&round)?.records()), (1, Ok(7)), "{round:?}");
-    broker.stop().await?;
     Ok(())
 }
 
@@ -407,4 +514,62 @@ async fn values_are_those_of_javas_tool_on_kafka_3_9() -> Outcome<()> {
 #[tokio::test]
 async fn values_are_those_of_javas_tool_on_kafka_4_3() -> Outcome<()> {
     values_are_those_of_javas_tool(KAFKA_43).await
+}
+
+fn signal(kafka: &Kafka, node: usize, what: &str) -> Outcome<()> {
+    let directory = kafka.directory().ok_or("not ours")?;
+    let pid = std::fs::read_to_string(directory.join(format!("n{node}/pid")))?;
+    let status = std::process::Command::new("kill").args([what, pid.trim()]).status()?;
+    status.success().then_some(()).ok_or_else(|| format!("kill {what} {pid}: {status}").into())
+}
+
+/// Three brokers, and partitions that nobody else has a copy of: one broker stands still, and another is killed while a round
+/// is under way. Each costs its own rows; what it coordinated goes to others, and comes back with it.
+#[tokio::test]
+async fn brokers_of_kafka_4_3_that_stand_still_or_die_cost_their_own_rows() -> Outcome<()> {
+    const GROUPS: usize = 9;
+    let own = tokio::task::spawn_blocking(|| Kafka::own(KAFKA_43, 3)).await?;
+    let found = servers::or_skip("a broker stands still under the lag monitor", own);
+    let Some(kafka) = found.map(Arc::new) else { return Ok(()) };
+    let client = connect(kafka.bootstrap()).await?;
+    let admin = client.admin();
+    make(&admin, NewTopic::new("t").partitions(6).replication_factor(1)).await?;
+    assert!(admin.until_shown(&["t".into()], PATIENCE).await);
+    for group in 0..GROUPS {
+        let offsets: Vec<_> = (0..6).map(|at| ("t", at, 0)).collect();
+        commit(&admin, &format!("g-{group}"), &offsets).await?;
+    }
+    let config = Config { interval_seconds: 1.0, ..Config::default() };
+    let mut monitor = Monitor::new(&config, &client);
+    // Every row that is known in one round, once that is so; no round before it takes as long as a request may.
+    let mut until_known = async |rows: usize| -> Outcome<()> {
+        let began = Instant::now();
+        loop {
+            let round_began = Instant::now();
+            let round = monitor.round().await?;
+            assert!(round_began.elapsed() < Duration::from_secs(20), "{:?}", round.failures);
+            let known = round.rows().filter(|row| row.records().is_ok()).count();
+            if known == rows && round.row_count() == GROUPS * 6 {
+                return Ok(());
+            }
+            assert!(began.elapsed() < PATIENCE, "{known} rows of {rows}: {:?}", round.failures);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    until_known(GROUPS * 6).await?;
+    // Kafka spreads partitions, but not always evenly.
+    let topics = admin.list_topics().await?;
+    let partitions = topics.get(&Topic::from("t")).map_or(&[][..], |it| &it.partitions);
+    let without = |broker: BrokerId| GROUPS * partitions.iter().filter(|it| it.leader != Some(broker)).count();
+    signal(&kafka, 2, "-STOP")?;
+    until_known(without(2)).await?;
+    signal(&kafka, 2, "-CONT")?;
+    until_known(GROUPS * 6).await?;
+    let killing = tokio::task::spawn_blocking({
+        let kafka = Arc::clone(&kafka);
+        move || kafka.kill(3)
+    });
+    until_known(without(3)).await?;
+    killing.await?;
+    Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
 }

@@ -6,18 +6,14 @@ use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use highwater::client::{Client, ClientConfig, Error, NewTopic, ProducerConfig, ProducerRecord, Topic, TopicPartition};
+use highwater::client::{Error, NewTopic, ProducerConfig, ProducerRecord, Topic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka};
-use protocol_tests::{servers, unique, wait_until};
+use protocol_tests::{connect, servers, unique, wait_until};
 use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(40);
-
-async fn connect(bootstrap: &str) -> Result<Client, Error> {
-    Client::connect(ClientConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..ClientConfig::default() }).await
-}
 
 /// A group that is so many records behind on a topic of the same name.
 async fn lags(bootstrap: &str, name: &str, records: usize) -> Result<(), Error> {
@@ -155,6 +151,11 @@ fn tells_at_once(clusters: &[String], group: &str) {
     let over = once(clusters, group, &["--max-lag", "4"]);
     assert_eq!(over.status.code(), Some(2), "{over:?}");
     assert!(String::from_utf8_lossy(&over.stderr).contains("of cluster new"), "{over:?}");
+    // The records are some seconds old.
+    for (limit, status) in [("1ms", 2), ("1h", 0)] {
+        let said = once(clusters, group, &["--max-seconds", limit]);
+        assert_eq!(said.status.code(), Some(status), "{limit}: {said:?}");
+    }
     let none = once(clusters, "no-such-group-*", &[]);
     assert_eq!(none.status.code(), Some(65), "{none:?}");
 }

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use highwater::client::{Client, ClientConfig, Error, NewTopic, TopicPartition};
+use highwater::client::{Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
 use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
-use protocol_tests::{servers, unique, wait_until};
+use protocol_tests::{connect, servers, unique, wait_until};
 
 const GROUPS: usize = 40;
 const LEASE: &str = "3s";
@@ -35,8 +35,7 @@ fn cluster(runtime: &tokio::runtime::Runtime) -> Result<DevBroker, Box<dyn std::
 }
 
 async fn groups_that_lag(bootstrap: &str, prefix: &str) -> Result<(), Error> {
-    let bootstrap_servers = vec![bootstrap.to_owned()];
-    let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+    let client = connect(bootstrap).await?;
     let topic = format!("{prefix}-topic");
     for (_, made) in client.admin().create_topics(&[NewTopic::new(&*topic).partitions(2)]).await? {
         made?;
@@ -233,8 +232,7 @@ fn nor_where_they_meet_in_a_group_of_kafka() {
 }
 
 async fn remove(bootstrap: &str, prefix: &str) -> Result<(), Error> {
-    let bootstrap_servers = vec![bootstrap.to_owned()];
-    let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+    let client = connect(bootstrap).await?;
     let groups: Vec<_> = (0..GROUPS).map(|group| format!("{prefix}-{group}")).collect();
     client.admin().delete_groups(&groups).await?;
     client.admin().delete_topics(&[format!("{prefix}-topic").as_str().into()]).await?;

@@ -9,6 +9,7 @@ use highwater::client::{
     OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
+use highwater::lag::{self, Monitor};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
 use tokio::time::timeout;
@@ -103,6 +104,23 @@ impl House {
         Ok(producer.close(LIMIT).await?)
     }
 
+    /// The monitor knows everything that it knows of a newer cluster, from its first round on.
+    async fn lag(&self) -> Outcome<()> {
+        let mut monitor = Monitor::new(&lag::Config::default(), &self.client);
+        for _ in 0..2 {
+            let round = monitor.round().await?;
+            assert_eq!(round.row_count(), (GROUPS + 1) * PARTITIONS as usize, "{:?}", round.failures);
+            assert!(round.failures.is_empty() && round.unread.is_empty(), "{:?}", round.failures);
+            let behind: Vec<_> = round.rows().filter(|row| row.group().starts_with("group-")).collect();
+            for row in &behind {
+                assert!(row.records().is_ok_and(|lag| lag >= 93), "{row:?}");
+                assert!(row.time().is_some_and(|time| time.high_ms.is_some()), "{row:?}");
+            }
+            assert_eq!(behind.len(), GROUPS * PARTITIONS as usize);
+        }
+        Ok(())
+    }
+
     /// All that lag is made of, and that nothing of it is missing.
     async fn sweep(&self) -> Outcome<()> {
         let (admin, all) = (self.client.admin(), self.partitions());
@@ -147,6 +165,7 @@ async fn check(profile: Profile) -> Outcome<()> {
     house.consume_in_a_group().await?;
     house.transact().await?;
     house.sweep().await?;
+    house.lag().await?;
     if profile.highest(ListOffsetsRequest::KEY) < Some(7) {
         house.what_is_not_offered_is_said().await?;
     }

@@ -8,14 +8,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use highwater::client::{
-    AbortTransaction, ActiveProducer, Client, ClientConfig, ConfigChange, ConfigResource, Consumer, ConsumerConfig,
-    Delivery, ErrorCode, GroupMetadata, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer,
-    ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
+    AbortTransaction, ActiveProducer, Client, ConfigChange, ConfigResource, Consumer, ConsumerConfig, Delivery,
+    ErrorCode, GroupMetadata, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer, ProducerConfig,
+    ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
 };
 use highwater::devbroker::{BrokerConfig, Config, DevBroker, GroupConfig};
 use highwater::protocol::api::{Body, Request, Response, decode_response_header, encode_request_frame};
 use highwater::protocol::batch::{BatchBuilder, Compression, ProducerStamp};
 use highwater::protocol::messages::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol_tests::connect;
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -136,11 +137,6 @@ fn forget_finished(consumer: &Consumer, missing: &mut BTreeMap<i32, i64>) {
             missing.remove(&partition);
         }
     }
-}
-
-async fn connect(servers: &str) -> Outcome<Client> {
-    let bootstrap_servers = servers.split(',').map(str::to_owned).collect();
-    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
 }
 
 async fn make_topic(client: &Client, what: &str) -> Outcome<Topic> {

@@ -225,9 +225,13 @@ func (s *suite) exactlyOnce() {
 	}
 	all := s.read(output, 0, kgo.NewOffset().AtStart(), 101)
 	holds(len(all) > 100, "what was given up is there for who reads all")
-	found := got(s.admin.DescribeTransactions(within(), group))[group]
-	must(found.Err)
-	equal(found.State, "CompleteCommit", "the last transaction")
+	// It is complete when all markers are written, and decided before.
+	state := func() string {
+		found := got(s.admin.DescribeTransactions(within(), group))[group]
+		must(found.Err)
+		return found.State
+	}
+	until(func() bool { return state() == "CompleteCommit" }, state)
 }
 
 func (s *suite) fenced() {

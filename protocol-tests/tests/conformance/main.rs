@@ -37,8 +37,11 @@ fn scenarios() -> Vec<Scenario> {
     [records::SCENARIOS, groups::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS].concat()
 }
 
+/// What held, by scenario, and what did not.
+type Played = (BTreeMap<&'static str, Cell>, Vec<String>);
+
 /// Plays everything on one broker, the scenarios of a door at once; those that break something come after, one by one.
-async fn play(site: &Site) -> Outcome<BTreeMap<&'static str, Cell>> {
+async fn play(site: &Site) -> Outcome<Played> {
     let mut cells: BTreeMap<&str, Cell> = scenarios().iter().map(|it| (it.name, Cell::default())).collect();
     let mut failed = Vec::new();
     for door in DOORS.into_iter().filter(|door| site.has(*door)) {
@@ -57,7 +60,7 @@ async fn play(site: &Site) -> Outcome<BTreeMap<&'static str, Cell>> {
         }
         world.client.close().await;
     }
-    if failed.is_empty() { Ok(cells) } else { Err(failed.join("\n").into()) }
+    Ok((cells, failed))
 }
 
 async fn one(scenario: Scenario, world: &World) -> (&'static str, Outcome<()>) {
@@ -72,18 +75,28 @@ async fn one(scenario: Scenario, world: &World) -> (&'static str, Outcome<()>) {
     (scenario.name, outcome)
 }
 
-/// Plays, and compares what held with what the table says.
+/// Plays, and compares what held with what the table says. A cluster of which it says nothing yet is held to nothing but the
+/// scenarios themselves.
 fn check(site: &Site) {
     protocol_tests::finish(async {
-        let cells = play(site).await?;
+        let (cells, failed) = play(site).await?;
+        let held = cells.values().filter(|cell| !cell.is_empty()).count();
+        tell(&format!("{}: {held} scenarios hold, {} do not", site.name, failed.len()));
+        if !failed.is_empty() {
+            return Err(failed.join("\n").into());
+        }
         let mut table = Table::read()?;
-        if table.column(&site.name) == cells {
-            tell(&format!("{}: {} scenarios hold", site.name, cells.values().filter(|cell| !cell.is_empty()).count()));
+        let told = table.column(&site.name);
+        if told == cells {
             return Ok(());
         }
         if std::env::var("HIGHWATER_BLESS").is_ok_and(|value| value == "1") {
             table.set(&site.name, cells);
             return table.write(&scenarios());
+        }
+        if told.values().all(Cell::is_empty) {
+            tell(&format!("{} has no column in src/docs/conformance.md yet; HIGHWATER_BLESS=1 writes it", site.name));
+            return Ok(());
         }
         Err::<_, Box<dyn std::error::Error + Send + Sync>>(
             format!("src/docs/conformance.md is not what was seen on {}; HIGHWATER_BLESS=1 writes it anew", site.name)

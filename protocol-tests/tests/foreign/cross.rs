@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use highwater::client::{
-    Client, ClientConfig, Compression, ConsumerConfig, IsolationLevel, NewTopic, ProducerConfig, ProducerRecord, Topic,
+    Client, Compression, ConsumerConfig, IsolationLevel, NewTopic, ProducerConfig, ProducerRecord, Topic,
     TopicPartition,
 };
 use protocol_tests::servers::{Missing, tell};
-use protocol_tests::{finish, unique};
+use protocol_tests::{connect, finish, unique};
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -74,11 +74,6 @@ impl Plain {
             timestamp_ms: FIRST_TIMESTAMP_MS + n,
         }
     }
-}
-
-async fn connect(bootstrap: &str) -> Outcome<Client> {
-    let bootstrap_servers = vec![bootstrap.to_owned()];
-    Ok(Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?)
 }
 
 /// Makes all topics, and writes what is ours.

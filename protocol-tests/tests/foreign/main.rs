@@ -17,22 +17,22 @@ const CLIENTS: &[&str] = &["librdkafka", "kafka-python", "aiokafka", "java", "co
 const OLDER: &[&str] = &["java-3.9.1", "console-3.9.1"];
 /// Groups of the consumer protocol are in Kafka from 4.0 on.
 const GROUPS: &[&str] = &["groups"];
+/// Of these, franz-go's part is played where it can be had; everything else has to be there.
 const FRANZ_GO: &[&str] = &["franz-go:clients"];
 const FRANZ_GO_GROUPS: &[&str] = &["franz-go:groups"];
 
 #[test]
 fn kafka_3_9() {
     let _alone = servers::one_at_a_time();
-    let suites = [CLIENTS, where_go_is(FRANZ_GO)].concat();
-    let run = Kafka::shared(KAFKA_39).and_then(|kafka| play_all(kafka.bootstrap(), &suites));
+    let run = Kafka::shared(KAFKA_39).and_then(|kafka| play_all(kafka.bootstrap(), CLIENTS, FRANZ_GO));
     servers::or_skip("foreign clients against Kafka 3.9", run);
 }
 
 #[test]
 fn kafka_4_3() {
     let _alone = servers::one_at_a_time();
-    let suites = [CLIENTS, GROUPS, where_go_is(FRANZ_GO), where_go_is(FRANZ_GO_GROUPS)].concat();
-    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play_all(kafka.bootstrap(), &suites));
+    let (suites, of_go) = ([CLIENTS, GROUPS].concat(), [FRANZ_GO, FRANZ_GO_GROUPS].concat());
+    let run = Kafka::shared(KAFKA_43).and_then(|kafka| play_all(kafka.bootstrap(), &suites, &of_go));
     servers::or_skip("foreign clients against Kafka 4.3", run);
 }
 
@@ -45,11 +45,6 @@ fn the_dev_broker() {
     );
 }
 
-/// franz-go is played where it can be had; everything else has to be there.
-fn where_go_is(suites: &'static [&'static str]) -> &'static [&'static str] {
-    if servers::franz_go().is_some() { suites } else { &[] }
-}
-
 fn against_the_dev_broker() -> Result<(), Missing> {
     let (directory, address) = (servers::scratch("foreign"), free_address());
     let data = directory.join("data");
@@ -59,8 +54,7 @@ fn against_the_dev_broker() -> Result<(), Missing> {
         broker.check_running();
         TcpStream::connect(&address).ok()
     });
-    let suites = [CLIENTS, OLDER, GROUPS, where_go_is(FRANZ_GO), where_go_is(FRANZ_GO_GROUPS)].concat();
-    play_all(&address, &suites)?;
+    play_all(&address, &[CLIENTS, OLDER, GROUPS].concat(), &[FRANZ_GO, FRANZ_GO_GROUPS].concat())?;
     broker.check_running();
     let status = broker.terminate(Duration::from_secs(30));
     assert!(status.success(), "the dev broker ends with {status}:\n{}", broker.log());
@@ -73,9 +67,11 @@ fn free_address() -> String {
     listener.unwrap_or_else(|error| panic!("no free port: {error}")).to_string()
 }
 
-fn play_all(bootstrap: &str, suites: &[&str]) -> Result<(), Missing> {
-    play(bootstrap, suites)?;
-    cross::play(bootstrap, !where_go_is(FRANZ_GO).is_empty())
+fn play_all(bootstrap: &str, suites: &[&str], of_go: &[&str]) -> Result<(), Missing> {
+    let with_franz_go = servers::franz_go().is_some();
+    let of_go = if with_franz_go { of_go } else { &[] };
+    play(bootstrap, &[suites, of_go].concat())?;
+    cross::play(bootstrap, with_franz_go)
 }
 
 /// Runs the suites; a scenario that fails is in the panic's text.

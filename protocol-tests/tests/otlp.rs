@@ -1,0 +1,186 @@
+//! The lag monitor as a process that pushes its metrics: what a receiver of OTLP gets is what `/metrics` says, also at the end.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use highwater::client::{Error, NewTopic, ProducerConfig, ProducerRecord, Topic, TopicPartition};
+use highwater::devbroker::{self, DevBroker};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, metric, number_data_point};
+use prost::Message as _;
+use protocol_tests::program::{Program, binary};
+use protocol_tests::{connect, wait_until};
+
+const WITHIN: Duration = Duration::from_secs(40);
+
+type Samples = BTreeMap<String, f64>;
+
+/// A group that is five records behind, and one that is not.
+async fn lags(bootstrap: &str) -> Result<(), Error> {
+    let (client, topic) = (connect(bootstrap).await?, Topic::from("orders"));
+    for (_, made) in client.admin().create_topics(&[NewTopic::new("orders").partitions(2)]).await? {
+        made?;
+    }
+    let producer = client.producer(ProducerConfig::default());
+    for _ in 0..5 {
+        producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await?;
+    }
+    producer.close(WITHIN).await?;
+    for (group, offset) in [("behind \"it\"", 0), ("there", 5)] {
+        for (_, altered) in
+            client.admin().alter_offsets(group, &[(TopicPartition::new("orders", 0), offset.into())]).await?
+        {
+            altered?;
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+/// A receiver that takes everything, and hands on what it got.
+fn receiver() -> (String, Receiver<Samples>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (hears, heard) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let hears = hears.clone();
+            thread::spawn(move || listen(stream, &hears));
+        }
+    });
+    (url, heard)
+}
+
+fn listen(stream: TcpStream, hears: &Sender<Samples>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        assert!(line.starts_with("POST /v1/metrics HTTP/1.1"), "{line}");
+        while line.trim() != "" {
+            line.clear();
+            stream.read_line(&mut line).ok()?;
+            length = line.strip_prefix("content-length: ").map_or(length, |it| it.trim().parse().expect("a length"));
+        }
+        let (mut packed, mut body) = (vec![0; length], Vec::new());
+        stream.read_exact(&mut packed).ok()?;
+        GzDecoder::new(&*packed).read_to_end(&mut body).expect("gzip");
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        hears.send(samples(&ExportMetricsServiceRequest::decode(&*body).expect("a request"))).ok()?;
+    }
+}
+
+fn samples(request: &ExportMetricsServiceRequest) -> Samples {
+    let scopes = request.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+    scopes.flat_map(|it| &it.metrics).flat_map(samples_of).collect()
+}
+
+fn samples_of(metric: &Metric) -> Vec<(String, f64)> {
+    let name = |ending: &str, attributes: &[KeyValue]| {
+        let text = |it: &KeyValue| match it.value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(any_value::Value::StringValue(text)) => text.replace('"', "\\\""),
+            other => panic!("{other:?}"),
+        };
+        let labels: Vec<_> = attributes.iter().map(|it| format!("{}=\"{}\"", it.key, text(it))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        format!("{}{ending}{labels}", metric.name)
+    };
+    let number = |point: &NumberDataPoint| match point.value {
+        Some(number_data_point::Value::AsDouble(value)) => (name("", &point.attributes), value),
+        other => panic!("{other:?}"),
+    };
+    match metric.data.as_ref().expect("points") {
+        metric::Data::Gauge(gauge) => gauge.data_points.iter().map(number).collect(),
+        metric::Data::Sum(sum) => sum.data_points.iter().map(number).collect(),
+        metric::Data::Histogram(it) => {
+            it.data_points.iter().map(|point| (name("_count", &point.attributes), point.count as f64)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is scraped, of histograms the counts, and without labels that have no value.
+fn scraped(address: &str) -> Samples {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (_, text) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines
+        .filter(|line| !line.contains("_bucket{") && !line.starts_with("highwater_lag_round_duration_seconds_sum"));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        let name = name.replace("state=\"\",", "").replace("type=\"\",", "");
+        (name, value.parse().expect("a number"))
+    };
+    lines.map(sample).collect()
+}
+
+fn names(samples: &Samples) -> Vec<&str> {
+    samples.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn what_is_pushed_is_what_is_scraped() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = runtime.block_on(DevBroker::start(devbroker::Config::default())).expect("a broker");
+    let embedded = broker.bootstrap_servers();
+    runtime.block_on(lags(&embedded)).expect("groups");
+    let (url, heard) = receiver();
+    let directory = tempfile::tempdir().expect("a directory");
+    let how = ["lag", "-b", &embedded, "--listen", "127.0.0.1:0", "--interval", "200ms", "--series", "detail"];
+    let push = ["--otlp-endpoint", &url, "--otlp-interval", "1s", "--otlp-header", "authorization=Bearer hunter2"];
+    let mut program = Program::start(directory.path(), &[&how[..], &push].concat());
+    let address = wait_until("the monitor says where it listens", WITHIN, || {
+        program.check_running();
+        Some(program.log().split_once("lag        http://")?.1.split_once('/')?.0.to_owned())
+    });
+    let (scrape, pushed) = wait_until("a push has the series of a scrape", WITHIN, || {
+        let pushed = heard.recv_timeout(WITHIN).expect("a push");
+        let scrape = scraped(&address);
+        let behind = pushed.keys().any(|name| name.starts_with("highwater_lag_seconds_low{consumergroup=\"behind"));
+        (behind && names(&scrape) == names(&pushed)).then_some((scrape, pushed))
+    });
+    let steady =
+        |name: &str| ["_records{", "_offset{", "_partitions{", "_info{"].iter().any(|part| name.contains(part));
+    let steady: Vec<_> = scrape.iter().filter(|(name, _)| steady(name)).collect();
+    assert!(steady.len() > 20, "{scrape:?}");
+    for (name, value) in steady {
+        assert_eq!(pushed.get(name), Some(value), "{name}");
+    }
+    assert_eq!(pushed["highwater_lag_group_records{consumergroup=\"behind \\\"it\\\"\"}"], 5.0);
+    assert!(pushed["highwater_otlp_pushes_total"] >= 0.0);
+    assert!(program.terminate(WITHIN).success(), "{}", program.log());
+    let last = heard.try_iter().last().expect("a push at the end");
+    assert!(last["highwater_otlp_pushes_total"] > pushed["highwater_otlp_pushes_total"], "{last:?}");
+    assert!(program.log().contains(&format!("endpoint={url}/v1/metrics")), "{}", program.log());
+    assert!(!program.log().contains("hunter2"), "{}", program.log());
+    runtime.block_on(broker.stop()).expect("the broker ends");
+}
+
+#[test]
+fn what_cannot_be_pushed_to_is_said_at_once() {
+    let check = |arguments: &[&str], variables: &[(&str, &str)], want: &str| {
+        let mut command = Command::new(binary());
+        command.args(["lag", "-b", "127.0.0.1:1"]).args(arguments).envs(variables.iter().copied());
+        let output = command.output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?} {variables:?}: {said}");
+        assert!(said.contains(want) && !said.contains("hunter2"), "{said}");
+    };
+    check(&["--otlp-endpoint", "collector:4318"], &[], "otlp.endpoint = …: must be the URL of an OTLP receiver");
+    check(&["--otlp-endpoint", "grpc://collector"], &[], "gRPC is not spoken");
+    check(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")], "4317 is the port of OTLP over gRPC");
+    check(&["--otlp-header", "a b=hunter2"], &[], "otlp.headers = \"a b\"");
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2");
+    check(&[], &[headers], "OTEL_EXPORTER_OTLP_HEADERS: it is not NAME=VALUE,NAME=VALUE");
+}
