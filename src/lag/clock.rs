@@ -94,13 +94,17 @@ impl Clock {
 
     /// By both, read as near to each other as can be.
     pub(super) fn now(&self) -> Moment {
-        let mut moment = Moment { steady_ms: self.now_ms(), wall_ms: wall_ms() };
-        for _ in 0..TRIES {
+        let read = || {
             let before = Instant::now();
-            moment = Moment { steady_ms: self.now_ms(), wall_ms: wall_ms() };
-            if before.elapsed() < APART {
+            let moment = Moment { steady_ms: self.now_ms(), wall_ms: wall_ms() };
+            (moment, before.elapsed())
+        };
+        let (mut moment, mut apart) = read();
+        for _ in 1..TRIES {
+            if apart < APART {
                 break;
             }
+            (moment, apart) = read();
         }
         moment
     }

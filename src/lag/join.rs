@@ -30,6 +30,7 @@ pub(super) struct Commits {
 /// What is joined into rows.
 #[derive(Debug)]
 pub(super) struct Read<'a> {
+    /// In order of groups and topics.
     pub commits: Vec<Commits>,
     pub groups: &'a [Group],
     /// In order, and of each what the end is.
@@ -57,8 +58,7 @@ impl Read<'_> {
 
 /// A round with nothing but the rows.
 pub(super) fn join(mut read: Read<'_>, history: &History, tracks: &mut Tracks) -> Round {
-    let mut commits = std::mem::take(&mut read.commits);
-    commits.sort_unstable_by(|a, b| (&a.group, &a.topic).cmp(&(&b.group, &b.topic)));
+    let commits = std::mem::take(&mut read.commits);
     let rings: Vec<Option<&Ring>> = read.partitions.iter().map(|partition| history.of(partition)).collect();
     let places = read.partitions.iter().zip(read.ends).zip(&rings);
     let partitions: Vec<_> = places.map(|((at, end), ring)| place(&read, at, *end, *ring)).collect();

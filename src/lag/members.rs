@@ -133,6 +133,9 @@ fn of_group(config: &Config, round: &Round, at: usize, group: &Group) -> Vec<Rea
             let reader = read_by.get(&(row.topic().clone(), row.partition())).and_then(|at| readers.get_mut(*at));
             reader.into_iter().for_each(|reader| reader.sum.add(&row));
         }
+        if round.unread.contains_key(&group.name) {
+            readers.iter_mut().for_each(|reader| reader.sum = reader.sum.lacking_commits());
+        }
     }
     readers
 }
@@ -174,7 +177,11 @@ mod tests {
     }
 
     fn samples(config: &Config) -> Vec<String> {
-        let pages = exposition(config, Arc::new(round()), 0, Dialect::Prometheus);
+        samples_of(config, round())
+    }
+
+    fn samples_of(config: &Config, round: Round) -> Vec<String> {
+        let pages = exposition(config, Arc::new(round), 0, Dialect::Prometheus);
         let text = String::from_utf8(pages.flatten().collect()).expect("text");
         let is_ours = |line: &&str| ["member", "reader"].iter().any(|it| line.contains(it)) && !line.starts_with('#');
         text.lines().filter(is_ours).map(str::to_owned).collect()
@@ -202,6 +209,16 @@ mod tests {
         let count = |start: &str| said.iter().filter(|line| line.starts_with(start)).count();
         let of_members = ["partitions", "records", "seconds"].map(|it| count(&format!("highwater_lag_member_{it}{{")));
         assert_eq!((of_members, count("highwater_lag_reader{")), ([5, 2, 1], 5), "{said:#?}");
+    }
+
+    #[test]
+    fn without_some_commits_no_member_has_a_sum() {
+        let unread = [("g".into(), "refused".to_owned())].into();
+        let config = Config { members_max: Some(100), ..Config::default() };
+        let said = samples_of(&config, round().with_unread(unread));
+        let is_sum = |line: &&String| ["records{", "seconds{"].iter().any(|it| line.contains(&format!("member_{it}")));
+        assert_eq!(said.iter().find(is_sum), None);
+        assert!(said.iter().any(|line| line.starts_with("highwater_lag_member_partitions{")), "{said:#?}");
     }
 
     #[test]

@@ -144,15 +144,11 @@ pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
 
 async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Response {
     let (group, now_ms) = (asked.group.as_deref(), Clock::start().now_ms());
-    let named = asked.cluster.as_deref().map(|name| (name, clusters.get(name)));
-    let answered = match named {
-        Some((name, None)) => Err((StatusCode::NOT_FOUND, format!("no cluster {name:?} is monitored"))),
-        Some((_, Some(rounds))) => looked_up(rounds, group, now_ms).map(|answer| Json(answer).into_response()),
+    let answered = match asked.cluster.as_deref() {
         None if clusters.are_named() => of_all(&clusters, group, now_ms).map(|answers| Json(answers).into_response()),
-        None => match clusters.each().next() {
-            Some((_, rounds)) => looked_up(rounds, group, now_ms).map(|answer| Json(answer).into_response()),
-            None => Err((StatusCode::NOT_FOUND, "no cluster is monitored".to_owned())),
-        },
+        name => of_cluster(&clusters, name)
+            .and_then(|rounds| looked_up(rounds, group, now_ms))
+            .map(|answer| Json(answer).into_response()),
     };
     answered.unwrap_or_else(|(status, why)| (status, format!("{why}\n")).into_response())
 }

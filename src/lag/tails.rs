@@ -143,7 +143,7 @@ impl Tails {
         wanted
     }
 
-    /// What is of another life, or of use to nobody. A broker that does not answer leaves everything as it is.
+    /// What is of another life, or of use to nobody. A broker that does not answer leaves everything as it is for so long.
     fn forget(&mut self, sweep: &Sweep) {
         let round = self.round;
         self.known.retain(|partition, known| {
@@ -182,7 +182,7 @@ impl Tails {
         // At first nobody is known to move, and whoever makes one round alone wants to know.
         let stands_for = if self.round == 1 { 1 } else { STANDS_FOR };
         let stands = |(position, rounds): &&(Offset, u8)| *rounds >= stands_for && *position < standing.end;
-        let first = standing.positions.iter().find(stands)?.0;
+        let first = standing.positions.iter().find(&stands)?.0;
         if self.resting.get(&partition.topic).is_some_and(|rest| self.round < rest.until) {
             return None;
         }
@@ -190,9 +190,15 @@ impl Tails {
             return (self.known.len() < KNOWN_MAX).then_some(first);
         };
         let seen = known.contents.as_ref().map(|contents| contents.seen.clone());
-        let is_seen = seen.as_ref().is_some_and(|seen| seen.start <= first && seen.end >= standing.end);
-        if is_seen || (known.end == standing.end && known.times >= TIMES_MAX) {
+        let is_seen = |from: Offset| seen.as_ref().is_some_and(|seen| seen.start <= from && seen.end >= standing.end);
+        let is_tried = known.end == standing.end;
+        if is_seen(first) || (is_tried && known.times >= TIMES_MAX) {
             return None;
+        }
+        // There was no room for all that is behind the first: whoever stands nearest to the end is looked at alone.
+        let nearest = standing.positions.iter().rev().find(&stands)?.0;
+        if is_tried && nearest != first && !is_seen(nearest) {
+            return Some(nearest);
         }
         // What others stand before is not to be forgotten for it.
         let others = standing.positions.iter().map(|(position, _)| *position);
@@ -272,7 +278,7 @@ impl Standing {
 impl Rest {
     /// At least for so many rounds, and longer each time.
     fn begin(&mut self, round: u32, rounds: u32) {
-        let longer = RESTS_FOR.checked_shl(self.times).unwrap_or(RESTS_FOR_MAX).min(RESTS_FOR_MAX);
+        let longer = RESTS_FOR.saturating_mul(2_u32.saturating_pow(self.times)).min(RESTS_FOR_MAX);
         self.until = round.saturating_add(rounds.max(longer));
         self.times = self.times.saturating_add(1);
     }

@@ -36,6 +36,12 @@ impl Past {
         let cells = all.iter().map(|(cell, _)| **cell).collect();
         Self { cells, packed: all.into_iter().flat_map(|(_, packed)| packed).copied().collect() }
     }
+
+    fn without(&self, is_gone: impl Fn(&Cell) -> bool) -> Self {
+        let mut packed = &*self.packed;
+        let all = self.cells.iter().map(|cell| (cell, take(&mut packed, cell)));
+        Self::of(&[], &[], &all.filter(|(cell, _)| !is_gone(cell)).collect::<Vec<_>>())
+    }
 }
 
 /// What lies between the entries of a window, from what does of it and those after it.
@@ -135,11 +141,12 @@ impl Tracks {
         for group in self.hidden.drain() {
             let Some(topics) = unseen.remove(&group) else { continue };
             let seen = self.past.entry(group).or_default();
-            for (topic, past) in topics {
+            for (topic, mut past) in topics {
                 let is_broken = |it: &Cell| self.broken.contains(&TopicPartition::new(topic.clone(), it.partition));
-                if !past.cells.iter().any(is_broken) {
-                    seen.entry(topic).or_insert(past);
+                if past.cells.iter().any(is_broken) {
+                    past = past.without(is_broken);
                 }
+                seen.entry(topic).or_insert(past);
             }
         }
         self.broken.clear();
@@ -271,6 +278,12 @@ mod tests {
         tracks.end();
         assert_eq!(look(&mut tracks, "t", 40, &[1, 2]), [(1, 0, 4), (2, 40, 1)], "another life");
         assert_eq!(look(&mut tracks, "u", 40, &[0]), [(0, 40, 1)], "another life");
+        tracks.end();
+
+        hide(&mut tracks);
+        tracks.broken(&TopicPartition::new("t", 1));
+        tracks.end();
+        assert_eq!(look(&mut tracks, "t", 50, &[1, 2]), [(1, 50, 1), (2, 40, 2)], "the others of its topic go on");
     }
 
     /// Partitions come and go, and each keeps its own window.

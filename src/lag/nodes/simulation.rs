@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::model::Model;
 use super::world::{Body, Oracle};
 use super::{Beat, MemberId, Node, Roll, Timing};
-use crate::lag::store::{RedisPlace, RedisRegistry, redis_of_tests};
+use crate::lag::store::{RedisRegistry, redis_at, redis_of_tests};
 
 const LEASE: i64 = 10_000;
 /// Each way.
@@ -35,8 +35,7 @@ impl Registry {
     fn redis(url: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
-        let place = RedisPlace { url: url.to_owned(), ca_file: None };
-        Self::Redis(runtime, Box::new(RedisRegistry::new(place, &prefix, Timing { lease_ms: LEASE })))
+        Self::Redis(runtime, Box::new(RedisRegistry::new(redis_at(url), &prefix, Timing { lease_ms: LEASE })))
     }
 
     fn beat(&mut self, beat: &Beat) -> Roll {

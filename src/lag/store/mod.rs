@@ -10,6 +10,11 @@ pub use mirror::Mirror;
 pub use redis::{Life, RedisPlace, RedisStore, StoreError};
 pub use registry::RedisRegistry;
 
+#[cfg(test)]
+pub(super) fn redis_at(url: &str) -> RedisPlace {
+    RedisPlace { url: url.to_owned(), ca_file: None }
+}
+
 /// The Redis that `HIGHWATER_TEST_REDIS` names; without one, a test says that it is skipped.
 #[cfg(test)]
 pub(super) fn redis_of_tests() -> Option<String> {

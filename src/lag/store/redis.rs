@@ -293,6 +293,7 @@ fn parse(text: &str) -> Option<Remembered> {
 mod tests {
     use fred::interfaces::{KeysInterface, LuaInterface};
 
+    use super::super::redis_at;
     use super::*;
     use crate::protocol::types::Uuid;
 
@@ -310,15 +311,11 @@ mod tests {
 
     #[test]
     fn a_topic_that_is_made_anew_has_another_key() {
-        let store = RedisStore::new(place("redis://127.0.0.1:1"), "p:c", 9);
+        let store = RedisStore::new(redis_at("redis://127.0.0.1:1"), "p:c", 9);
         let key = |id: Option<u8>| store.key(&(TopicPartition::new("t", 7), id.map(|id| Uuid([id; 16]))));
         assert_eq!(key(None), "p:c:lag:{t-7}");
         assert_eq!(key(Some(0xff)), "p:c:lag:{t-7}:_____________________w");
         assert_ne!(key(Some(1)), key(Some(2)));
-    }
-
-    fn place(url: &str) -> RedisPlace {
-        RedisPlace { url: url.to_owned(), ca_file: None }
     }
 
     /// A CA that is not among the system's.
@@ -388,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_added_is_read_and_cut_by_time() {
         let Some(url) = super::super::redis_of_tests() else { return };
-        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 9);
+        let mut store = RedisStore::new(redis_at(&url), &format!("test-{}", uuid::Uuid::new_v4()), 9);
         let (a, b) = (life(0, 1), life(1, 1));
         let both = [write(&a, &[sample(1_000, 5)]), write(&b, &[sample(1_000, 6)])];
         assert!(store.write(&both).await.unwrap().into_iter().all(|it| it.unwrap().is_none()));
@@ -409,7 +406,7 @@ mod tests {
     #[tokio::test]
     async fn samples_are_replaced_thinned_and_cleared() {
         let Some(url) = super::super::redis_of_tests() else { return };
-        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
+        let mut store = RedisStore::new(redis_at(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
         let a = life(0, 1);
         reach(&mut store, write(&a, &[sample(0, 1), sample(10, 1)])).await;
         reach(
@@ -434,7 +431,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_fails_by_itself() {
         let Some(url) = super::super::redis_of_tests() else { return };
-        let mut store = RedisStore::new(place(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
+        let mut store = RedisStore::new(redis_at(&url), &format!("test-{}", uuid::Uuid::new_v4()), 5);
         let (a, b) = (life(0, 1), life(1, 1));
         let _: () = store.connection.client().await.unwrap().set(store.key(&a), "", None, None, false).await.unwrap();
         let done = store.write(&[write(&a, &[sample(0, 1)]), write(&b, &[sample(0, 1)])]).await.unwrap();
@@ -445,7 +442,7 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_redis_is_an_error_that_ends() {
         crate::tls::install_provider().unwrap();
-        let mut store = RedisStore::new(place("redis://127.0.0.1:1"), "none", 9);
+        let mut store = RedisStore::new(redis_at("redis://127.0.0.1:1"), "none", 9);
         let error = store.write(&[]).await.unwrap_err().to_string();
         assert!(error.starts_with("Redis: "), "{error}");
     }

@@ -202,14 +202,11 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
 
+    use super::super::redis_at;
     use super::*;
     use crate::lag::nodes::{Model, Moment};
 
     const LEASE: i64 = 60_000;
-
-    fn place(url: &str) -> RedisPlace {
-        RedisPlace { url: url.to_owned(), ca_file: None }
-    }
 
     #[test]
     fn rolls_as_text() {
@@ -262,7 +259,7 @@ mod tests {
     async fn redis_answers_as_the_model_does() {
         let Some(url) = super::super::redis_of_tests() else { return };
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
-        let mut registry = RedisRegistry::new(place(&url), &prefix, Timing { lease_ms: LEASE });
+        let mut registry = RedisRegistry::new(redis_at(&url), &prefix, Timing { lease_ms: LEASE });
         let (mut model, mut random) = (Model::default(), SmallRng::seed_from_u64(5));
         for at in 0..1_500 {
             let beat = any_beat(&mut random, &model.roll());
@@ -317,7 +314,7 @@ mod tests {
         let (address, vanish) = proxy(server).await;
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
         let mut registry =
-            RedisRegistry::new(place(&format!("redis://{address}")), &prefix, Timing { lease_ms: 10_000 });
+            RedisRegistry::new(redis_at(&format!("redis://{address}")), &prefix, Timing { lease_ms: 10_000 });
         let nobody = MemberId { name: Arc::from("a"), life: 1 };
         registry.leave(&nobody).await.unwrap();
 
@@ -335,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_redis_is_an_error_that_ends() {
         crate::tls::install_provider().unwrap();
-        let mut registry = RedisRegistry::new(place("redis://127.0.0.1:1"), "none", Timing { lease_ms: 1_000 });
+        let mut registry = RedisRegistry::new(redis_at("redis://127.0.0.1:1"), "none", Timing { lease_ms: 1_000 });
         let error = registry.leave(&MemberId { name: Arc::from("a"), life: 1 }).await.unwrap_err().to_string();
         assert!(error.starts_with("Redis: "), "{error}");
     }

@@ -202,6 +202,15 @@ fn several_readers_are_one_question() {
     assert_eq!([0, 3, 6].map(|committed| world.records(committed)), [5, 2, 0]);
 }
 
+/// An answer has room for so much: a reader that is further back than that hides nothing of one that is not.
+#[test]
+fn who_is_far_behind_hides_nobody() {
+    let mut world = World::new(&[(&[1, 100], 101)]);
+    let room = |it: &Wanted| Some(Ok(Contents::of(it.from, if it.from == 1 { "1+9p9" } else { "100c9" })));
+    assert_eq!([(); 4].map(|()| world.round(room)), [vec![(0, 1)], vec![(0, 100)], vec![(0, 1)], vec![]]);
+    assert_eq!([1, 100].map(|committed| world.records(committed)), [99, 0]);
+}
+
 #[test]
 fn a_round_asks_about_so_many_partitions() {
     let all: Vec<(&[Offset], Offset)> = vec![(&[3], 4); ASKED_MAX + 44];
