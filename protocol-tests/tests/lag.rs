@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use highwater::client::{
-    Acks, Admin, BrokerId, Client, DeleteBefore, NewTopic, ProducerConfig, ProducerRecord, Topic, TopicPartition,
+    Acks, Admin, BrokerId, Client, DeleteBefore, IsolationLevel, NewTopic, OffsetSpec, PartitionMetadata,
+    ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::devbroker::{self, DevBroker, Fault, Matching};
-use highwater::lag::{Breaks, Config, Filter, Group, Method, Monitor, Pattern, Reason, Round, Row, Status};
+use highwater::lag::{
+    Breaks, Config, Dialect, Family, Filter, Group, Method, Monitor, Pattern, Reason, Round, Row, Status, exposition,
+};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
-use protocol_tests::connect;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use protocol_tests::{connect, unique};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -516,6 +519,48 @@ async fn values_are_those_of_javas_tool_on_kafka_4_3() -> Outcome<()> {
     values_are_those_of_javas_tool(KAFKA_43).await
 }
 
+/// A topic that no group reads has its ends and its settings in another exporter's families, and in the same requests.
+async fn topics_that_nobody_reads_are_told_of(version: Version) -> Outcome<()> {
+    let found = tokio::task::spawn_blocking(move || Kafka::shared(version)).await?;
+    let Some(kafka) = servers::or_skip("topics that nobody reads", found) else { return Ok(()) };
+    let client = connect(kafka.bootstrap()).await?;
+    let (admin, topic) = (client.admin(), unique("unread"));
+    make(&admin, NewTopic::new(topic.as_str()).partitions(2).replication_factor(1)).await?;
+    assert!(admin.until_shown(&[topic.as_str().into()], PATIENCE).await);
+    produce(&client, &topic, 1, &[None; 3]).await?;
+    let topics = Filter { allow: vec![topic.parse()?], ..Filter::default() };
+    let groups = Filter { allow: vec!["none".parse()?], ..Filter::default() };
+    let compat = [Family::KafkaExporter, Family::Kminion].into();
+    let config = Config { compat, topics, groups, ..Config::default() };
+    let round = Arc::new(Monitor::new(&config, &client).round().await?);
+    assert!(round.failures.is_empty(), "{:?}", round.failures);
+    let pages = exposition(&config, Arc::clone(&round), round.finished_ms, Dialect::Prometheus);
+    let text = String::from_utf8(pages.flatten().collect())?;
+    for line in [
+        format!("kafka_topic_partitions{{topic=\"{topic}\"}} 2"),
+        format!("kafka_topic_partition_current_offset{{topic=\"{topic}\",partition=\"0\"}} 0"),
+        format!("kafka_topic_partition_current_offset{{topic=\"{topic}\",partition=\"1\"}} 3"),
+        format!("kafka_topic_partition_oldest_offset{{topic=\"{topic}\",partition=\"1\"}} 0"),
+        format!("kminion_kafka_topic_high_water_mark_sum{{topic_name=\"{topic}\"}} 3"),
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+    let info = format!("kminion_kafka_topic_info{{topic_name=\"{topic}\",partition_count=\"2\"");
+    let info = text.lines().find(|line| line.starts_with(&info)).ok_or(info)?;
+    assert!(info.contains(r#"cleanup_policy="delete""#), "{info}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn topics_that_nobody_reads_are_told_of_on_kafka_3_9() -> Outcome<()> {
+    topics_that_nobody_reads_are_told_of(KAFKA_39).await
+}
+
+#[tokio::test]
+async fn topics_that_nobody_reads_are_told_of_on_kafka_4_3() -> Outcome<()> {
+    topics_that_nobody_reads_are_told_of(KAFKA_43).await
+}
+
 fn signal(kafka: &Kafka, node: usize, what: &str) -> Outcome<()> {
     let directory = kafka.directory().ok_or("not ours")?;
     let pid = std::fs::read_to_string(directory.join(format!("n{node}/pid")))?;
@@ -525,12 +570,25 @@ fn signal(kafka: &Kafka, node: usize, what: &str) -> Outcome<()> {
 
 /// Three brokers, and partitions that nobody else has a copy of: one broker stands still, and another is killed while a round
 /// is under way. Each costs its own rows; what it coordinated goes to others, and comes back with it.
+/// One cluster for both, since each takes all of it.
 #[tokio::test]
-async fn brokers_of_kafka_4_3_that_stand_still_or_die_cost_their_own_rows() -> Outcome<()> {
-    const GROUPS: usize = 9;
-    let own = tokio::task::spawn_blocking(|| Kafka::own(KAFKA_43, 3)).await?;
-    let found = servers::or_skip("a broker stands still under the lag monitor", own);
+async fn three_nodes_of_kafka_4_3_may_fail() -> Outcome<()> {
+    let own = tokio::task::spawn_blocking(|| Kafka::own(KAFKA_43, BROKERS as usize)).await?;
+    let found = servers::or_skip("brokers fail under the lag monitor", own);
     let Some(kafka) = found.map(Arc::new) else { return Ok(()) };
+    brokers_that_stand_still_or_die_cost_their_own_rows(&kafka).await?;
+    manage(&kafka, |kafka| kafka.restart(3)).await?;
+    a_log_that_was_cut_and_has_grown_again_is_another_one(&kafka).await?;
+    Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
+}
+
+async fn manage(kafka: &Arc<Kafka>, what: impl FnOnce(&Kafka) + Send + 'static) -> Outcome<()> {
+    let kafka = Arc::clone(kafka);
+    Ok(tokio::task::spawn_blocking(move || what(&kafka)).await?)
+}
+
+async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>) -> Outcome<()> {
+    const GROUPS: usize = 9;
     let client = connect(kafka.bootstrap()).await?;
     let admin = client.admin();
     make(&admin, NewTopic::new("t").partitions(6).replication_factor(1)).await?;
@@ -561,15 +619,76 @@ async fn brokers_of_kafka_4_3_that_stand_still_or_die_cost_their_own_rows() -> O
     let topics = admin.list_topics().await?;
     let partitions = topics.get(&Topic::from("t")).map_or(&[][..], |it| &it.partitions);
     let without = |broker: BrokerId| GROUPS * partitions.iter().filter(|it| it.leader != Some(broker)).count();
-    signal(&kafka, 2, "-STOP")?;
+    signal(kafka, 2, "-STOP")?;
     until_known(without(2)).await?;
-    signal(&kafka, 2, "-CONT")?;
+    signal(kafka, 2, "-CONT")?;
     until_known(GROUPS * 6).await?;
-    let killing = tokio::task::spawn_blocking({
-        let kafka = Arc::clone(&kafka);
-        move || kafka.kill(3)
-    });
-    until_known(without(3)).await?;
-    killing.await?;
-    Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
+    let (died, lost) = tokio::join!(manage(kafka, |kafka| kafka.kill(3)), until_known(without(3)));
+    died.and(lost)
+}
+
+/// The partition, once it is as it should be.
+async fn partition_when(
+    admin: &Admin,
+    topic: &Topic,
+    is: impl Fn(&PartitionMetadata) -> bool,
+) -> Outcome<PartitionMetadata> {
+    let began = Instant::now();
+    loop {
+        let described = admin.describe_topics(std::slice::from_ref(topic)).await;
+        let partition = described.ok().and_then(|it| it.first()?.1.as_ref().ok()?.partitions.first().cloned());
+        if let Some(partition) = partition.as_ref().filter(|it| is(it)) {
+            return Ok(partition.clone());
+        }
+        assert!(began.elapsed() < PATIENCE, "{partition:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The leader dies with records that its follower does not have, and the follower leads and writes past them before anybody
+/// looks: the end alone has only grown.
+async fn a_log_that_was_cut_and_has_grown_again_is_another_one(kafka: &Arc<Kafka>) -> Outcome<()> {
+    let (client, topic) = (connect(kafka.bootstrap()).await?, Topic::from("cut"));
+    let admin = client.admin();
+    let new = NewTopic::new("cut").partitions(1).replication_factor(2);
+    make(&admin, new.config("unclean.leader.election.enable", "true").config("min.insync.replicas", "1")).await?;
+    let whole = partition_when(&admin, &topic, |it| it.leader.is_some() && it.in_sync_replicas.len() == 2).await?;
+    let leader = whole.leader.ok_or("a leader")?;
+    let follower = whole.replicas.iter().copied().find(|it| *it != leader).ok_or("a follower")?;
+    produce(&client, "cut", 0, &[None; 100]).await?;
+    commit(&admin, "g-cut", &[("cut", 0, 40)]).await?;
+    manage(kafka, move |kafka| kafka.kill(follower as usize)).await?;
+    partition_when(&admin, &topic, |it| it.in_sync_replicas == [leader]).await?;
+    produce(&client, "cut", 0, &[None; 100]).await?;
+
+    let groups = Filter { allow: vec!["g-cut".parse()?], ..Filter::default() };
+    let mut monitor = Monitor::new(&Config { groups, ..Config::default() }, &client);
+    let mut round_with = async |records: u64| -> Outcome<Breaks> {
+        let began = Instant::now();
+        loop {
+            let round = monitor.round().await?;
+            if row(&round, "g-cut", 0).is_some_and(|row| row.records() == Ok(records)) {
+                return Ok(round.breaks);
+            }
+            assert!(began.elapsed() < PATIENCE, "{records} records: {round:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    assert_eq!(round_with(160).await?, Breaks::default());
+    manage(kafka, move |kafka| {
+        kafka.kill(leader as usize);
+        kafka.restart(follower as usize);
+    })
+    .await?;
+    partition_when(&admin, &topic, |it| it.leader == Some(follower)).await?;
+    // How much the follower had kept is Kafka's to say; past the former end it is in any case.
+    produce(&client, "cut", 0, &[None; 250]).await?;
+    let partition = TopicPartition::new("cut", 0);
+    let ends = admin
+        .list_offsets(OffsetSpec::Latest, std::slice::from_ref(&partition), IsolationLevel::ReadUncommitted)
+        .await?;
+    let end = ends.get(&partition).and_then(|end| end.as_ref().ok()?.offset).ok_or("an end")?;
+    assert!(end >= 250, "{end}");
+    assert_eq!(round_with(end as u64 - 40).await?, Breaks { recreated: 0, truncated: 1 });
+    Ok(())
 }

@@ -14,7 +14,7 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::Clusters;
-use super::round::{Absent, Round, Total};
+use super::round::{Absent, Group, Round, Total};
 use super::row::{Partition, Row};
 use super::status::{Commit, Status};
 use crate::client::GroupMember;
@@ -136,18 +136,13 @@ async fn consumer(
     answer(&uri, "consumer detail returned", "topics", found)
 }
 
-/// Who reads which partition of a group: host and client id, where members were asked for. In a share group, nobody has one of
-/// its own.
+/// Who reads which partition of a group: host and client id.
 struct Owners<'a>(HashMap<(&'a str, i32), &'a GroupMember>);
 
 impl<'a> Owners<'a> {
     fn of(total: &Total<'a>) -> Self {
-        let group = total.round.group(total.group).filter(|group| !group.is_share());
-        let members = group.and_then(|group| group.members.as_deref()).unwrap_or_default();
-        let of_member = |member: &'a GroupMember| {
-            member.assignment.iter().map(move |it| ((it.topic.as_str(), it.partition), member))
-        };
-        Self(members.iter().flat_map(of_member).collect())
+        let readers = total.round.group(total.group).into_iter().flat_map(Group::readers);
+        Self(readers.map(|(it, member)| ((it.topic.as_str(), it.partition), member)).collect())
     }
 
     fn of_row(&self, row: &Row<'_>) -> (&'a str, &'a str) {

@@ -4,6 +4,7 @@
 //! by then is [silent]: what only it knows is missing from this round, and neither the rest of it nor the next rounds wait
 //! for it again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures::future::join_all;
 
 use super::clock::Clock;
 use super::history::{History, Lineage, Probe, Ring, Sample};
-use super::join::Commits;
+use super::join::{Commits, by_topic};
 use super::ladder;
 use super::nodes::{Hold, PROTOCOL_TYPE};
 use super::round::{Group, LogDirs};
@@ -45,21 +46,23 @@ pub(super) struct Sweep {
     /// Of each partition the end, and whose life it is of.
     pub ends: Vec<Result<Offset, Reason>>,
     pub lineages: Vec<Lineage>,
-    /// Last stable offsets, as far as they are known and below the ends.
-    pub stable: HashMap<TopicPartition, Offset>,
     /// And when it was asked for and answered: leaders answer for themselves, and one that takes long makes nothing less
     /// certain that another has said.
     pub spans: Vec<Span>,
     /// When the last of them was there, or not waited for any longer.
     pub ends_answered_ms: i64,
+    /// Last stable offsets, as far as they are known and below the ends.
+    pub stable: HashMap<TopicPartition, Offset>,
+    /// Partitions that no group has committed for, in order, and their ends: where another exporter's families have them.
+    pub others: Vec<(TopicPartition, Result<Offset, Reason>)>,
     pub commits_asked_ms: i64,
     pub failures: Vec<String>,
     /// Groups whose commits could not be read, all of them or some, and why.
     pub unread: BTreeMap<Arc<str>, String>,
     /// Brokers that something happened to on the way; each is a failure once, whatever it was asked for.
     pub(super) failing: HashSet<BrokerId>,
-    /// Of those, the ones that did not answer.
-    pub(super) silences: Vec<Error>,
+    /// And how it was seen of some that they do not answer.
+    pub(super) silences: BTreeMap<BrokerId, Error>,
 }
 
 /// When something was asked, and when it was answered.
@@ -108,9 +111,9 @@ pub(super) struct Collector {
     pub unlisted: Vec<String>,
     pub log_starts: HashMap<TopicPartition, Offset>,
     pub retention_ms: HashMap<Topic, i64>,
-    /// Topics of which it was asked, and those of this round of which it was not.
+    /// Topics of which it was asked, and whether there were others in the last round.
     retention_asked: HashSet<Topic>,
-    retention_unasked: HashSet<Topic>,
+    has_new_topics: bool,
     /// Last stable offsets of partitions in which a transaction was undecided when they were asked about last.
     undecided: HashMap<TopicPartition, Offset>,
     /// Topics in which there was one some time.
@@ -151,7 +154,7 @@ impl Collector {
             log_starts: HashMap::new(),
             retention_ms: HashMap::new(),
             retention_asked: HashSet::new(),
-            retention_unasked: HashSet::new(),
+            has_new_topics: false,
             undecided: HashMap::new(),
             transactional: HashSet::new(),
             before: Vec::new(),
@@ -168,7 +171,7 @@ impl Collector {
         let asks = self.turns.next(Left {
             anew: reads_others(hold.as_deref(), self.asked_for.as_deref()),
             undecided: !self.undecided.is_empty(),
-            new_topics: !self.retention_unasked.is_empty(),
+            new_topics: self.has_new_topics,
         });
         self.asked_for.clone_from(&hold);
         self.silent.settle(&self.cluster());
@@ -179,20 +182,23 @@ impl Collector {
         }
         let lacks_some = self.groups.is_empty() || reads_others(hold.as_deref(), self.listed_for.as_deref());
         let lists = asks.groups || has_silent || lacks_some;
-        if lists {
-            self.list_groups(hold, &mut sweep).await?;
-        }
-        self.read_commits(&mut sweep).await?;
+        let unlisted = if lists { self.list_groups(hold, &mut sweep).await? } else { HashSet::new() };
+        self.read_commits(&unlisted, &mut sweep).await?;
+        self.drop_unlisted(&unlisted, &sweep);
         self.see_what_changed(lists, &mut sweep).await;
         sweep.partitions = partitions(&sweep.commits);
         self.follow(&mut sweep).await;
         let there: Vec<_> = sweep.partitions.iter().filter(|it| !self.gone.contains(&it.topic)).cloned().collect();
-        self.read_ends(&there, history, &mut sweep).await;
+        let others = self.others(&sweep.partitions);
+        let asked = self.with_others(&there, &others);
+        self.read_ends(&asked, others, history, &mut sweep).await;
         self.read_stable_offsets(asks.stable_offsets, &mut sweep).await;
         if asks.log_starts {
-            self.read_log_starts(&there, history, &mut sweep).await;
+            self.read_log_starts(&asked, history, &mut sweep).await;
         }
-        self.read_retention(asks.retention, &there, history).await;
+        // What others are kept for is told in one exporter's families only.
+        let told: &[_] = if self.config.compat.contains(&Family::Kminion) { &asked } else { &there };
+        self.read_retention(asks.retention, told, history).await;
         if asks.retention == Some(Retention::OfAll) {
             self.read_log_dirs().await;
         }
@@ -217,7 +223,8 @@ impl Collector {
 
     /// Learns the cluster anew: its brokers, its leaders, and whether topics are still the same ones.
     async fn learn(&mut self, sweep: &mut Sweep) {
-        if let Err(error) = self.client.cluster().refresh_within(Topics::Followed, self.config.patience()).await {
+        let topics = if self.config.tells_of_all_topics() { Topics::All } else { Topics::Followed };
+        if let Err(error) = self.client.cluster().refresh_within(topics, self.config.patience()).await {
             sweep.fails("the cluster", &error);
         }
     }
@@ -225,7 +232,7 @@ impl Collector {
     /// From now on these are not waited for.
     fn hush(&mut self, sweep: &mut Sweep) {
         let patient = self.client.admin();
-        sweep.silences.drain(..).for_each(|error| self.silent.add(error, &patient));
+        std::mem::take(&mut sweep.silences).into_values().for_each(|error| self.silent.add(error, &patient));
     }
 
     /// The brokers that are asked.
@@ -254,33 +261,34 @@ impl Collector {
         Ok((listed?.groups, unlisted))
     }
 
-    /// A broker that does not answer hides the groups it keeps: those known from before stay on the list.
-    async fn list_groups(&mut self, hold: Option<Arc<Hold>>, sweep: &mut Sweep) -> Result<(), Error> {
+    /// A broker that does not answer, or is not known yet, hides the groups it keeps: those known from before that nobody lists
+    /// stay, and are returned, until their commits say whether they are gone.
+    async fn list_groups(&mut self, hold: Option<Arc<Hold>>, sweep: &mut Sweep) -> Result<HashSet<Arc<str>>, Error> {
         let (listed, unlisted) = self.listed(sweep).await?;
         // Monitors that share groups are members of one themselves, which reads nothing.
         let is_read = |listed: &GroupListing| listed.protocol_type.as_deref() != Some(PROTOCOL_TYPE);
         let groups = listed.into_iter().filter(is_read);
         let groups = groups.filter(|listed| self.config.groups.passes(&listed.group_id));
-        let mut by_name: HashMap<Arc<str>, Group> = HashMap::new();
-        if !unlisted.is_empty() {
-            by_name.extend(self.groups.drain(..).map(|group| (Arc::clone(&group.name), group)));
-        }
-        by_name.extend(groups.map(group).map(|group| (Arc::clone(&group.name), group)));
-        self.listed = by_name.len();
+        let by_name = |group: Group| (Arc::clone(&group.name), group);
+        let mut groups: HashMap<Arc<str>, Group> = groups.map(group).map(by_name).collect();
+        let kept: Vec<Group> = self.groups.drain(..).filter(|group| !groups.contains_key(&group.name)).collect();
+        let not_listed = kept.iter().map(|group| Arc::clone(&group.name)).collect();
+        groups.extend(kept.into_iter().map(by_name));
+        self.listed = groups.len();
         if let Some(hold) = &hold {
-            by_name.retain(|name, _| hold.reads(name));
+            groups.retain(|name, _| hold.reads(name));
         }
         if unlisted.is_empty() {
             self.listed_for = hold;
         }
         self.unlisted = unlisted;
-        self.groups = by_name.into_values().collect();
+        self.groups = groups.into_values().collect();
         self.groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.gone.clear();
-        match self.config.asks_for_members() {
-            true => self.read_members(sweep).await,
-            false => Ok(()),
+        if self.config.asks_for_members() {
+            self.read_members(sweep).await?;
         }
+        Ok(not_listed)
     }
 
     async fn read_members(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
@@ -331,7 +339,7 @@ impl Collector {
         self.groups.binary_search_by(|group| (*group.name).cmp(name)).ok()
     }
 
-    async fn read_commits(&mut self, sweep: &mut Sweep) -> Result<(), Error> {
+    async fn read_commits(&mut self, unlisted: &HashSet<Arc<str>>, sweep: &mut Sweep) -> Result<(), Error> {
         sweep.commits_asked_ms = self.clock.now_ms();
         let said = self.asked_of_coordinators().await;
         let (mut answers, mut silence, mut topics) = (0, None, HashSet::new());
@@ -345,6 +353,8 @@ impl Collector {
                 }
                 // It was deleted since it was listed.
                 Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
+                // Who may not read a group does not see it listed either.
+                Err(error) if is_refused(&error) && unlisted.contains(&*name) => {}
                 Err(error) => sweep.unread(group, &error),
                 Ok(commits) => {
                     let looked_at = commits.into_iter().filter(|of| self.config.topics.passes(&of.topic));
@@ -365,7 +375,7 @@ impl Collector {
         let now: Vec<Was> = sweep.commits.iter().map(Was::of).collect();
         let before = std::mem::replace(&mut self.before, now);
         let is_read = |was: &&Was| !sweep.unread.contains_key(&was.group);
-        let (mut topic_is_another, mut group_is_gone) = (false, false);
+        let (mut topic_is_another, mut gone) = (false, HashSet::new());
         for was in before.iter().filter(is_read) {
             match self.before.binary_search_by(|now| now.key().cmp(&was.key())) {
                 Ok(at) => topic_is_another |= self.before.get(at).is_some_and(|now| now.went_back_from(was)),
@@ -373,12 +383,14 @@ impl Collector {
                     let beside = [at.checked_sub(1), Some(at)].into_iter().flatten();
                     let has_others = beside.filter_map(|at| self.before.get(at)).any(|now| now.group == was.group);
                     topic_is_another |= has_others;
-                    group_is_gone |= !has_others;
+                    if !has_others {
+                        gone.insert(Arc::clone(&was.group));
+                    }
                 }
             }
         }
-        if group_is_gone && !has_listed {
-            self.drop_gone(sweep).await;
+        if !gone.is_empty() && !has_listed {
+            self.drop_gone(&gone, sweep).await;
         }
         if topic_is_another {
             self.learn(sweep).await;
@@ -386,14 +398,28 @@ impl Collector {
     }
 
     /// Forgets groups that no broker keeps any more; new ones wait for their turn, because nothing was read of them.
-    async fn drop_gone(&mut self, sweep: &mut Sweep) {
+    async fn drop_gone(&mut self, gone: &HashSet<Arc<str>>, sweep: &mut Sweep) {
         let Ok((listed, unlisted)) = self.listed(sweep).await else { return };
-        if unlisted.is_empty() {
-            let kept: HashSet<&str> = listed.iter().map(|it| it.group_id.as_str()).collect();
-            let before = self.groups.len();
-            self.groups.retain(|group| kept.contains(&*group.name));
-            self.listed -= before - self.groups.len();
-        }
+        let kept: HashSet<&str> = listed.iter().map(|it| it.group_id.as_str()).collect();
+        self.drop_groups(sweep, |name| !kept.contains(name) && (unlisted.is_empty() || gone.contains(name)));
+    }
+
+    /// Where not all brokers have listed their groups, those are gone that had committed something and have not any more:
+    /// one that never has may only be hidden.
+    fn drop_unlisted(&mut self, unlisted: &HashSet<Arc<str>>, sweep: &Sweep) {
+        let (before, all_listed) = (std::mem::take(&mut self.before), self.unlisted.is_empty());
+        let had_commits = |name: &str| before.binary_search_by(|was| (*was.group).cmp(name)).is_ok();
+        self.drop_groups(sweep, |name| unlisted.contains(name) && (all_listed || had_commits(name)));
+        self.before = before;
+    }
+
+    /// Of groups that nobody lists, those of which their coordinators say that they have committed nothing.
+    fn drop_groups(&mut self, sweep: &Sweep, is_unlisted: impl Fn(&str) -> bool) {
+        let before = self.groups.len();
+        let has_commits = |name: &str| sweep.commits.binary_search_by(|it| (*it.group).cmp(name)).is_ok();
+        let may_have_some = |name: &str| has_commits(name) || sweep.unread.contains_key(name);
+        self.groups.retain(|group| !is_unlisted(&group.name) || may_have_some(&group.name));
+        self.listed -= before - self.groups.len();
     }
 
     /// From now on, whenever the cluster is learned anew, these topics are too: a topic that is made anew is known by its
@@ -412,6 +438,35 @@ impl Collector {
             })),
             Err(error) => sweep.fails("new topics", &error),
         }
+    }
+
+    /// What there is beside the partitions that are read, in order.
+    fn others(&self, read: &[TopicPartition]) -> Vec<TopicPartition> {
+        if !self.config.tells_of_all_topics() {
+            return Vec::new();
+        }
+        let (known, read_of) = (self.cluster(), by_topic(read));
+        let told = known.topics().map(|(topic, _)| topic);
+        let told = told.filter(|topic| self.config.topics.passes(topic) && !self.gone.contains(*topic));
+        let of_topic = |topic| {
+            let read = read_of.get(topic).and_then(|at| read.get(at.clone())).unwrap_or_default();
+            known.partitions_of(topic).filter(|it| read.binary_search(it).is_err())
+        };
+        let mut others: Vec<_> = told.flat_map(of_topic).collect();
+        others.sort_unstable();
+        others
+    }
+
+    /// Of which partitions leaders are asked, in order. That one which nobody reads has no leader is known, and no question.
+    fn with_others<'a>(&self, read: &'a [TopicPartition], others: &[TopicPartition]) -> Cow<'a, [TopicPartition]> {
+        if others.is_empty() {
+            return read.into();
+        }
+        let known = self.cluster();
+        let led = others.iter().filter(|it| known.leader(it).is_some());
+        let mut all: Vec<_> = read.iter().chain(led).cloned().collect();
+        all.sort_unstable();
+        all.into()
     }
 
     /// Asks each leader for itself; of a silent one, nothing is known.
@@ -441,7 +496,13 @@ impl Collector {
         join_all(asked).await
     }
 
-    async fn read_ends(&mut self, partitions: &[TopicPartition], history: &History, sweep: &mut Sweep) {
+    async fn read_ends(
+        &mut self,
+        partitions: &[TopicPartition],
+        others: Vec<TopicPartition>,
+        history: &History,
+        sweep: &mut Sweep,
+    ) {
         let answered = self.offsets(OffsetSpec::Latest, partitions, IsolationLevel::ReadUncommitted).await;
         sweep.ends_answered_ms = self.clock.now_ms();
         let of_leader = |Answered { span, offsets }| offsets.into_iter().map(move |(of, said)| (of, (said, span)));
@@ -456,9 +517,7 @@ impl Collector {
         let known = self.cluster();
         for partition in std::mem::take(&mut sweep.partitions) {
             let (answer, span) = listed.remove(&partition).map_or_else(Default::default, |(it, span)| (Some(it), span));
-            if let Some(Err(error)) = answer.as_ref().filter(|it| it.as_ref().is_err_and(|error| !is_gone(error))) {
-                sweep.fails(&partition, error);
-            }
+            sweep.heard(&partition, answer.as_ref());
             let leader_epoch = answer.as_ref().and_then(|it| it.as_ref().ok()?.leader_epoch);
             let end = end(answer, self.gone.contains(&partition.topic));
             if end == Err(Reason::TopicGone) && known.partition_count(&partition.topic).is_none() {
@@ -470,38 +529,42 @@ impl Collector {
             sweep.spans.push(span);
             sweep.lineages.push(Lineage { topic_id, leader_epoch: leader_epoch.filter(|_| end.is_ok()) });
         }
+        for partition in others {
+            let answer = listed.remove(&partition).map(|(answer, _)| answer);
+            sweep.heard(&partition, answer.as_ref());
+            sweep.others.push((partition, end(answer, false)));
+        }
         self.hush(sweep);
     }
 
     /// What was undecided when it was asked about last, at most a few rounds ago, is told as it was.
     async fn read_stable_offsets(&mut self, which: Option<Stable>, sweep: &mut Sweep) {
-        if which.is_none() && self.undecided.is_empty() {
-            return;
-        }
-        let ends: HashMap<TopicPartition, Offset> = sweep.ends().collect();
         if let Some(which) = which {
-            self.ask_stable_offsets(which, &ends, sweep).await;
+            self.ask_stable_offsets(which, sweep).await;
         }
-        let known = self.undecided.iter().filter(|(of, stable)| ends.get(of).is_some_and(|end| *stable < end));
-        sweep.stable = known.map(|(of, stable)| (of.clone(), *stable)).collect();
+        let known = self.undecided.iter().filter(|(of, stable)| sweep.end_of(of).is_some_and(|end| **stable < end));
+        let stable = known.map(|(of, stable)| (of.clone(), *stable)).collect();
+        sweep.stable = stable;
     }
 
-    async fn ask_stable_offsets(&mut self, which: Stable, ends: &HashMap<TopicPartition, Offset>, sweep: &mut Sweep) {
+    async fn ask_stable_offsets(&mut self, which: Stable, sweep: &mut Sweep) {
         let wanted = |of: &&TopicPartition| match which {
             Stable::Everywhere => true,
             Stable::Transactional => self.transactional.contains(&of.topic),
             Stable::Undecided => self.undecided.contains_key(of),
         };
-        let answered =
-            self.offsets(OffsetSpec::Latest, ends.keys().filter(wanted), IsolationLevel::ReadCommitted).await;
+        let known = sweep.partitions.iter().zip(&sweep.ends).filter(|(_, end)| end.is_ok()).map(|(of, _)| of);
+        let answered = self.offsets(OffsetSpec::Latest, known.filter(wanted), IsolationLevel::ReadCommitted).await;
         for (partition, answer) in answered.into_iter().flat_map(|it| it.offsets) {
-            match (answer, ends.get(&partition)) {
-                (Ok(ListedOffset { offset: Some(stable), .. }), Some(end)) if stable < *end => {
+            match answer {
+                Ok(ListedOffset { offset: Some(stable), .. })
+                    if sweep.end_of(&partition).is_some_and(|end| stable < end) =>
+                {
                     self.transactional.insert(partition.topic.clone());
                     self.undecided.insert(partition, stable);
                 }
-                (Ok(_), _) => drop(self.undecided.remove(&partition)),
-                (Err(error), _) => sweep.fails(&partition, &error),
+                Ok(_) => drop(self.undecided.remove(&partition)),
+                Err(error) => sweep.fails(&partition, &error),
             }
         }
         self.hush(sweep);
@@ -512,14 +575,11 @@ impl Collector {
     async fn read_log_starts(&mut self, partitions: &[TopicPartition], history: &History, sweep: &mut Sweep) {
         let answered = self.offsets(OffsetSpec::Earliest, partitions, IsolationLevel::ReadUncommitted).await;
         let is_kept = |partition: &TopicPartition| {
-            sweep.partitions.binary_search(partition).is_ok() || history.of(partition).is_some()
+            let is_other = sweep.others.binary_search_by(|(it, _)| it.cmp(partition)).is_ok();
+            is_other || sweep.partitions.binary_search(partition).is_ok() || history.of(partition).is_some()
         };
         self.log_starts.retain(|partition, _| is_kept(partition));
         self.undecided.retain(|partition, _| is_kept(partition));
-        if sweep.unread.is_empty() {
-            let read: HashSet<&Topic> = sweep.partitions.iter().map(|partition| &partition.topic).collect();
-            self.transactional.retain(|topic| read.contains(topic));
-        }
         for (partition, answer) in answered.into_iter().flat_map(|it| it.offsets) {
             match answer {
                 Ok(ListedOffset { offset: Some(offset), .. }) => {
@@ -537,13 +597,15 @@ impl Collector {
     /// is as it was when it was asked for last.
     async fn read_retention(&mut self, which: Option<Retention>, partitions: &[TopicPartition], history: &History) {
         let mut wanted = topics(partitions);
-        self.retention_unasked = wanted.iter().filter(|it| !self.retention_asked.contains(*it)).cloned().collect();
+        let is_new = |topic: &Topic| !self.retention_asked.contains(topic);
+        self.has_new_topics = wanted.iter().any(is_new);
         let Some(which) = which.filter(|_| !wanted.is_empty()) else { return };
         match which {
-            Retention::OfNew => wanted.retain(|topic| self.retention_unasked.contains(topic)),
+            Retention::OfNew => wanted.retain(is_new),
             Retention::OfAll => self.forget_settings(&wanted, history),
         }
-        self.retention_asked.extend(self.retention_unasked.drain());
+        self.retention_asked.extend(wanted.iter().cloned());
+        self.has_new_topics = false;
         let resources: Vec<_> = wanted.into_iter().map(ConfigResource::Topic).collect();
         let policies = Arc::make_mut(&mut self.cleanup_policies);
         for (resource, entries) in self.admin.describe_configs(&resources).await.into_iter().flatten() {
@@ -563,6 +625,7 @@ impl Collector {
     /// as long as it may be one.
     fn forget_settings(&mut self, read: &[Topic], history: &History) {
         let known: HashSet<&Topic> = history.partitions_but(|_| false).map(|it| &it.topic).chain(read).collect();
+        self.transactional.retain(|topic| known.contains(topic));
         self.retention_ms.retain(|topic, _| known.contains(topic));
         self.retention_asked.retain(|topic| known.contains(topic));
         Arc::make_mut(&mut self.cleanup_policies).retain(|topic, _| known.contains(topic));
@@ -667,8 +730,19 @@ impl Sweep {
         self.unread.insert(Arc::clone(&group.name), why.to_string());
     }
 
+    /// What a leader could not say of a partition; that there is none is no failure.
+    fn heard(&mut self, partition: &TopicPartition, answer: Option<&Result<ListedOffset, Error>>) {
+        if let Some(Err(error)) = answer.filter(|it| it.as_ref().is_err_and(|error| !is_gone(error))) {
+            self.fails(partition, error);
+        }
+    }
+
     /// What could not be read, and why. A broker that could not be asked is told once, not with all that it keeps.
     fn fails(&mut self, what: &(impl Display + ?Sized), error: &Error) {
+        // Also of one that has failed before, in another way.
+        if let Some(broker) = silent::of(error) {
+            self.silences.entry(broker).or_insert_with(|| error.clone());
+        }
         let broker = error.broker.as_ref().and_then(|at| at.id).filter(|_| error.is_transport());
         if !broker.is_none_or(|broker| self.failing.insert(broker)) {
             return;
@@ -677,7 +751,6 @@ impl Sweep {
             Some(_) => error.to_string(),
             None => format!("{what}: {error}"),
         });
-        self.silences.extend(silent::of(error).map(|_| error.clone()));
     }
 
     /// What the history learns from this sweep.
@@ -689,10 +762,10 @@ impl Sweep {
         })
     }
 
-    /// The ends that are known.
-    fn ends(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
-        let ends = self.partitions.iter().zip(&self.ends);
-        ends.filter_map(|(partition, end)| Some((partition.clone(), (*end).ok()?)))
+    /// Where a partition that is read ends, if that is known.
+    fn end_of(&self, partition: &TopicPartition) -> Option<Offset> {
+        let at = self.partitions.binary_search(partition).ok()?;
+        (*self.ends.get(at)?).ok()
     }
 
     /// Partitions whose end is known, with the life of their topic in which they were read.
@@ -824,6 +897,10 @@ fn end(answer: Option<Result<ListedOffset, Error>>, is_known_to_be_gone: bool) -
         None if is_known_to_be_gone => Err(Reason::TopicGone),
         Some(Err(_)) | None => Err(Reason::EndUnknown),
     }
+}
+
+fn is_refused(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED)
 }
 
 fn is_gone(error: &Error) -> bool {

@@ -3,15 +3,15 @@
 //! Their lags count offsets, as these exporters do: ends of transactions are in them ([`Row::offsets`]). Our own families,
 //! and all seconds, are of records.
 //!
-//! Topics that no group reads are not in them, but for their sizes: the monitor does not ask about those. Where another
-//! exporter says −1 or NaN for what it does not know, nothing is said here.
+//! Of kafka_exporter's and kminion's, those of topics and partitions are of all that pass the filter of topics, whoever reads
+//! them: with these the cluster's metadata is of all topics, and every leader is asked about all of its partitions. Where
+//! another exporter says −1 or NaN for what it does not know, nothing is said here.
 //!
 //! Of kminion's, those are absent that come of what this monitor does not do: read the topic of offsets
 //! (`kminion_exporter_offset_consumer_records_consumed_total`, `kminion_kafka_consumer_group_offset_commits_total`), and send
 //! records of its own (`kminion_end_to_end_…`). `cluster_version` is empty: no broker says its version.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -51,49 +51,45 @@ pub(super) fn families(family: Family, cluster: &str, ours: &Families<'_>) -> Ve
     }
 }
 
-/// A topic that some group reads, and that is known.
+/// A topic of which the cluster tells.
 #[derive(Debug)]
-struct Read {
+struct Known {
     topic: Topic,
-    /// Where the round has its partitions that are read.
-    places: Range<usize>,
     /// How many partitions the topics before it have.
     before: usize,
 }
 
-impl Read {
+impl Known {
     fn partitions<'r>(&self, round: &'r Round) -> &'r [PartitionMetadata] {
         round.cluster.topic(&self.topic).map_or(&[], |topic| &topic.partitions)
     }
 }
 
-/// Topics that some group reads, as the pages of their families find them: each by its number, and each of their partitions
-/// by the number that it has among all of them.
+/// Topics as the pages of their families find them: each by its number, and each of their partitions by the number that it
+/// has among all of them.
 #[derive(Debug, Clone)]
 struct Topics {
-    read: Arc<[Read]>,
+    known: Arc<[Known]>,
     partitions: usize,
 }
 
 impl Topics {
     fn of(round: &Round) -> Self {
-        let (mut begin, mut partitions, mut read) = (0, 0, Vec::new());
-        for places in round.partitions.chunk_by(|a, b| a.topic == b.topic) {
-            let end = begin + places.len();
-            if let Some((topic, known)) =
-                places.first().and_then(|it| Some((&it.topic, round.cluster.topic(&it.topic)?)))
-            {
-                read.push(Read { topic: topic.clone(), places: begin..end, before: partitions });
-                partitions += known.partitions.len();
-            }
-            begin = end;
+        let chunks =
+            [&round.partitions, &round.others].into_iter().flat_map(|all| all.chunk_by(|a, b| a.topic == b.topic));
+        let names: BTreeSet<&Topic> = chunks.filter_map(|places| Some(&places.first()?.topic)).collect();
+        let (mut partitions, mut known) = (0, Vec::with_capacity(names.len()));
+        for topic in names {
+            let Some(of_topic) = round.cluster.topic(topic) else { continue };
+            known.push(Known { topic: topic.clone(), before: partitions });
+            partitions += of_topic.partitions.len();
         }
-        Self { read: read.into(), partitions }
+        Self { known: known.into(), partitions }
     }
 
     fn partition<'r>(&self, round: &'r Round, at: usize) -> Option<(&Topic, &'r PartitionMetadata)> {
-        let read = self.read.get(self.read.partition_point(|read| read.before <= at).checked_sub(1)?)?;
-        Some((&read.topic, read.partitions(round).get(at - read.before)?))
+        let known = self.known.get(self.known.partition_point(|known| known.before <= at).checked_sub(1)?)?;
+        Some((&known.topic, known.partitions(round).get(at - known.before)?))
     }
 
     /// Whatever there is to say of each topic.
@@ -102,11 +98,11 @@ impl Topics {
         of: &Families<'_>,
         name: &'static str,
         help: &'static str,
-        write: impl Fn(&Round, &Read, &mut Emit<'_>) + Send + 'static,
+        write: impl Fn(&Round, &Known, &mut Emit<'_>) + Send + 'static,
     ) -> family::Family {
-        let read = Arc::clone(&self.read);
-        of.each(name, help, read.len(), move |round, at, emit| {
-            read.get(at).into_iter().for_each(|read| write(round, read, emit));
+        let known = Arc::clone(&self.known);
+        of.each(name, help, known.len(), move |round, at, emit| {
+            known.get(at).into_iter().for_each(|known| write(round, known, emit));
         })
     }
 }
@@ -125,8 +121,8 @@ fn kafka_exporter(of: &Families<'_>) -> Vec<family::Family> {
                 emit(&[("id", broker.id.into()), ("address", address.as_str().into())], 1_u32.into());
             }
         }),
-        topics.each(of, "kafka_topic_partitions", "Number of partitions for this Topic", |round, read, emit| {
-            emit(&[("topic", read.topic.as_str().into())], read.partitions(round).len().into());
+        topics.each(of, "kafka_topic_partitions", "Number of partitions for this Topic", |round, known, emit| {
+            emit(&[("topic", known.topic.as_str().into())], known.partitions(round).len().into());
         }),
     ];
     all.extend(kafka_exporter_partitions(of, &topics));
@@ -147,12 +143,16 @@ fn kafka_exporter_partitions(of: &Families<'_>, topics: &Topics) -> [family::Fam
         })
     };
     [
-        of.partitions("kafka_topic_partition_current_offset", "Current Offset of a Broker at Topic/Partition", |it| {
-            it.end_offset()
-        }),
-        of.partitions("kafka_topic_partition_oldest_offset", "Oldest Offset of a Broker at Topic/Partition", |it| {
-            it.log_start_offset
-        }),
+        of.all_partitions(
+            "kafka_topic_partition_current_offset",
+            "Current Offset of a Broker at Topic/Partition",
+            Partition::end_offset,
+        ),
+        of.all_partitions(
+            "kafka_topic_partition_oldest_offset",
+            "Oldest Offset of a Broker at Topic/Partition",
+            |it| it.log_start_offset,
+        ),
         of_metadata("kafka_topic_partition_leader", "Leader Broker ID of this Topic/Partition", |it| {
             it.leader.map(Value::from)
         }),
@@ -274,35 +274,34 @@ fn kminion_log_dirs(of: &Families<'_>) -> [family::Family; 2] {
 
 fn kminion_topics(of: &Families<'_>) -> [family::Family; 5] {
     let topics = Topics::of(of.round);
-    let info = topics.each(of, "kminion_kafka_topic_info", "Info labels for a given topic", |round, read, emit| {
-        let partitions = read.partitions(round);
+    let info = topics.each(of, "kminion_kafka_topic_info", "Info labels for a given topic", |round, known, emit| {
+        let partitions = known.partitions(round);
         let count = partitions.len().to_string();
         let factor = partitions.first().map_or(0, |it| it.replicas.len()).to_string();
         let labels = [
-            ("topic_name", read.topic.as_str().into()),
+            ("topic_name", known.topic.as_str().into()),
             ("partition_count", count.as_str().into()),
             ("replication_factor", factor.as_str().into()),
-            ("cleanup_policy", round.cleanup_policies.get(&read.topic).map_or("N/A", String::as_str).into()),
+            ("cleanup_policy", round.cleanup_policies.get(&known.topic).map_or("N/A", String::as_str).into()),
         ];
         emit(&labels, 1_u32.into());
     });
     let sums = |name, help, mark: fn(&Partition) -> Option<Offset>| {
-        topics.each(of, name, help, move |round, read, emit| {
-            let places = round.partitions.get(read.places.clone()).unwrap_or_default();
+        topics.each(of, name, help, move |round, known, emit| {
             // Of all partitions or of none, as every sum.
-            let is_whole = places.len() == read.partitions(round).len();
-            let sum = places.iter().try_fold(0, |sum: Offset, it| Some(sum.saturating_add(mark(it)?)));
-            if let Some(sum) = sum.filter(|_| is_whole) {
-                emit(&[("topic_name", read.topic.as_str().into())], sum.into());
+            let add = |(count, sum): (usize, Offset), it| Some((count + 1, sum.saturating_add(mark(it)?)));
+            let of_all = round.partitions_of(&known.topic).try_fold((0, 0), add);
+            if let Some((_, sum)) = of_all.filter(|(count, _)| *count == known.partitions(round).len()) {
+                emit(&[("topic_name", known.topic.as_str().into())], sum.into());
             }
         })
     };
     let (high, low) = (Partition::end_offset, |it: &Partition| it.log_start_offset);
     [
         info,
-        of.partitions("kminion_kafka_topic_partition_high_water_mark", "Partition high water mark", high),
+        of.all_partitions("kminion_kafka_topic_partition_high_water_mark", "Partition high water mark", high),
         sums("kminion_kafka_topic_high_water_mark_sum", "Sum of all the topic's partitions' high water marks", high),
-        of.partitions("kminion_kafka_topic_partition_low_water_mark", "Partition low water mark", low),
+        of.all_partitions("kminion_kafka_topic_partition_low_water_mark", "Partition low water mark", low),
         sums("kminion_kafka_topic_low_water_mark_sum", "Sum of all the topic's partitions' low water marks", low),
     ]
 }
@@ -426,14 +425,10 @@ fn kafka_lag_exporter(of: &Families<'_>) -> Vec<family::Family> {
 /// Each row carries who reads the partition; of one that nobody is assigned to, or several members of a share group, these
 /// labels are empty.
 fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) + use<> {
-    let mut readers: HashMap<i32, [String; 3]> = HashMap::new();
-    let group = round.group(&reading.group).filter(|group| !group.is_share());
-    for member in group.and_then(|group| group.members.as_deref()).unwrap_or_default() {
-        for partition in member.assignment.iter().filter(|partition| partition.topic == reading.topic) {
-            let of_member = [&member.client_host, &member.member_id, &member.client_id].map(String::clone);
-            readers.insert(partition.partition, of_member);
-        }
-    }
+    let of_group = round.group(&reading.group).into_iter().flat_map(Group::readers);
+    let of_topic = of_group.filter(|(of, _)| of.topic == reading.topic);
+    let labels = |member: &GroupMember| [&member.client_host, &member.member_id, &member.client_id].map(String::clone);
+    let readers: HashMap<i32, [String; 3]> = of_topic.map(|(of, member)| (of.partition, labels(member))).collect();
     move |row, out| {
         let of_reader = readers.get(&row.partition()).map_or([""; 3], |it| it.each_ref().map(String::as_str));
         for (key, value) in ["member_host", "consumer_id", "client_id"].into_iter().zip(of_reader) {
@@ -445,7 +440,6 @@ fn readers(round: &Round, reading: &Reading) -> impl Fn(&Row<'_>, &mut Vec<u8>) 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use tokio::time::Instant;
@@ -462,7 +456,7 @@ mod tests {
         MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
 
-    fn cluster_with(name: &str, partitions: i32) -> Metadata {
+    fn cluster_with(topics: &[(&str, i32)]) -> Metadata {
         let partition = |partition_index| MetadataResponsePartition {
             partition_index,
             leader_id: partition_index + 1,
@@ -470,10 +464,13 @@ mod tests {
             isr_nodes: vec![1],
             ..Default::default()
         };
-        let partitions = (0..partitions).map(partition).collect();
-        let topic = MetadataResponseTopic { name: Some(name.into()), partitions, ..Default::default() };
+        let topic = |(name, count): &(&str, i32)| {
+            let partitions = (0..*count).map(partition).collect();
+            MetadataResponseTopic { name: Some((*name).into()), partitions, ..Default::default() }
+        };
+        let topics = topics.iter().map(topic).collect();
         let broker = MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9, ..Default::default() };
-        let answer = MetadataResponse { topics: vec![topic], brokers: vec![broker], ..Default::default() };
+        let answer = MetadataResponse { topics, brokers: vec![broker], ..Default::default() };
         Metadata::default().merged(answer, true, Instant::now(), Duration::ZERO)
     }
 
@@ -503,7 +500,7 @@ mod tests {
             log_dirs,
             cleanup_policies,
             took_ms: 12,
-            cluster: Arc::new(cluster_with("t", 3)),
+            cluster: Arc::new(cluster_with(&[("t", 3)])),
             ..of_rows(&rows)
         }
     }
@@ -519,7 +516,11 @@ mod tests {
     }
 
     fn check(family: Family, want: &[&str]) {
-        let out = text(family, round(true));
+        check_of(family, round(true), want);
+    }
+
+    fn check_of(family: Family, round: Round, want: &[&str]) {
+        let out = text(family, round);
         for line in want {
             assert!(out.lines().any(|it| it == *line), "{line} is not in\n{out}");
         }
@@ -573,6 +574,41 @@ mod tests {
         let text = text(Family::Kminion, round(true));
         let ours = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('{').next());
         assert_eq!(ours.map(str::to_owned).collect::<BTreeSet<_>>(), theirs, "each has a sample");
+    }
+
+    /// A topic that no group reads, and one of which some partitions are read.
+    #[test]
+    fn what_nobody_reads_is_told_of() {
+        let other = |topic, partition, start| Partition::unread(TopicPartition::new(topic, partition), Ok(7), start);
+        let cluster = Arc::new(cluster_with(&[("t", 4), ("unread", 2)]));
+        let others = vec![other("t", 3, Some(2)), other("unread", 0, Some(0)), other("unread", 1, Some(8))];
+        let round = Round { cluster, others, ..round(true) };
+        check_of(
+            Family::KafkaExporter,
+            round.clone(),
+            &[
+                r#"kafka_topic_partitions{topic="unread"} 2"#,
+                r#"kafka_topic_partition_leader{topic="unread",partition="1"} 2"#,
+                r#"kafka_topic_partition_current_offset{topic="unread",partition="1"} 7"#,
+                r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 8"#,
+                r#"kafka_topic_partition_current_offset{topic="t",partition="3"} 7"#,
+                r#"kafka_topic_partition_oldest_offset{topic="t",partition="3"} 2"#,
+            ],
+        );
+        check_of(
+            Family::Kminion,
+            round.clone(),
+            &[
+                r#"kminion_kafka_topic_info{topic_name="unread",partition_count="2",replication_factor="2",cleanup_policy="N/A"} 1"#,
+                r#"kminion_kafka_topic_partition_high_water_mark{topic_name="unread",partition_id="0"} 7"#,
+                r#"kminion_kafka_topic_high_water_mark_sum{topic_name="unread"} 14"#,
+                r#"kminion_kafka_topic_high_water_mark_sum{topic_name="t"} 31"#,
+                r#"kminion_kafka_topic_low_water_mark_sum{topic_name="t"} 5"#,
+            ],
+        );
+        let of_readers = text(Family::KafkaLagExporter, round.clone());
+        assert!(!of_readers.contains("unread"), "{of_readers}");
+        assert!(!text(Family::Kminion, round).contains(r#"low_water_mark_sum{topic_name="unread"}"#));
     }
 
     #[test]

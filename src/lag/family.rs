@@ -93,14 +93,14 @@ impl Shown {
         for (cell, _) in cells.zip(&rows).filter(|(_, is_shown)| **is_shown) {
             partitions.get_mut(cell.place as usize).into_iter().for_each(|it| *it = true);
         }
-        let hidden_partitions = partitions.iter().filter(|is_shown| !**is_shown).count();
+        let hidden_partitions = partitions.iter().filter(|is_shown| !**is_shown).count() + round.others.len();
         let (undecided, hidden_undecided) = undecided(round, most);
         let begins = begins.collect();
         Self { begins, rows, hidden, partitions, hidden_partitions, undecided, hidden_undecided }
     }
 
     fn is_partition_shown(&self, place: usize) -> bool {
-        self.partitions.get(place).copied().unwrap_or(true)
+        self.partitions.get(place).copied().unwrap_or(false)
     }
 
     /// Whether a partition is shown, by its name.
@@ -225,7 +225,18 @@ impl Families<'_> {
         help: &'static str,
         value: fn(&Partition) -> Option<V>,
     ) -> Family {
-        self.places(name, help, value, Shown::is_partition_shown)
+        self.places(name, help, value, Shown::is_partition_shown, self.round.partitions.len())
+    }
+
+    /// One sample for each partition there is.
+    pub fn all_partitions<V: Into<Value> + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        value: fn(&Partition) -> Option<V>,
+    ) -> Family {
+        let things = self.round.partitions.len() + self.round.others.len();
+        self.places(name, help, value, Shown::is_partition_shown, things)
     }
 
     /// One sample for each partition with a transaction that is undecided.
@@ -235,7 +246,8 @@ impl Families<'_> {
         help: &'static str,
         value: fn(&Partition) -> Option<V>,
     ) -> Family {
-        self.places(name, help, value, |shown, at| shown.undecided.get(at).copied().unwrap_or(true))
+        let is_shown = |shown: &Shown, at: usize| shown.undecided.get(at).copied().unwrap_or(true);
+        self.places(name, help, value, is_shown, self.round.partitions.len())
     }
 
     fn places<V: Into<Value> + 'static>(
@@ -244,19 +256,21 @@ impl Families<'_> {
         help: &'static str,
         value: fn(&Partition) -> Option<V>,
         is_shown: fn(&Shown, usize) -> bool,
+        things: usize,
     ) -> Family {
         let (naming, shown) = (self.naming.clone(), self.shown.clone());
         let write = move |round: &Round, at: usize, out: &mut Vec<u8>| {
             if shown.as_ref().is_some_and(|shown| !is_shown(shown, at)) {
                 return;
             }
-            let Some(place) = round.partitions.get(at) else { return };
+            let other = || round.others.get(at - round.partitions.len());
+            let Some(place) = round.partitions.get(at).or_else(other) else { return };
             let Some(value) = value(place) else { return };
             let names = [(naming.topic, place.topic.as_str().into()), (naming.partition, place.partition.into())];
             naming.open(out, name, &names);
             close(out, value.into());
         };
-        Family { name, help, kind: Kind::Gauge, things: self.round.partitions.len(), write: Box::new(write) }
+        Family { name, help, kind: Kind::Gauge, things, write: Box::new(write) }
     }
 
     /// One sample, without labels of its own.

@@ -39,8 +39,9 @@
 //! A steady round is two requests a broker: one for the commits of all the groups that it keeps, one for the ends of all the
 //! partitions that it leads. Every third one lists groups, and others ask for log starts or last stable offsets, a request a
 //! broker more; no two of these fall together ([`turns`]), so that no round costs more than three requests a broker, as long as
-//! all answer and members are not asked for. The first round, and one in which this node takes groups over, asks for all of it. The
-//! cluster is learned anew once a minute, by one request.
+//! all answer and members are not asked for. The first round, and one in which this node takes groups over, asks for all of it
+//! but last stable offsets. The cluster is learned anew once a minute, by one request. Where other exporters' families tell of
+//! all topics, that request and those for ends are about all of them, and no more.
 //!
 //! A broker may take half an interval for what it is asked (at least a second, at most thirty): the members, the commits, the
 //! ends, each. What it has not said by then is unknown in this round, and it is asked nothing more until it has
@@ -155,7 +156,7 @@ pub struct Config {
     /// Groups are listed in every so many rounds, and in every round while a broker is silent; a new group waits no longer than
     /// that.
     pub list_groups_every: u32,
-    /// Log starts are asked for in every so many rounds, or one or two later: never in a round that lists groups.
+    /// Log starts are asked for in every so many rounds, or up to three later: not in a round that lists groups, unless every one does.
     pub log_starts_every: u32,
     /// Last stable offsets (KIP-98) are asked for in every so many rounds, 0 for never: of topics in which a transaction was
     /// seen, and every fifth time of all. Of partitions where they are below the end they are asked for in every round that
@@ -305,6 +306,11 @@ impl Config {
 
     fn timing(&self) -> Timing {
         Timing { lease_ms: i64::from(self.lease_seconds.max(1)) * 1_000 }
+    }
+
+    /// Topics that no group reads are told of where another exporter's users expect them.
+    fn tells_of_all_topics(&self) -> bool {
+        self.compat.contains(&Family::KafkaExporter) || self.compat.contains(&Family::Kminion)
     }
 
     /// Members cost a request more for each type of group that a coordinator keeps.

@@ -29,6 +29,12 @@ impl Group {
         self.kind.as_deref() == Some("share")
     }
 
+    /// Who reads which partition, where members were asked for. In a share group, nobody has one of its own.
+    pub(super) fn readers(&self) -> impl Iterator<Item = (&TopicPartition, &GroupMember)> {
+        let members = self.members.as_deref().filter(|_| !self.is_share()).unwrap_or_default();
+        members.iter().flat_map(|member| member.assignment.iter().map(move |of| (of, member)))
+    }
+
     /// Whether it has members, or may have: without a state, nobody can tell.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state.as_deref(), Some("Empty" | "Dead"))
@@ -102,6 +108,8 @@ pub struct Round {
     pub hold: Option<Arc<Hold>>,
     /// Every partition that some group has committed for, once, in order.
     pub partitions: Vec<Partition>,
+    /// Every other partition there is, in order, where another exporter's families tell of them.
+    pub others: Vec<Partition>,
     /// What groups have committed on topics, in order; their [rows](Round::rows) are in order of the partitions.
     pub readings: Vec<Reading>,
     /// How many entries a full window has.
@@ -181,6 +189,15 @@ impl Round {
         self.readings.iter().flat_map(|reading| self.rows_of(reading))
     }
 
+    /// What is known of a topic's partitions: of those that some group has committed for, and of the others.
+    pub(super) fn partitions_of(&self, topic: &Topic) -> impl Iterator<Item = &Partition> {
+        let of_topic = |all: &'_ [Partition]| {
+            let begin = all.partition_point(|it| it.topic < *topic);
+            begin..begin + all[begin..].partition_point(|it| it.topic == *topic)
+        };
+        self.partitions[of_topic(&self.partitions)].iter().chain(&self.others[of_topic(&self.others)])
+    }
+
     pub fn row_count(&self) -> usize {
         self.readings.iter().map(|reading| reading.cells.len()).sum()
     }
@@ -258,6 +275,7 @@ impl Round {
             unread: unread.map(|(group, why)| (Arc::clone(group), why.clone())).collect(),
             hold: Some(Arc::clone(hold)),
             partitions: self.partitions.clone(),
+            others: self.others.clone(),
             failures: self.failures.clone(),
             unlisted: self.unlisted.clone(),
             cost: self.cost.clone(),

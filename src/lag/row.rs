@@ -42,7 +42,7 @@ impl Reason {
     }
 }
 
-/// A partition that some group has committed for.
+/// A partition, and what is known of it whoever reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partition {
     pub topic: Topic,
@@ -62,6 +62,22 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// One that no group has committed for: nothing but its two ends is known.
+    pub(super) fn unread(of: TopicPartition, end: Result<Offset, Reason>, log_start_offset: Option<Offset>) -> Self {
+        Self {
+            topic: of.topic,
+            partition: of.partition,
+            end,
+            // One from an earlier life of the topic would be above the end.
+            log_start_offset: log_start_offset.filter(|start| end.is_ok_and(|end| *start <= end)),
+            stable_offset: None,
+            undecided: None,
+            produced_per_second: None,
+            retention_ms: None,
+            tail: None,
+        }
+    }
+
     pub fn end_offset(&self) -> Option<Offset> {
         self.end.ok()
     }

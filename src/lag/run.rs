@@ -12,6 +12,7 @@ use super::history::{History, Probe};
 use super::join::{Read, furthest_behind, join, position};
 use super::nodes::{Node, keep, keep_in_circle};
 use super::round::{Cost, Round};
+use super::row::{Partition, Reason};
 use super::store::{Mirror, RedisRegistry, RedisStore};
 use super::tails::{self, Tails};
 use super::track::Tracks;
@@ -156,6 +157,11 @@ impl Monitor {
         };
         self.tracks.hide(sweep.unread.keys());
         let round = join(read, &self.history, &mut self.tracks);
+        let log_starts = &self.collector.log_starts;
+        let other = |(of, end): (TopicPartition, Result<Offset, Reason>)| {
+            let start = log_starts.get(&of).copied();
+            Partition::unread(of, end, start)
+        };
         let took_ms = self.clock.now_ms() - began_ms;
         Ok(Round {
             wall_ahead_ms: self.wall.ahead_ms,
@@ -165,6 +171,7 @@ impl Monitor {
             skew_ms: now_ms - sweep.commits_asked_ms,
             groups: self.collector.groups.clone(),
             listed: self.collector.listed,
+            others: sweep.others.into_iter().map(other).collect(),
             failures: sweep.failures,
             unlisted: self.collector.unlisted.clone(),
             breaks: self.history.breaks,
@@ -241,7 +248,7 @@ impl Monitor {
     async fn share(&mut self, sweep: &mut Sweep) {
         let Some(store) = &mut self.store else { return };
         match store.share(&sweep.lives(), &mut self.history, self.wall.ahead_ms).await {
-            Ok(()) => self.store_answers = Some(true),
+            Ok(has_answered) => self.store_answers = Some(true).filter(|_| has_answered).or(self.store_answers),
             Err(error) => self.without_store(&mut sweep.failures, &error.to_string()),
         }
     }
@@ -290,14 +297,14 @@ mod tests {
 
     use super::super::Family;
     use super::super::history::Ring;
-    use super::super::row::Reason;
     use super::*;
     use crate::client::{BrokerId, ClientConfig, NewTopic, ProducerConfig, ProducerRecord, Topic};
     use crate::devbroker::{self, DevBroker, Fault, Matching};
     use crate::net::{Address, Attempt, Dial, Io};
     use crate::protocol::api::Body;
     use crate::protocol::messages::{
-        FetchRequest, ListGroupsRequest, ListOffsetsRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
+        FetchRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
+        OffsetForLeaderEpochRequest,
     };
 
     const GROUPS: usize = 30;
@@ -377,6 +384,58 @@ mod tests {
         check(Matching::api(OffsetFetchRequest::KEY), 1).await;
         check(Matching::api(ListOffsetsRequest::KEY), 2).await;
         check(Matching::any(), 2).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_is_asked_for_where_it_is_told() {
+        let (broker, client) = house().await;
+        let admin = client.admin();
+        admin.create_topics(&[NewTopic::new("unread").partitions(2)]).await.unwrap();
+        let others = |round: &Round| {
+            let known = round.others.iter().filter(|it| it.end_offset().is_some() && it.log_start_offset.is_some());
+            known.map(|it| (it.topic.to_string(), it.partition)).collect::<Vec<_>>()
+        };
+        for (compat, want) in [(None, 0), (Some(Family::KafkaLagExporter), 0), (Some(Family::KafkaExporter), 2)] {
+            let config = Config { compat: compat.into_iter().collect(), ..Config::default() };
+            let mut monitor = Monitor::new(&config, &client);
+            let round = monitor.round().await.unwrap();
+            assert_eq!(others(&round), [("unread".to_owned(), 0), ("unread".to_owned(), 1)][..want], "{compat:?}");
+            assert_eq!((known(&round), monitor.history.partitions()), (GROUPS * 6, 6), "{compat:?}");
+        }
+        let config = Config { compat: [Family::Kminion].into(), ..Config::default() };
+        let mut monitor = Monitor::new(&config, &client);
+        monitor.round().await.unwrap();
+        admin.delete_topics(&[Topic::from("unread")]).await.unwrap();
+        let (round, took) = timed(&mut monitor).await;
+        assert!(others(&round).is_empty() && round.failures.is_empty() && took.as_secs() < 1, "{took:?} {round:?}");
+        broker.faults().reset_counts();
+        assert!(monitor.round().await.unwrap().others.is_empty());
+        let asked = [MetadataRequest::KEY, ListOffsetsRequest::KEY].map(|api| broker.faults().count(api));
+        assert_eq!(asked, [0, 3], "ends of each leader's partitions, and nothing of what is gone");
+        broker.faults().clear();
+    }
+
+    /// A partition that nobody reads may be gone without its topic: what is read of it is told as before.
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_hides_nothing_that_is_read() {
+        let (broker, client) = house().await;
+        let (admin, made) = (client.admin(), async |partitions| {
+            client.admin().create_topics(&[NewTopic::new("shrinks").partitions(partitions)]).await.unwrap();
+            let offsets = [(TopicPartition::new("shrinks", 0), 0.into())];
+            client.admin().alter_offsets("g-0", &offsets).await.unwrap();
+        });
+        made(4).await;
+        let config = Config { compat: [Family::KafkaExporter].into(), ..Config::default() };
+        let mut monitor = Monitor::new(&config, &client);
+        let all = GROUPS * 6 + 1;
+        assert_eq!(known(&monitor.round().await.unwrap()), all);
+        admin.delete_topics(&[Topic::from("shrinks")]).await.unwrap();
+        made(1).await;
+        for _ in 0..3 {
+            let round = monitor.round().await.unwrap();
+            assert_eq!(known(&round), all, "{:?}", round.failures);
+        }
+        broker.faults().clear();
     }
 
     #[tokio::test(start_paused = true)]

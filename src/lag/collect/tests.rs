@@ -76,6 +76,44 @@ async fn what_is_told_of_a_group_that_was_deleted_ends_with_the_next_sweep() {
     broker.stop().await.unwrap();
 }
 
+/// A broker may not list its groups, or not be known yet; what is gone goes all the same.
+#[tokio::test]
+async fn a_group_that_nobody_lists_is_gone_when_its_coordinator_says_so() {
+    let ((broker, client), history) = (house().await, History::new(9));
+    let config = Config { list_groups_every: 1, ..Config::default() };
+    let mut collector = Collector::new(&client, Clock::start(), &config);
+    collector.sweep(&history).await.unwrap();
+    let kept_by = |collector: &Collector, broker: BrokerId| {
+        let groups = collector.groups.iter().filter(|group| group.coordinator == broker);
+        groups.map(|group| group.name.to_string()).collect::<Vec<_>>()
+    };
+    let [of_silent, of_other] = [2, 3].map(|broker| kept_by(&collector, broker));
+    broker.faults().inject(Matching::api(ListGroupsRequest::KEY).broker(2), 1_000, Fault::Disconnect);
+    client.admin().delete_groups(&[of_silent[0].clone(), of_other[0].clone()]).await.unwrap();
+    collector.sweep(&history).await.unwrap();
+    let is_told = |collector: &Collector, group: &str| collector.groups.iter().any(|it| &*it.name == group);
+    assert_eq!((collector.groups.len(), collector.listed), (GROUPS - 2, GROUPS - 2), "{collector:?}");
+    assert!(is_told(&collector, &of_silent[1]) && !is_told(&collector, &of_silent[0]));
+
+    broker.faults().inject(Matching::api(OffsetFetchRequest::KEY).broker(2), 1_000, Fault::Disconnect);
+    let sweep = collector.sweep(&history).await.unwrap();
+    collector.drop_groups(&sweep, |_| true);
+    assert_eq!(collector.groups.len(), GROUPS - 2, "each has commits, or may have some");
+
+    // One that has never committed anything may only be hidden, until all are listed.
+    broker.faults().clear();
+    broker.faults().inject(Matching::api(ListGroupsRequest::KEY).broker(2), 1_000, Fault::Disconnect);
+    let (group_id, coordinator) = ("idle".to_owned(), 2);
+    let idle = GroupListing { group_id, protocol_type: None, state: None, group_type: None, coordinator };
+    collector.groups.push(group(idle));
+    collector.sweep(&history).await.unwrap();
+    assert!(is_told(&collector, "idle"), "{collector:?}");
+    broker.faults().clear();
+    collector.sweep(&history).await.unwrap();
+    assert_eq!((collector.groups.len(), is_told(&collector, "idle")), (GROUPS - 2, false));
+    broker.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_a_round_could_not_read_is_as_it_was() {
     let ((broker, client), mut history) = (house().await, History::new(9));
@@ -194,4 +232,13 @@ fn what_retention_promises() {
     check("delete, compact", "-1", "60000", Some(60_000));
     check("compact,delete", "1000", "60000", None);
     assert_eq!(retention_ms(&[]), None);
+}
+
+#[test]
+fn a_broker_that_has_failed_before_is_silent_all_the_same() {
+    let mut sweep = Sweep::default();
+    for kind in [ErrorKind::Disconnected("gone".into()), ErrorKind::Timeout(Duration::from_secs(1))] {
+        sweep.fails("anything", &Error::new(kind).by(Some(2), None));
+    }
+    assert_eq!((sweep.failures.len(), sweep.silences.contains_key(&2)), (1, true), "{sweep:?}");
 }

@@ -31,6 +31,14 @@ pub struct Mirror {
     ahead_ms: i64,
 }
 
+/// What became of writing or reading.
+#[derive(Debug, Default)]
+struct Shared {
+    is_asked: bool,
+    /// Why a partition could not be written or read, if there is one.
+    failed: Option<StoreError>,
+}
+
 impl Mirror {
     pub fn new(store: RedisStore) -> Self {
         Self { store, kept: HashMap::new(), turn: 0, ahead_ms: 0 }
@@ -56,34 +64,34 @@ impl Mirror {
 
     /// Writes and reads of these partitions what a round has time for. Others read the store's times by the wall's clock, and
     /// so does this monitor's next life; it is so far ahead of the one that samples are of.
-    pub async fn share(&mut self, lives: &[Life], history: &mut History, ahead_ms: i64) -> Result<(), StoreError> {
+    /// Whether the store had anything to answer.
+    pub async fn share(&mut self, lives: &[Life], history: &mut History, ahead_ms: i64) -> Result<bool, StoreError> {
         self.ahead_ms = ahead_ms;
         let until = Instant::now() + BUDGET;
         for (partition, topic_id) in lives {
             self.kept.entry(partition.clone()).or_default().live_in(*topic_id);
         }
-        let unwritten = self.write(lives, history, until).await?;
-        let unread = self.read(lives, history, until).await?;
-        unwritten.or(unread).map_or(Ok(()), Err)
+        let written = self.write(lives, history, until).await?;
+        let read = self.read(lives, history, until).await?;
+        written.failed.or(read.failed).map_or(Ok(written.is_asked || read.is_asked), Err)
     }
 
-    /// Why a partition could not be written, if there is one. An error: nothing was from there on.
-    async fn write(
-        &mut self,
-        lives: &[Life],
-        history: &History,
-        until: Instant,
-    ) -> Result<Option<StoreError>, StoreError> {
+    /// An error: nothing was written from there on.
+    async fn write(&mut self, lives: &[Life], history: &History, until: Instant) -> Result<Shared, StoreError> {
         // They take turns in being first, so that none is always left over.
         let begin = self.turn.checked_rem(lives.len()).unwrap_or(0);
         let mut open: VecDeque<usize> = (begin..lives.len()).chain(0..begin).collect();
-        let mut failed = None;
+        let mut shared = Shared::default();
         while let Some(first) = open.front() {
             self.turn = *first;
             if Instant::now() >= until {
-                return Ok(failed);
+                return Ok(shared);
             }
             let (of, writes) = self.next(&mut open, lives, history);
+            if writes.is_empty() {
+                break;
+            }
+            shared.is_asked = true;
             for ((at, write), done) in of.into_iter().zip(&writes).zip(self.store.write(&writes).await?) {
                 match (done, self.kept.get_mut(&write.life.0)) {
                     (Ok(reach_ms), Some(kept)) => {
@@ -92,12 +100,12 @@ impl Mirror {
                         open.push_back(at);
                     }
                     (Ok(_), None) => {}
-                    (Err(error), _) => failed = Some(error),
+                    (Err(error), _) => shared.failed = Some(error),
                 }
             }
         }
         self.turn = 0;
-        Ok(failed)
+        Ok(shared)
     }
 
     /// What goes into one pipeline, of those at the front.
@@ -120,20 +128,16 @@ impl Mirror {
         (of, writes)
     }
 
-    /// Why a partition could not be read, if there is one. An error: nothing was from there on.
-    async fn read(
-        &mut self,
-        lives: &[Life],
-        history: &mut History,
-        until: Instant,
-    ) -> Result<Option<StoreError>, StoreError> {
+    /// An error: nothing was read from there on.
+    async fn read(&mut self, lives: &[Life], history: &mut History, until: Instant) -> Result<Shared, StoreError> {
         let is_unread = |(partition, _): &&Life| self.kept.get(partition).is_some_and(|kept| !kept.is_read);
         let unread: Vec<Life> = lives.iter().filter(is_unread).cloned().collect();
-        let mut failed = None;
+        let mut shared = Shared::default();
         for chunk in unread.chunks(self.store.reads_max()) {
             if Instant::now() >= until {
                 break;
             }
+            shared.is_asked = true;
             for ((partition, _), samples) in chunk.iter().zip(self.store.read(chunk).await?) {
                 match (samples, self.kept.get_mut(partition)) {
                     (Ok(samples), Some(kept)) => {
@@ -143,10 +147,10 @@ impl Mirror {
                         kept.is_read = true;
                     }
                     (Ok(_), None) => {}
-                    (Err(error), _) => failed = Some(error),
+                    (Err(error), _) => shared.failed = Some(error),
                 }
             }
         }
-        Ok(failed)
+        Ok(shared)
     }
 }
