@@ -220,10 +220,11 @@ impl Pusher {
                 last => return last,
             };
             tracing::debug!(said = failure.said, "a push is tried again");
-            let pause = after.unwrap_or_else(|| pause(tries, rand::random()));
-            let again = Instant::now() + pause;
-            self.quiet_until = after.map(|_| again);
-            if again >= until {
+            let now = Instant::now();
+            self.quiet_until = after.map(|after| now + after);
+            // A receiver that has us come back at once would be sent the same without end.
+            let pause = after.unwrap_or_default().max(pause(tries, rand::random()));
+            if now + pause >= until {
                 return Verdict::Later { after, failure };
             }
             sleep(pause).await;

@@ -458,6 +458,9 @@ async fn a_receiver_in_trouble() {
     check(vec![], 1, &[60.0], "pushes=2").await;
     check(vec![busy(&[("retry-after", "7")])], 2, &[60.0, 7.0], "pushes=2").await;
     check(vec![busy(&[]), busy(&[("retry-after", "3")])], 3, &[60.0, 0.5, 3.0], "pushes=2").await;
+    // Who says "at once" is waited for as one who says nothing.
+    let at_once = || busy(&[("retry-after", "0")]);
+    check(vec![at_once(), at_once()], 3, &[60.0, 0.5, 1.0], "pushes=2").await;
     // For longer than until the next push: that one is left out as well.
     check(vec![busy(&[("retry-after", "100")])], 2, &[60.0, 120.0], "push_failures{reason=busy}=1 pushes=2").await;
     // And the last one, too.
@@ -481,6 +484,9 @@ async fn a_receiver_in_trouble() {
         pauses[0] > Duration::from_secs(600) && account.starts_with("push_failures{reason=unreached}="),
         "{pauses:?} {account}"
     );
+    // One that says "at once" for ever has not asked to be left alone: no interval goes by without a push.
+    let (pauses, _) = storm((0..100).map(|_| at_once()).collect(), 20).await;
+    assert!(pauses[1..].iter().all(|pause| *pause < Duration::from_secs(31)), "{pauses:?}");
     // A receiver that never answers costs a push each interval, and what is left of it is not carried on.
     let asleep = || (0..10).map(|_| Sleep).collect::<Vec<_>>();
     let (pauses, account) = storm(asleep(), 11).await;
