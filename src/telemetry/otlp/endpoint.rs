@@ -55,6 +55,10 @@ impl Endpoint {
             _ => return Err("its scheme is another one".to_owned()),
         };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
+        // What is no number of a port is none to the parser, and would be taken for the scheme's.
+        if uri.port_u16().is_none() && uri.authority().is_some_and(|whole| whole.as_str() != host) {
+            return Err("its port is not a number up to 65535".to_owned());
+        }
         let address = Address::new(host.trim_start_matches('[').trim_end_matches(']'), uri.port_u16().unwrap_or(port));
         Ok(Self { address, uri })
     }
@@ -120,6 +124,11 @@ mod tests {
         check(base("collector:4318"), Err("no scheme"));
         check(base("ftp://h"), Err("scheme is another"));
         check(base("http://a b"), Err("no URL"));
+        check(base("http://h:43180000"), Err("its port is not"));
+        check(base("http://h:4318x"), Err("its port is not"));
+        check(base("https://h:"), Err("its port is not"));
+        check(base("http://[::1]:65536"), Err("its port is not"));
+        check(base("http://[::1]"), Ok(("[::1]:80", "/v1/metrics")));
         check(base("http://"), Err(""));
         check(base("http://me:secret@h"), Err("by a header"));
         let whole = Endpoint::as_it_is;
