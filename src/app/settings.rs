@@ -97,10 +97,8 @@ pub fn of_lag(args: &cli::Lag) -> Result<Config, Failure> {
 
 /// What was typed, over what OpenTelemetry's variables say, over the file.
 fn push(args: &cli::Otlp, config: &mut otlp::Config) -> Result<(), Failure> {
-    config.read_environment(|name| std::env::var(name).ok()).map_err(Failure::of(Status::Config))?;
-    if let Some(endpoint) = &args.otlp_endpoint {
-        config.push_to(endpoint);
-    }
+    let endpoint = args.otlp_endpoint.as_deref();
+    config.lay_over(endpoint, |name| std::env::var(name).ok()).map_err(Failure::of(Status::Config))?;
     if let Some(interval) = args.otlp_interval {
         config.interval_seconds = interval.as_secs_f64();
     }

@@ -121,11 +121,6 @@ impl Config {
         self.endpoint.is_some() || self.metrics_endpoint.is_some()
     }
 
-    /// Sets where to, over whatever was set before.
-    pub fn push_to(&mut self, endpoint: &str) {
-        (self.endpoint, self.metrics_endpoint) = (Some(endpoint.to_owned()), None);
-    }
-
     /// What no number of seconds can be said of is refused by [`Self::check`].
     pub(super) fn interval(&self) -> Duration {
         Duration::try_from_secs_f64(self.interval_seconds).unwrap_or(Duration::from_secs(60))
@@ -135,16 +130,30 @@ impl Config {
         Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::from_secs(10))
     }
 
-    /// Lays the variables of OpenTelemetry over what is set. `Err` says which of them cannot be, without its value where that
-    /// may be a secret.
-    pub fn read_environment(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    /// Lays the variables of OpenTelemetry over what is set, and a URL that was typed over both: what it replaces is not even
+    /// looked at. `Err` says which variable cannot be, without its value where that may be a secret.
+    pub fn lay_over(
+        &mut self,
+        typed_endpoint: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), String> {
+        if let Some(endpoint) = typed_endpoint {
+            (self.endpoint, self.metrics_endpoint) = (Some(endpoint.to_owned()), None);
+        }
         // What is empty is not set.
         let set = |name: &str| variable(name).filter(|text| !text.trim().is_empty());
+        let is_off = set("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let exporters = set("OTEL_METRICS_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
+        if is_off || !exporters.split(',').any(|exporter| exporter.trim() == "otlp") {
+            return Ok(());
+        }
         let of_metrics = |name: &str| {
             let names = [format!("OTEL_EXPORTER_OTLP_METRICS_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")];
             names.into_iter().find_map(|name| set(&name).map(|text| (name, text)))
         };
-        self.read_endpoint(&set, &of_metrics)?;
+        if typed_endpoint.is_none() {
+            self.read_endpoint(&set, &of_metrics)?;
+        }
         self.read_resource(&set)?;
         if let Some(text) = set("OTEL_METRIC_EXPORT_INTERVAL") {
             self.interval_seconds = millis("OTEL_METRIC_EXPORT_INTERVAL", &text)?;
@@ -175,11 +184,6 @@ impl Config {
         set: &dyn Fn(&str) -> Option<String>,
         of_metrics: &dyn Fn(&str) -> Option<(String, String)>,
     ) -> Result<(), String> {
-        let is_off = set("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let exporters = set("OTEL_METRICS_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
-        if is_off || !exporters.split(',').any(|exporter| exporter.trim() == "otlp") {
-            return Ok(());
-        }
         let whole = set("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
         let base = set("OTEL_EXPORTER_OTLP_ENDPOINT");
         if whole.is_none() && base.is_none() {
@@ -247,10 +251,14 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)], file: &str) -> Result<Config, String> {
+        read_with(None, variables, file)
+    }
+
+    fn read_with(typed: Option<&str>, variables: &[(&str, &str)], file: &str) -> Result<Config, String> {
         let mut config: Config = toml::from_str(file).unwrap();
         let variable =
             |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        config.read_environment(variable).map(|()| config)
+        config.lay_over(typed, variable).map(|()| config)
     }
 
     #[test]
@@ -291,6 +299,46 @@ mod tests {
         check(&[attributes, ("OTEL_SERVICE_NAME", "b")], "", &|it| {
             it.resource["service.name"] == "b" && it.resource["deployment.environment.name"] == "prod/eu"
         });
+    }
+
+    #[test]
+    fn what_was_typed_lies_over_both() {
+        let check = |variables: &[(&str, &str)], file: &str, interval_seconds: f64| {
+            let config = read_with(Some("http://typed"), variables, file).unwrap();
+            let target = config.target().unwrap().map(|it| it.to_string());
+            assert_eq!(target.as_deref(), Some("http://typed/v1/metrics"), "{variables:?} {file}");
+            assert_eq!(config.interval_seconds, interval_seconds, "{variables:?} {file}");
+        };
+        let interval = ("OTEL_METRIC_EXPORT_INTERVAL", "1500");
+        check(&[], "metrics_endpoint = 'http://file/y'", 60.0);
+        check(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://env:4317"), interval], "", 1.5);
+        check(
+            &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://env"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), interval],
+            "endpoint = 'http://file'",
+            1.5,
+        );
+        // Variables that are not to be heeded are not.
+        check(&[("OTEL_METRICS_EXPORTER", "none"), interval], "interval_seconds = 9", 9.0);
+    }
+
+    #[test]
+    fn variables_that_are_not_to_be_heeded_may_say_anything() {
+        let wrong = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://env"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "=a"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
+        ];
+        let file = "endpoint = 'http://file'";
+        for off in [("OTEL_METRICS_EXPORTER", "none"), ("OTEL_SDK_DISABLED", "true")] {
+            let config = read(&[&[off], &wrong[..]].concat(), file).unwrap();
+            let set: Config = toml::from_str(file).unwrap();
+            assert_eq!(format!("{config:?}"), format!("{set:?}"), "{off:?}");
+        }
+        assert!(read(&wrong, file).is_err());
     }
 
     #[test]
