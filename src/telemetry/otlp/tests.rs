@@ -517,6 +517,9 @@ async fn an_outage_is_said_once_at_each_end() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
+    // Where there is one subscriber, whether a line is wanted is asked of the thread that comes to it first, once and for all: a
+    // test beside this one, which wants none, would switch it off. With two, both are asked.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let acts = (0..3).map(|_| Act::Say(500, &[], b"disk full".to_vec())).collect();
     let (_, account) = storm(acts, 4).await;
     assert_eq!(account, "push_failures{reason=refused}=3 pushes=2");
