@@ -65,7 +65,7 @@ e2e:
 kafka *ARGS:
     protocol-tests/servers/kafka.sh {{ARGS}}
 
-# Benchmarks; they time, and therefore are no tests. BOOTSTRAP names the cluster for `produce`, `consume` and `lag`.
+# Benchmarks; they time, and therefore are no tests. BOOTSTRAP names the cluster for `produce`, `consume`, `lag`, `latency` and `idle`.
 bench *NAMES:
     cargo bench -p protocol-tests {{ prepend("--bench ", NAMES) }}
 

@@ -73,7 +73,7 @@ impl Metrics {
             let counter = meter.u64_observable_counter(name).with_description(help);
             counter.with_callback(move |observer| observer.observe(of(&counters).load(Ordering::Relaxed), &[])).build();
         };
-        count("highwater_otlp_pushes", "Pushes that were taken as a whole.", |it| &it.pushes);
+        count("highwater_otlp_pushes", "Pushes of which every request was taken.", |it| &it.pushes);
         count("highwater_otlp_points", "Data points that the receiver took.", |it| &it.points);
         count(
             "highwater_otlp_rejected_points",
