@@ -56,15 +56,33 @@ fn house() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// The code before its tests: tests may join what the table keeps apart.
+/// The code without its tests: tests may join what the table keeps apart.
 fn code(path: &Path) -> String {
     let is_tests = |part: &str| part == "tests.rs" || part == "tests";
     if path.components().any(|part| is_tests(&part.as_os_str().to_string_lossy())) {
         return String::new();
     }
     let text = fs::read_to_string(path).expect("a source file");
-    let before_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
-    before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    without_tests(&text).filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The lines that are in no item of tests. Such an item ends at its semicolon or its closing brace, which rustfmt puts below the
+/// attribute; an attribute ends with a bracket.
+fn without_tests(text: &str) -> impl Iterator<Item = &str> {
+    let mut tests_at = None;
+    text.lines().filter(move |line| {
+        let words = line.trim_start();
+        let indentation = line.len() - words.len();
+        if tests_at.is_none() && words.starts_with("#[cfg(test)]") {
+            tests_at = Some(indentation);
+            return false;
+        }
+        let is_of_tests = tests_at.is_some();
+        if tests_at == Some(indentation) && words.ends_with([';', '}', ',']) {
+            tests_at = None;
+        }
+        !is_of_tests
+    })
 }
 
 /// The rooms named as `crate::room` in a piece of code, also inside `use crate::{a, b::c}`.
@@ -103,6 +121,23 @@ fn rooms_in_a_use_line() {
     check("use crate::{client::{Client, Error}, task};", &["client", "task"]);
     check("fn f() -> crate::lag::Round { crate::sink::g() }", &["lag", "sink"]);
     check("use std::fmt;", &[]);
+}
+
+#[test]
+fn tests_are_left_out_and_nothing_else() {
+    let check = |text: &str, want: &str| {
+        assert_eq!(without_tests(text).collect::<Vec<_>>().join("\n"), want, "{text}");
+    };
+    check("a\nb", "a\nb");
+    check("#[cfg(test)]\nmod tests;\nuse crate::lag;", "use crate::lag;");
+    check("#[cfg(test)]\nmod a;\nmod b;\n#[cfg(test)]\npub use c::{\n    d,\n};\ne", "mod b;\ne");
+    check("a\n#[cfg(test)]\nmod tests {\n    use b;\n    fn c() {\n    }\n}\nd", "a\nd");
+    check("#[cfg(test)]\n#[derive(Debug)]\npub struct A(u8);\nb", "b");
+    check(
+        "impl A {\n    #[cfg(test)]\n    pub fn b(&self) {\n        c;\n    }\n\n    fn d() {}\n}",
+        "impl A {\n\n    fn d() {}\n}",
+    );
+    check("struct A {\n    #[cfg(test)]\n    b: u8,\n    c: u8,\n}", "struct A {\n    c: u8,\n}");
 }
 
 #[test]
