@@ -75,8 +75,8 @@ async fn one(scenario: Scenario, world: &World) -> (&'static str, Outcome<()>) {
     (scenario.name, outcome)
 }
 
-/// Plays, and compares what held with what the table says. A cluster of which it says nothing yet is held to nothing but the
-/// scenarios themselves.
+/// Plays, and compares what held with what the table says. A cluster that is not ours, and of which it says nothing yet, is held
+/// to nothing but the scenarios themselves.
 fn check(site: &Site) {
     protocol_tests::finish(async {
         let (cells, failed) = play(site).await?;
@@ -94,7 +94,7 @@ fn check(site: &Site) {
             table.set(&site.name, cells);
             return table.write(&scenarios());
         }
-        if told.values().all(Cell::is_empty) {
+        if site.address.is_some() && told.values().all(Cell::is_empty) {
             tell(&format!("{} has no column in src/docs/conformance.md yet; HIGHWATER_BLESS=1 writes it", site.name));
             return Ok(());
         }

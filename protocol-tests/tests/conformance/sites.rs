@@ -43,7 +43,7 @@ pub struct Site {
     pub nodes: usize,
     pub kafka: Option<Arc<Kafka>>,
     /// A cluster that is not ours, of which nothing but an address is known.
-    address: Option<String>,
+    pub address: Option<String>,
 }
 
 /// A door that stands open, and how to go in.
