@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use highwater::client::{
-    Client, ErrorCode, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
+    Client, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
 use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
-use protocol_tests::{connect, servers};
+use protocol_tests::{connect, make_missing_topics, servers};
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
 const SIDE_BY_SIDE: usize = 16;
@@ -59,18 +59,9 @@ fn name(topic: usize) -> String {
 
 async fn fill(client: &Client, groups: usize, topics: usize, partitions: i32) -> Outcome<()> {
     let admin = client.admin();
+    // One by one: a controller makes no more than so many partitions at once.
     for topic in 0..topics {
-        for (_, made) in admin.create_topics(&[NewTopic::new(name(topic)).partitions(partitions)]).await? {
-            match made {
-                Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => return Err(error.into()),
-                _ => {}
-            }
-        }
-    }
-    // Brokers do not hear of topics at the same time.
-    let topics_made: Vec<Topic> = (0..topics).map(|topic| name(topic).into()).collect();
-    if !admin.until_shown(&topics_made, PATIENCE).await {
-        return Err("the topics are made, and no broker shows them".into());
+        make_missing_topics(client, &[NewTopic::new(name(topic)).partitions(partitions)]).await?;
     }
     produce(client, topics, partitions, setting("RECORDS", 1)?).await?;
     let commit = |group: usize| {

@@ -9,9 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use highwater::client::{Client, ErrorCode, NewTopic, ProducerConfig, ProducerRecord, Topic};
-use protocol_tests::connect;
+use highwater::client::{Client, NewTopic, ProducerConfig, ProducerRecord, Topic};
 use protocol_tests::measure::{Outcome, compare, setting};
+use protocol_tests::{connect, make_missing_topics};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -21,9 +21,7 @@ async fn main() -> Outcome<()> {
     };
     let client = connect(&bootstrap).await?;
     let topic = Topic::from(setting("TOPIC", "latency-bench".to_owned())?);
-    for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await? {
-        made.or_else(|error| (error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)).then_some(()).ok_or(error))?;
-    }
+    make_missing_topics(&client, &[NewTopic::new(topic.clone()).partitions(1)]).await?;
     let records: usize = setting("RECORDS", 20_000)?;
     for _ in 0..setting("RUNS", 3)? {
         println!("highwater  {}", ours(&client, &topic, records).await?);

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use highwater::client::{Client, ClientConfig, Error};
+use highwater::client::{Client, ClientConfig, Error, ErrorCode, NewTopic, Topic};
 
 /// Asks again and again until the answer is there; panics with `what` after `within`. A deadline is no timing assertion: it
 /// is far beyond what a loaded machine needs.
@@ -29,6 +29,30 @@ pub fn wait_until<T>(what: &str, within: Duration, mut answer: impl FnMut() -> O
 pub async fn connect(bootstrap: &str) -> Result<Client, Error> {
     let bootstrap_servers = vec![bootstrap.to_owned()];
     Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await
+}
+
+/// How long topics that were made may take to be shown; far beyond what a loaded machine needs.
+const SHOWN: Duration = Duration::from_secs(60);
+
+/// Makes topics, and waits until brokers show them with their leaders: they do not hear of them at the same time, and whoever
+/// asks one of them next should find what another has made.
+pub async fn make_topics(client: &Client, topics: &[NewTopic]) -> Result<(), Error> {
+    make(client, topics, |_| false).await
+}
+
+/// The same of topics that may be there already.
+pub async fn make_missing_topics(client: &Client, topics: &[NewTopic]) -> Result<(), Error> {
+    make(client, topics, |error| error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)).await
+}
+
+async fn make(client: &Client, topics: &[NewTopic], is_well: impl Fn(&Error) -> bool) -> Result<(), Error> {
+    let admin = client.admin();
+    for (_, made) in admin.create_topics(topics).await? {
+        made.or_else(|error| if is_well(&error) { Ok(()) } else { Err(error) })?;
+    }
+    let names: Vec<Topic> = topics.iter().map(|topic| topic.name.clone()).collect();
+    assert!(admin.until_shown(&names, SHOWN).await, "not shown within {SHOWN:?}: {names:?}");
+    Ok(())
 }
 
 /// A name that nothing else has, of this run or another one.

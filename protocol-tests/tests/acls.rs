@@ -11,9 +11,9 @@ use highwater::client::{
     ProducerConfig, ProducerRecord, Sasl, ScramChange, ScramCredential, ScramMechanism, Topic, TopicPartition,
 };
 use highwater::devbroker::{Config, DevBroker, Mechanism, Profile, SaslConfig, User};
-use protocol_tests::finish;
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
+use protocol_tests::{finish, make_topics};
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -146,7 +146,7 @@ async fn rules_are_made_and_found_and_removed(admin: &Admin) -> Outcome<()> {
 
 async fn rules_hold(site: &Site, admin: &Admin) -> Outcome<()> {
     let topic = Topic::from("acls-held");
-    admin.create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await?;
+    make_topics(&site.connect().await?, &[NewTopic::new(topic.clone()).partitions(1)]).await?;
     let alice = site.login("alice", "alice-secret", Sasl::ScramSha256).await?;
     let forbidden = Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     let described = alice.admin().describe_acls(&AclFilter::default()).await;
@@ -296,9 +296,7 @@ fn alice_may(operation: AclOperation, resource: AclResource, name: &str) -> Acl 
 /// Makes topics of one partition, with one record each.
 async fn fill(client: &Client, topics: &[Topic]) -> Outcome<()> {
     let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic.clone()).partitions(1)).collect();
-    for (_, made) in client.admin().create_topics(&new).await? {
-        made?;
-    }
+    make_topics(client, &new).await?;
     let producer = client.producer(ProducerConfig::default());
     for topic in topics {
         producer.send(ProducerRecord::new(topic, topic.as_bytes())).await?;

@@ -9,7 +9,7 @@ use highwater::client::{
 use highwater::devbroker::{Config, DevBroker, Fault, Matching};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
-use protocol_tests::connect;
+use protocol_tests::{connect, make_topics};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -65,9 +65,10 @@ async fn groups_that_no_broker_lists_are_an_error_and_not_an_empty_list() -> Out
 }
 
 /// Three partitions of `t`, one a broker, with ten records each.
-async fn filled(broker: &DevBroker, admin: &Admin) -> Outcome<Vec<TopicPartition>> {
-    admin.create_topics(&[NewTopic::new("t").partitions(3)]).await?;
-    let producer = connect(&broker.bootstrap_servers()).await?.producer(Default::default());
+async fn filled(broker: &DevBroker) -> Outcome<Vec<TopicPartition>> {
+    let client = connect(&broker.bootstrap_servers()).await?;
+    make_topics(&client, &[NewTopic::new("t").partitions(3)]).await?;
+    let producer = client.producer(Default::default());
     let topic = Topic::from("t");
     for number in 0..30 {
         let record = ProducerRecord { partition: Some(number % 3), ..ProducerRecord::new(&topic, b"value") };
@@ -80,7 +81,7 @@ async fn filled(broker: &DevBroker, admin: &Admin) -> Outcome<Vec<TopicPartition
 #[tokio::test]
 async fn groups_are_moved_and_forgotten_and_removed() -> Outcome<()> {
     let (broker, admin) = house().await?;
-    let partitions = filled(&broker, &admin).await?;
+    let partitions = filled(&broker).await?;
     let new: Vec<_> = partitions.iter().map(|of| (of.clone(), NewOffset::from(7))).collect();
     broker.faults().inject(Matching::api(OffsetCommitRequest::KEY), 1, Fault::Error(ErrorCode::NOT_COORDINATOR));
     let moved = admin.alter_offsets("g", &new).await?;
@@ -104,7 +105,7 @@ async fn groups_are_moved_and_forgotten_and_removed() -> Outcome<()> {
 #[tokio::test]
 async fn records_and_settings_go() -> Outcome<()> {
     let (broker, admin) = house().await?;
-    let of = filled(&broker, &admin).await?;
+    let of = filled(&broker).await?;
     let before = [
         (of[0].clone(), DeleteBefore::Offset(4)),
         (of[1].clone(), DeleteBefore::HighWatermark),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use highwater::client::{Client, ConsumerConfig, NewTopic, OffsetReset, ProducerConfig, ProducerRecord, Topic};
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
-use protocol_tests::connect;
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
+use protocol_tests::{connect, make_topics};
 use tokio::time::{sleep, timeout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -70,9 +70,7 @@ async fn of_each_key_the_newest_is_read(servers: &str) -> Outcome<()> {
     let topic = Topic::from(protocol_tests::unique("compaction").as_str());
     let new = NewTopic::new(topic.clone()).partitions(1).config("cleanup.policy", "compact");
     let new = new.config("segment.ms", "1").config("min.cleanable.dirty.ratio", "0.0");
-    for (_, made) in client.admin().create_topics(&[new]).await? {
-        made?;
-    }
+    make_topics(&client, &[new]).await?;
     fill(&client, &topic).await?;
     let row = |offset: i64, key: &str, value: Option<&str>| (offset, key.to_owned(), value.map(str::to_owned));
     let want = [

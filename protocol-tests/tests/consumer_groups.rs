@@ -16,7 +16,7 @@ use highwater::client::{
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
-use protocol_tests::{connect, program};
+use protocol_tests::{connect, make_topics, program};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -66,9 +66,7 @@ impl Site {
     async fn new(servers: &str, partitions: i32) -> Outcome<Self> {
         let client = connect(servers).await?;
         let topic = Topic::from(unique("topic").as_str());
-        for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(partitions)]).await? {
-            made?;
-        }
+        make_topics(&client, &[NewTopic::new(topic.clone()).partitions(partitions)]).await?;
         Ok(Self { servers: servers.to_owned(), client, topic, group: unique("group"), partitions })
     }
 
@@ -483,9 +481,7 @@ async fn topics_come_and_grow() -> Outcome<()> {
         let config = ConsumerConfig { topics: vec![site.topic.clone(), later.clone()], ..site.config() };
         let mut consumer = site.client.consumer(config)?;
         hold(&mut consumer, 2).await?;
-        for (_, made) in site.client.admin().create_topics(&[NewTopic::new(later.clone()).partitions(3)]).await? {
-            made?;
-        }
+        make_topics(&site.client, &[NewTopic::new(later.clone()).partitions(3)]).await?;
         hold(&mut consumer, 5).await?;
         site.client.admin().create_partitions(&[(later, 4)]).await?;
         hold(&mut consumer, 6).await?;

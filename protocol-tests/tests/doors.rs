@@ -11,6 +11,7 @@ use highwater::devbroker::{Config, DevBroker};
 use highwater::protocol::api::{APIS, encode_response_frame};
 use highwater::protocol::messages::{ApiVersion, ApiVersionsResponse};
 use peak_alloc::PeakAlloc;
+use protocol_tests::make_topics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -54,7 +55,7 @@ async fn a_broker_hangs_up_on_who_makes_no_sense_and_serves_the_others() -> Outc
     })
     .await?;
     let topic = Topic::from("t");
-    client.admin().create_topics(&[NewTopic::new("t").partitions(1)]).await?;
+    make_topics(&client, &[NewTopic::new("t").partitions(1)]).await?;
     let producer = client.producer(ProducerConfig::default());
     producer.send(ProducerRecord::new(&topic, b"before")).await?;
 

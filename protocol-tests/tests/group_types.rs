@@ -11,9 +11,9 @@ use highwater::client::{
 use highwater::lag::{Config, Dialect, Filter, Monitor, Series, exposition};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
-use protocol_tests::connect;
 use protocol_tests::script::{Outcome, Script};
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
+use protocol_tests::{connect, make_topics};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,9 +32,7 @@ impl Site {
     async fn new(kafka: &Kafka, what: &str, partitions: i32) -> Outcome<Site> {
         let client = connect(kafka.bootstrap()).await?;
         let (admin, name) = (client.admin(), format!("types-{what}-{}", std::process::id()));
-        for (_, made) in admin.create_topics(&[NewTopic::new(name.as_str()).partitions(partitions)]).await? {
-            made?;
-        }
+        make_topics(&client, &[NewTopic::new(name.as_str()).partitions(partitions)]).await?;
         let producer = client.producer(ProducerConfig::default());
         let topic = Topic::from(name.as_str());
         for partition in 0..partitions {

@@ -10,7 +10,7 @@ use highwater::client::{Error, NewTopic, ProducerConfig, ProducerRecord, Topic, 
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka};
-use protocol_tests::{connect, servers, unique, wait_until};
+use protocol_tests::{connect, make_topics, servers, unique, wait_until};
 use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(40);
@@ -18,9 +18,7 @@ const WITHIN: Duration = Duration::from_secs(40);
 /// A group that is so many records behind on a topic of the same name.
 async fn lags(bootstrap: &str, name: &str, records: usize) -> Result<(), Error> {
     let (client, topic) = (connect(bootstrap).await?, Topic::from(name));
-    for (_, made) in client.admin().create_topics(&[NewTopic::new(name).partitions(1)]).await? {
-        made?;
-    }
+    make_topics(&client, &[NewTopic::new(name).partitions(1)]).await?;
     let producer = client.producer(ProducerConfig::default());
     for _ in 0..records {
         producer.send(ProducerRecord::new(&topic, b"x")).await?;

@@ -14,7 +14,7 @@ use highwater::client::{Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
 use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
-use protocol_tests::{connect, servers, unique, wait_until};
+use protocol_tests::{connect, make_topics, servers, unique, wait_until};
 
 const GROUPS: usize = 40;
 const LEASE: &str = "3s";
@@ -37,9 +37,7 @@ fn cluster(runtime: &tokio::runtime::Runtime) -> Result<DevBroker, Box<dyn std::
 async fn groups_that_lag(bootstrap: &str, prefix: &str) -> Result<(), Error> {
     let client = connect(bootstrap).await?;
     let topic = format!("{prefix}-topic");
-    for (_, made) in client.admin().create_topics(&[NewTopic::new(&*topic).partitions(2)]).await? {
-        made?;
-    }
+    make_topics(&client, &[NewTopic::new(&*topic).partitions(2)]).await?;
     let offsets = [(TopicPartition::new(&*topic, 0), 0.into()), (TopicPartition::new(&*topic, 1), 0.into())];
     for group in 0..GROUPS {
         let altered = client.admin().alter_offsets(&format!("{prefix}-{group}"), &offsets).await?;

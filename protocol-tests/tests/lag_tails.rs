@@ -11,7 +11,7 @@ use highwater::lag::{Config, Filter, Method, Monitor, Round, Row, Status, json};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::{FetchRequest, ListOffsetsRequest, OffsetFetchRequest};
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
-use protocol_tests::{connect, unique};
+use protocol_tests::{connect, make_topics, unique};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -28,9 +28,7 @@ struct Site {
 impl Site {
     async fn new(servers: &str) -> Outcome<Self> {
         let (client, topic) = (connect(servers).await?, Topic::from(unique("lag-tails")));
-        for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await? {
-            made?;
-        }
+        make_topics(&client, &[NewTopic::new(topic.clone()).partitions(1)]).await?;
         let transactional_id = Some(topic.to_string());
         let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() });
         Ok(Self { client, watching: connect(servers).await?, topic, producer })

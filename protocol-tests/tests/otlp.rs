@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, metric, number_data_point};
 use prost::Message as _;
 use protocol_tests::program::{Program, binary};
-use protocol_tests::{connect, wait_until};
+use protocol_tests::{connect, make_topics, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -25,9 +25,7 @@ type Samples = BTreeMap<String, f64>;
 /// A group that is five records behind, and one that is not.
 async fn lags(bootstrap: &str) -> Result<(), Error> {
     let (client, topic) = (connect(bootstrap).await?, Topic::from("orders"));
-    for (_, made) in client.admin().create_topics(&[NewTopic::new("orders").partitions(2)]).await? {
-        made?;
-    }
+    make_topics(&client, &[NewTopic::new("orders").partitions(2)]).await?;
     let producer = client.producer(ProducerConfig::default());
     for _ in 0..5 {
         producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await?;

@@ -7,6 +7,7 @@ use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, OffsetReset, ProducerRecord, Topic, TopicPattern,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
+use protocol_tests::make_topics;
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
 use tokio::time::{sleep, timeout};
 
@@ -66,9 +67,7 @@ impl Scene {
     /// Makes a topic with one record in each of its partitions.
     async fn make(&self, name: &str) -> Outcome<()> {
         let topic = self.topic(name);
-        for (_, made) in self.client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(2)]).await? {
-            made?;
-        }
+        make_topics(&self.client, &[NewTopic::new(topic.clone()).partitions(2)]).await?;
         let producer = self.client.producer(Default::default());
         for partition in 0..2 {
             let record = ProducerRecord::new(&topic, name.as_bytes());

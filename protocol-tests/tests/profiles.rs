@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use highwater::client::{
-    Client, ClientConfig, Consumer, ConsumerConfig, ErrorKind, IsolationLevel, NewOffset, NewTopic, OffsetReset,
-    OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
+    Client, Consumer, ConsumerConfig, ErrorKind, IsolationLevel, NewOffset, NewTopic, OffsetReset, OffsetSpec,
+    ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
 use highwater::lag::{self, Monitor};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
+use protocol_tests::{connect, make_topics};
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -31,12 +32,8 @@ impl House {
     async fn build(profile: Profile) -> Outcome<Self> {
         let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
         let broker = DevBroker::start(Config { profile, groups, ..Config::with_brokers(3) }).await?;
-        let config = ClientConfig { bootstrap_servers: vec![broker.bootstrap_servers()], ..Default::default() };
-        let client = Client::connect(config).await?;
-        let topic = Topic::from("t");
-        for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(PARTITIONS)]).await? {
-            made?;
-        }
+        let (client, topic) = (connect(&broker.bootstrap_servers()).await?, Topic::from("t"));
+        make_topics(&client, &[NewTopic::new(topic.clone()).partitions(PARTITIONS)]).await?;
         Ok(Self { broker, client, topic })
     }
 

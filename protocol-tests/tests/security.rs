@@ -8,16 +8,15 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highwater::client::{
-    Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorKind, Login, NewTopic, OffsetReset, OffsetSpec, Oidc,
-    OidcConfig, Password, Producer, ProducerConfig, ProducerRecord, RefusalReason, Sasl, Tls, TlsFault, TlsOptions,
-    Token, TokenFile, Topic, TopicPartition,
+    Client, ClientConfig, Consumer, ConsumerConfig, Error, ErrorKind, IsolationLevel, Login, NewTopic, OffsetReset,
+    OffsetSpec, Oidc, OidcConfig, Password, Producer, ProducerConfig, ProducerRecord, RefusalReason, Sasl, Tls,
+    TlsFault, TlsOptions, Token, TokenFile, Topic, TopicPartition,
 };
-use highwater::client::{ErrorCode, IsolationLevel};
 use highwater::devbroker::{self, DevBroker, Mechanism, SaslConfig, User};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::SaslHandshakeRequest;
-use protocol_tests::finish;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
+use protocol_tests::{finish, make_missing_topics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -88,13 +87,7 @@ fn bearer(token: impl Into<highwater::client::Secret>) -> Sasl {
 }
 
 async fn topic(client: &Client, name: &str) -> Outcome<Topic> {
-    let made = client.admin().create_topics(&[NewTopic::new(name).partitions(1).replication_factor(1)]).await?;
-    for (_, outcome) in made {
-        match outcome {
-            Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => return Err(error.into()),
-            _ => {}
-        }
-    }
+    make_missing_topics(client, &[NewTopic::new(name).partitions(1).replication_factor(1)]).await?;
     Ok(Topic::from(name))
 }
 

@@ -16,9 +16,9 @@ use highwater::devbroker::{BrokerConfig, Config, DevBroker, GroupConfig};
 use highwater::protocol::api::{Body, Request, Response, decode_response_header, encode_request_frame};
 use highwater::protocol::batch::{BatchBuilder, Compression, ProducerStamp};
 use highwater::protocol::messages::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use protocol_tests::connect;
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
+use protocol_tests::{connect, make_topics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -141,10 +141,7 @@ fn forget_finished(consumer: &Consumer, missing: &mut BTreeMap<i32, i64>) {
 
 async fn make_topic(client: &Client, what: &str) -> Outcome<Topic> {
     let name = unique(what);
-    let made = client.admin().create_topics(&[NewTopic::new(name.as_str()).partitions(PARTITIONS)]).await?;
-    for (_, outcome) in made {
-        outcome?;
-    }
+    make_topics(client, &[NewTopic::new(name.as_str()).partitions(PARTITIONS)]).await?;
     Ok(Topic::from(name.as_str()))
 }
 

@@ -13,6 +13,7 @@ use highwater::net;
 use highwater::protocol::api::{Api, Body};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
+use protocol_tests::make_topics;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -39,9 +40,7 @@ impl House {
         let topics = TOPICS.map(|name| NewTopic::new(name).partitions(PARTITIONS));
         // Whoever makes topics looks for them a little later: not while others are counted.
         let maker = Client::connect(config(&broker)).await?;
-        for (_, made) in maker.admin().create_topics(&topics).await? {
-            made?;
-        }
+        make_topics(&maker, &topics).await?;
         maker.close().await;
         commit_everywhere(&broker, &groups).await?;
         let client = Client::connect(config(&broker)).await?;

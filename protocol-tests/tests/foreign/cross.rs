@@ -8,7 +8,7 @@ use highwater::client::{
     TopicPartition,
 };
 use protocol_tests::servers::{Missing, tell};
-use protocol_tests::{connect, finish, unique};
+use protocol_tests::{connect, finish, make_topics, unique};
 use tokio::time::timeout;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -79,7 +79,8 @@ impl Plain {
 /// Makes all topics, and writes what is ours.
 async fn write(bootstrap: &str, prefix: &str, writers: &[&str]) -> Outcome<()> {
     let client = connect(bootstrap).await?;
-    make_topics(&client, prefix, writers).await?;
+    let new: Vec<_> = topics(prefix, writers).iter().map(|name| NewTopic::new(&**name).partitions(1)).collect();
+    make_topics(&client, &new).await?;
     for (codec, compression) in CODECS {
         let topic = Topic::from(format!("{prefix}-{OURS}-{codec}"));
         let producer = client.producer(ProducerConfig { compression, ..Default::default() });
@@ -108,14 +109,6 @@ fn topics(prefix: &str, writers: &[&str]) -> Vec<Topic> {
     let kinds = CODECS.iter().map(|(codec, _)| *codec).chain(["transactions"]);
     let names = kinds.flat_map(|kind| writers.iter().map(move |writer| format!("{prefix}-{writer}-{kind}")));
     names.map(|name| Topic::from(name.as_str())).collect()
-}
-
-async fn make_topics(client: &Client, prefix: &str, writers: &[&str]) -> Outcome<()> {
-    let topics: Vec<_> = topics(prefix, writers).iter().map(|name| NewTopic::new(&**name).partitions(1)).collect();
-    for (_, made) in client.admin().create_topics(&topics).await? {
-        made?;
-    }
-    Ok(())
 }
 
 async fn transact(client: &Client, topic: &Topic) -> Outcome<()> {
