@@ -15,9 +15,8 @@
 //! Then the other, of which a scrape is both.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,8 @@ use highwater::client::{
 };
 use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
 use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
-use protocol_tests::{connect, make_missing_topics, servers};
+use protocol_tests::program::Running;
+use protocol_tests::{connect, http, make_missing_topics, servers};
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
 const SIDE_BY_SIDE: usize = 16;
@@ -167,41 +167,40 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 /// A monitor in a process of its own.
 struct Peer {
-    process: Child,
-    port: u16,
+    process: Running,
+    address: String,
     /// Between two scrapes.
     pause: Duration,
 }
 
-fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Peer {
     fn highwater(program: &str, bootstrap: &str) -> Outcome<Self> {
-        let port = free_port()?;
-        let listen = format!("127.0.0.1:{port}");
-        let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &listen, "--interval", "1s"];
-        Self::start(Command::new(program).args(args), port, Duration::from_secs(1))
+        let address = free_address()?;
+        let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &address.to_string(), "--interval", "1s"];
+        Self::start(Command::new(program).args(args), address, Duration::from_secs(1))
     }
 
     fn kminion(program: &str, bootstrap: &str) -> Outcome<Self> {
-        let port = free_port()?;
+        let address = free_address()?;
         let mut command = Command::new(program);
         command
             .env("KAFKA_BROKERS", bootstrap)
-            .env("EXPORTER_PORT", port.to_string())
+            .env("EXPORTER_PORT", address.port().to_string())
             .env("MINION_CONSUMERGROUPS_SCRAPEMODE", "adminApi")
             .env("MINION_CONSUMERGROUPS_GRANULARITY", "partition");
-        Self::start(&mut command, port, Duration::ZERO)
+        Self::start(&mut command, address, Duration::ZERO)
     }
 
-    fn start(command: &mut Command, port: u16, pause: Duration) -> Outcome<Self> {
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let mut peer = Self { process, port, pause };
+    fn start(command: &mut Command, address: SocketAddr, pause: Duration) -> Outcome<Self> {
+        let process = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let mut peer = Self { process, address: address.to_string(), pause };
         let began = Instant::now();
         while peer.scrape().is_err() {
-            if began.elapsed() > PATIENCE || peer.process.try_wait()?.is_some() {
+            if began.elapsed() > PATIENCE || peer.process.0.try_wait()?.is_some() {
                 return Err(format!("{command:?} does not answer").into());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -210,16 +209,14 @@ impl Peer {
     }
 
     fn scrape(&self) -> Outcome<usize> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let is_ok = answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200");
-        is_ok.then_some(answer.len()).ok_or_else(|| "not 200".into())
+        match http::get(&self.address, "/metrics")? {
+            (200, text) => Ok(text.len()),
+            (status, _) => Err(format!("the answer is {status}").into()),
+        }
     }
 
     fn measure(&self, name: &str, rounds: usize) -> Outcome<()> {
-        let (of, mut times, mut bytes) = (self.process.id(), Vec::new(), 0);
+        let (of, mut times, mut bytes) = (self.process.0.id(), Vec::new(), 0);
         std::thread::sleep(self.pause);
         let cpu = cpu_seconds_of(of)?;
         for _ in 0..rounds {
@@ -236,12 +233,5 @@ impl Peer {
             peak_rss_kb_of(of)?,
         );
         Ok(())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

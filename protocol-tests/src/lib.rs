@@ -1,6 +1,7 @@
 //! What the tests and benchmarks share: real servers, our program as a process, and its cost.
 
 pub mod fuzz;
+pub mod http;
 pub mod measure;
 pub mod program;
 pub mod script;

@@ -38,10 +38,22 @@ fn build() -> PathBuf {
     directory.join("highwater")
 }
 
-/// A running program; killed when dropped.
+/// A process, killed when dropped.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Our program at work.
 #[derive(Debug)]
 pub struct Program {
-    child: Child,
+    process: Running,
     log: PathBuf,
 }
 
@@ -59,11 +71,11 @@ impl Program {
         let mut command = Command::new(binary());
         command.args(arguments).stdin(Stdio::null()).stdout(file()).stderr(file());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Program { child, log }
+        Program { process: Running(child), log }
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// What it has printed so far.
@@ -73,23 +85,23 @@ impl Program {
 
     /// Fails with what it printed when it has ended by itself.
     pub fn check_running(&mut self) {
-        if let Ok(Some(status)) = self.child.try_wait() {
+        if let Ok(Some(status)) = self.process.0.try_wait() {
             panic!("the program ended by itself, {status}:\n{}", self.log());
         }
     }
 
+    /// Where a lag monitor is asked, once it says so.
+    pub fn address(&mut self, within: Duration) -> String {
+        wait_until("the monitor says where it listens", within, || {
+            self.check_running();
+            Some(self.log().split_once("lag        http://")?.1.split_once('/')?.0.to_owned())
+        })
+    }
+
     /// SIGTERM, and then what it makes of it.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         assert!(sent.as_ref().is_ok_and(ExitStatus::success), "kill -TERM: {sent:?}");
-        wait_until("the program ends after SIGTERM", within, || self.child.try_wait().unwrap_or_default())
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        wait_until("the program ends after SIGTERM", within, || self.process.0.try_wait().unwrap_or_default())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +15,9 @@ use highwater::client::{
     OffsetReset, ProducerRecord, Topic,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
+use protocol_tests::program::{Running, binary};
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
-use protocol_tests::{connect, make_topics, program};
+use protocol_tests::{connect, make_topics};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -333,11 +334,11 @@ async fn two_five_and_twenty_members_come_and_go() -> Outcome<()> {
 }
 
 /// `highwater consume` as a process of its own; what it prints goes to a file.
-fn process(site: &Site, file: &Path) -> Outcome<Child> {
+fn process(site: &Site, file: &Path) -> Outcome<Running> {
     let asked = ["consume", &site.topic, "--group", &site.group, "--group-protocol", "consumer"];
-    let mut command = Command::new(program::binary());
+    let mut command = Command::new(binary());
     command.args(asked).args(["--bootstrap-server", &site.servers]).stdin(Stdio::null());
-    Ok(command.stdout(File::create(file)?).stderr(Stdio::null()).spawn()?)
+    Ok(Running(command.stdout(File::create(file)?).stderr(Stdio::null()).spawn()?))
 }
 
 /// Some are killed: one as a process, one whose connections break off, and the coordinator.
@@ -345,13 +346,12 @@ async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()
     let (site, seen) = (Site::new(kafka.bootstrap(), 2 * count as i32 + 2).await?, Seen::default());
     let printed = servers::scratch("consumer-groups").join(format!("printed-{count}"));
     let mut members: Vec<Member> = (1..count).map(|_| site.member(&seen)).collect::<Outcome<_>>()?;
-    let mut child = process(&site, &printed)?;
+    let process = process(&site, &printed)?;
     site.until_shared_by(count).await?;
     site.produce(0..2000).await?;
     until("the process prints", async || std::fs::metadata(&printed).is_ok_and(|it| it.len() > 0).then_some(()))
         .await?;
-    child.kill()?;
-    child.wait()?;
+    drop(process);
     if count > 2 {
         drop(members.pop());
     }
@@ -606,10 +606,10 @@ while not stopped:
 consumer.close()
 ";
 
-/// A member of somebody else's, which prints what it reads; killed when dropped.
+/// A member of somebody else's, which prints what it reads.
 struct Foreign {
     name: &'static str,
-    program: Child,
+    program: Running,
     file: PathBuf,
 }
 
@@ -617,7 +617,7 @@ impl Foreign {
     fn start(name: &'static str, site: &Site, command: &mut Command) -> Outcome<Self> {
         let file = servers::scratch("consumer-groups-foreign").join(format!("{name}-{}", site.group));
         let program = command.stdin(Stdio::null()).stdout(File::create(&file)?).stderr(Stdio::null()).spawn()?;
-        Ok(Self { name, program, file })
+        Ok(Self { name, program: Running(program), file })
     }
 
     /// Lines that it has printed.
@@ -627,17 +627,9 @@ impl Foreign {
 
     /// Asked to leave and waited for, while the dev broker in this runtime goes on answering it.
     async fn terminate(&mut self) -> Outcome<()> {
-        Command::new("kill").args(["-TERM", &self.program.id().to_string()]).status()?;
-        let ended = async || self.program.try_wait().is_ok_and(|it| it.is_some()).then_some(());
+        Command::new("kill").args(["-TERM", &self.program.0.id().to_string()]).status()?;
+        let ended = async || self.program.0.try_wait().is_ok_and(|it| it.is_some()).then_some(());
         until(&format!("the member of {} ends", self.name), ended).await
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 

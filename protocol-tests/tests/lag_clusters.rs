@@ -1,8 +1,6 @@
 //! One lag monitor for several clusters: a real Kafka 3.9, a real Kafka 4.3, and one that goes away, as a process. What one
 //! does not say is missing of that one alone.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use highwater::client::{Error, NewTopic, ProducerConfig, ProducerRecord, Topic, 
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, binary};
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka};
-use protocol_tests::{connect, make_topics, servers, unique, wait_until};
+use protocol_tests::{connect, http, make_topics, servers, unique, wait_until};
 use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(40);
@@ -43,18 +41,6 @@ fn once(clusters: &[String], group: &str, more: &[&str]) -> Output {
     let clusters = clusters.iter().flat_map(|cluster| ["--cluster", cluster]);
     let arguments = ["lag", "--once", "--group", group].into_iter().chain(clusters).chain(more.iter().copied());
     Command::new(binary()).args(arguments).output().expect("the program runs")
-}
-
-/// The status of an answer, and what it says.
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body.to_owned())
 }
 
 fn json(text: &[u8]) -> Value {
@@ -98,11 +84,8 @@ fn one_monitor_tells_of_several_clusters_and_one_that_is_away_hides_no_other() {
         ["lag", "--listen", "127.0.0.1:0", "--interval", "200ms", "--compat", "kafka-exporter", "--group", &group];
     let named = clusters.iter().flat_map(|cluster| ["--cluster", cluster]);
     let mut program = Program::start(directory.path(), &how.into_iter().chain(named).collect::<Vec<_>>());
-    let address = wait_until("the monitor says where it listens", WITHIN, || {
-        program.check_running();
-        Some(program.log().split_once("http://")?.1.split_once('/')?.0.to_owned())
-    });
-    let get = |path: &str| get(&address, path);
+    let address = program.address(WITHIN);
+    let get = |path: &str| http::get(&address, path).expect("an answer");
     let lag = |cluster: &str, lag: u32| {
         format!(
             "kafka_consumergroup_lag{{cluster=\"{cluster}\",consumergroup=\"{group}\",topic=\"{group}\",partition=\"0\"}} {lag}"

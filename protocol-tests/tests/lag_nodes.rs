@@ -4,17 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use highwater::client::{Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
-use protocol_tests::program::{Program, binary};
+use protocol_tests::program::{Program, Running, binary};
 use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
-use protocol_tests::{connect, make_topics, servers, unique, wait_until};
+use protocol_tests::{connect, http, make_topics, servers, unique, wait_until};
 
 const GROUPS: usize = 40;
 const LEASE: &str = "3s";
@@ -69,11 +68,7 @@ impl Node {
         let what = [what, &["--node-id", name]].concat();
         let how = ["-b", bootstrap, "--listen", "127.0.0.1:0", "--interval", "1s", "--series", "group"];
         let mut program = Program::start(&home, &[&["lag"], &what[..], &how[..]].concat());
-        let address = wait_until("the monitor says where it listens", WITHIN, || {
-            program.check_running();
-            let log = program.log();
-            Some(log.split_once("http://")?.1.split_once('/')?.0.to_owned())
-        });
+        let address = program.address(WITHIN);
         Node { name, program, address }
     }
 
@@ -84,10 +79,7 @@ impl Node {
 
     /// A request that may be answered later.
     fn ask(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).expect("a connection");
-        stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request");
-        stream
+        http::ask(&self.address, "/metrics").expect("a connection")
     }
 
     fn metrics(&self) -> String {
@@ -95,10 +87,9 @@ impl Node {
     }
 }
 
-fn answer(mut stream: TcpStream) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    assert!(text.starts_with("HTTP/1.0 200"), "{text}");
+fn answer(stream: TcpStream) -> String {
+    let (status, text) = http::answer(stream).expect("an answer");
+    assert_eq!(status, 200, "{text}");
     text
 }
 
@@ -238,9 +229,9 @@ async fn remove(bootstrap: &str, prefix: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A Redis of this test alone, killed when dropped.
+/// A Redis of this test alone.
 struct Redis {
-    child: Child,
+    _process: Running,
     port: u16,
 }
 
@@ -249,7 +240,7 @@ impl Redis {
         let log = File::create(directory.join(format!("redis-{port}.log"))).expect("a file");
         let child = Command::new("redis-server").args(arguments).current_dir(directory).stdout(log).spawn();
         let child = child.map_err(|error| Missing(format!("redis-server cannot be started: {error}")))?;
-        let redis = Redis { child, port };
+        let redis = Redis { _process: Running(child), port };
         wait_until("Redis answers", WITHIN, || (redis.ask(&["ping"]) == "PONG").then_some(()));
         Ok(redis)
     }
@@ -275,14 +266,6 @@ impl Redis {
     fn ask(&self, words: &[&str]) -> String {
         let asked = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output();
         asked.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned()).unwrap_or_default()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, metric, number_data_point};
 use prost::Message as _;
 use protocol_tests::program::{Program, binary};
-use protocol_tests::{connect, make_topics, wait_until};
+use protocol_tests::{connect, http, make_topics, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -106,12 +106,7 @@ fn samples_of(metric: &Metric) -> Vec<(String, f64)> {
 
 /// What is scraped, of histograms the counts, and without labels that have no value.
 fn scraped(address: &str) -> Samples {
-    let mut stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (_, text) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let (_, text) = http::get(address, "/metrics").expect("an answer");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let lines = lines
         .filter(|line| !line.contains("_bucket{") && !line.starts_with("highwater_lag_round_duration_seconds_sum"));
@@ -138,10 +133,7 @@ fn what_is_pushed_is_what_is_scraped() {
     let how = ["lag", "-b", &embedded, "--listen", "127.0.0.1:0", "--interval", "200ms", "--series", "detail"];
     let push = ["--otlp-endpoint", &url, "--otlp-interval", "1s", "--otlp-header", "authorization=Bearer hunter2"];
     let mut program = Program::start(directory.path(), &[&how[..], &push].concat());
-    let address = wait_until("the monitor says where it listens", WITHIN, || {
-        program.check_running();
-        Some(program.log().split_once("lag        http://")?.1.split_once('/')?.0.to_owned())
-    });
+    let address = program.address(WITHIN);
     let (scrape, pushed) = wait_until("a push has the series of a scrape", WITHIN, || {
         let pushed = heard.recv_timeout(WITHIN).expect("a push");
         let scrape = scraped(&address);
