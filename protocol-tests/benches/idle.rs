@@ -9,13 +9,18 @@
 //! printed a record. Then nothing comes for `IDLE_SECONDS`. What is said: time until all was read, CPU time until then, CPU time a
 //! second from then on, peak memory.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use highwater::client::{Client, ErrorCode, NewTopic, ProducerConfig, ProducerRecord, Topic};
-use protocol_tests::connect;
+use highwater::client::{
+    Client, Error, ErrorCode, IsolationLevel, ListedOffset, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord,
+    Topic, TopicPartition,
+};
 use protocol_tests::measure::{Outcome, cpu_seconds_of, peak_rss_kb_of, setting};
+use protocol_tests::program::Running;
+use protocol_tests::{connect, make_topics};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -44,17 +49,23 @@ async fn main() -> Outcome<()> {
 /// The topic, with a record in each partition, unless it is there. A controller makes less than 10,000 at once.
 async fn fill(bootstrap: &str, topic: &Topic, partitions: i32) -> Outcome<()> {
     let client = connect(bootstrap).await?;
-    for (_, made) in client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(partitions / 2)]).await? {
-        match made {
-            Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => return Ok(()),
-            made => made?,
+    match make_topics(&client, &[NewTopic::new(topic.clone()).partitions(partitions / 2)]).await {
+        Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
+        made => {
+            made?;
+            let all = client.admin().create_partitions(&[(topic.clone(), partitions)]).await?;
+            all.into_iter().try_for_each(|(_, made)| made)?;
+            produce(&client, topic, partitions).await?;
         }
     }
-    let all = client.admin().create_partitions(&[(topic.clone(), partitions)]).await?;
-    all.into_iter().try_for_each(|(_, made)| made)?;
-    while shown(&client, topic).await? < partitions {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    if !is_filled(&client, topic, partitions).await? {
+        return Err(format!("{topic} has partitions without a record; delete it, and it is made anew").into());
     }
+    client.close().await;
+    Ok(())
+}
+
+async fn produce(client: &Client, topic: &Topic, partitions: i32) -> Outcome<()> {
     let (producer, mut receipts) = (client.producer(ProducerConfig::default()), Vec::new());
     for partition in 0..partitions {
         let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(topic, b"x") };
@@ -63,31 +74,28 @@ async fn fill(bootstrap: &str, topic: &Topic, partitions: i32) -> Outcome<()> {
     for receipt in receipts {
         receipt.await?;
     }
-    producer.close(Duration::from_secs(60)).await?;
-    client.close().await;
-    Ok(())
+    Ok(producer.close(Duration::from_secs(60)).await?)
 }
 
-async fn shown(client: &Client, topic: &Topic) -> Outcome<i32> {
-    let topics = client.admin().list_topics().await?;
-    Ok(i32::try_from(topics.get(topic).map_or(0, |it| it.partitions.len()))?)
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Whether there is something to read in each partition. Of a topic that an earlier run has left half made, or whose records
+/// are gone since, not all would ever be read.
+async fn is_filled(client: &Client, topic: &Topic, partitions: i32) -> Outcome<bool> {
+    let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic.clone(), partition)).collect();
+    let (admin, level) = (client.admin(), IsolationLevel::ReadUncommitted);
+    let starts = admin.list_offsets(OffsetSpec::Earliest, &all, level).await?;
+    let ends = admin.list_offsets(OffsetSpec::Latest, &all, level).await?;
+    let offset = |of: &HashMap<TopicPartition, Result<ListedOffset, Error>>, at| of.get(at)?.as_ref().ok()?.offset;
+    Ok(all.iter().all(|at| offset(&starts, at).is_some_and(|start| offset(&ends, at) > Some(start))))
 }
 
 fn measure(name: &str, command: &mut Command, partitions: i32, seconds: u64) -> Outcome<()> {
     let began = Instant::now();
     let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
     let (of, printed) = (running.0.id(), running.0.stdout.take().ok_or("no output")?);
-    for line in BufReader::new(printed).lines().take(usize::try_from(partitions)?) {
-        line?;
+    let lines = BufReader::new(printed).lines().take(usize::try_from(partitions)?);
+    let read = lines.collect::<Result<Vec<_>, _>>()?.len();
+    if read < usize::try_from(partitions)? {
+        return Err(format!("{name} ended after {read} records").into());
     }
     let (all_read, cpu) = (began.elapsed(), cpu_seconds_of(of)?);
     std::thread::sleep(Duration::from_secs(seconds));

@@ -15,10 +15,15 @@ pub fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {
 }
 
 /// Has another client do the same, where `FRANZ_GO` names its program (`foreign/go/build.sh` prints it), and says what it said.
+/// One that fails is nothing to be compared with.
 pub fn compare(args: &[&str]) -> Outcome<()> {
     let Ok(program) = std::env::var("FRANZ_GO") else { return Ok(()) };
     let said = std::process::Command::new(program).args(args).output()?;
-    print!("franz-go   {}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    let (printed, errors) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    if !said.status.success() {
+        return Err(format!("franz-go {args:?}: {}: {printed}{errors}", said.status).into());
+    }
+    print!("franz-go   {printed}{errors}");
     Ok(())
 }
 
