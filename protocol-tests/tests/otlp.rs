@@ -70,8 +70,9 @@ fn listen(stream: TcpStream, hears: &Sender<Samples>) -> Option<()> {
         let (mut packed, mut body) = (vec![0; length], Vec::new());
         stream.read_exact(&mut packed).ok()?;
         GzDecoder::new(&*packed).read_to_end(&mut body).expect("gzip");
-        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        // First, since who has an answer may end, and with it the test that looks for what was heard last.
         hears.send(samples(&ExportMetricsServiceRequest::decode(&*body).expect("a request"))).ok()?;
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
     }
 }
 
@@ -148,7 +149,6 @@ fn what_is_pushed_is_what_is_scraped() {
         assert_eq!(pushed.get(name), Some(value), "{name}");
     }
     assert_eq!(pushed["highwater_lag_group_records{consumergroup=\"behind \\\"it\\\"\"}"], 5.0);
-    assert!(pushed["highwater_otlp_pushes_total"] >= 0.0);
     assert!(program.terminate(WITHIN).success(), "{}", program.log());
     let last = heard.try_iter().last().expect("a push at the end");
     assert!(last["highwater_otlp_pushes_total"] > pushed["highwater_otlp_pushes_total"], "{last:?}");
