@@ -158,19 +158,26 @@ fn what_is_pushed_is_what_is_scraped() {
 }
 
 #[test]
-fn what_cannot_be_pushed_to_is_said_at_once() {
-    let check = |arguments: &[&str], variables: &[(&str, &str)], want: &str| {
+fn what_cannot_be_pushed_to_is_said_at_once_by_whoever_pushes() {
+    let check = |arguments: &[&str], variables: &[(&str, &str)], status: i32, want: &str| {
         let mut command = Command::new(binary());
         command.args(["lag", "-b", "127.0.0.1:1"]).args(arguments).envs(variables.iter().copied());
         let output = command.output().expect("the program runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{arguments:?} {variables:?}: {said}");
+        assert_eq!(output.status.code(), Some(status), "{arguments:?} {variables:?}: {said}");
         assert!(said.contains(want) && !said.contains("hunter2"), "{said}");
     };
-    check(&["--otlp-endpoint", "collector:4318"], &[], "otlp.endpoint = …: must be the URL of an OTLP receiver");
-    check(&["--otlp-endpoint", "grpc://collector"], &[], "gRPC is not spoken");
-    check(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")], "4317 is the port of OTLP over gRPC");
-    check(&["--otlp-header", "a b=hunter2"], &[], "otlp.headers = \"a b\"");
+    check(&["--otlp-endpoint", "collector:4318"], &[], 78, "otlp.endpoint = …: must be the URL of an OTLP receiver");
+    check(&["--otlp-endpoint", "grpc://collector"], &[], 78, "gRPC is not spoken");
+    let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+    let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    check(&[], &[base], 78, "4317 is the port of OTLP over gRPC");
+    check(&[], &[base, grpc], 78, "only http/protobuf is spoken");
+    check(&["--otlp-header", "a b=hunter2"], &[], 78, "otlp.headers = \"a b\"");
     let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2");
-    check(&[], &[headers], "OTEL_EXPORTER_OTLP_HEADERS: it is not NAME=VALUE,NAME=VALUE");
+    check(&[], &[headers], 78, "OTEL_EXPORTER_OTLP_HEADERS: it is not NAME=VALUE,NAME=VALUE");
+    // What is only looked at is pushed nowhere, and what was typed is pushed elsewhere: all that is wrong is the cluster.
+    for arguments in [&["--once"][..], &["--watch"], &["--otlp-endpoint", "http://127.0.0.1:4318"]] {
+        check(arguments, &[base, grpc], 69, "no broker of 127.0.0.1:1 can be reached");
+    }
 }

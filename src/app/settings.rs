@@ -90,7 +90,10 @@ pub fn of_lag(args: &cli::Lag) -> Result<Config, Failure> {
     instead(&mut config.groups.deny, &args.groups_deny);
     instead(&mut config.topics.allow, args.topics_allow.iter().chain(&args.topic));
     instead(&mut config.topics.deny, &args.topics_deny);
-    push(&args.otlp, &mut all.otlp)?;
+    // What is only printed is not pushed, whatever variables say of pushing.
+    if !args.once && !args.watch {
+        push(&args.otlp, &mut all.otlp)?;
+    }
     all.check().map_err(Failure::of(Status::Config))?;
     Ok(all)
 }
