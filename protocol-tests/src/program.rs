@@ -102,6 +102,11 @@ impl Program {
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         assert!(sent.as_ref().is_ok_and(ExitStatus::success), "kill -TERM: {sent:?}");
-        wait_until("the program ends after SIGTERM", within, || self.process.0.try_wait().unwrap_or_default())
+        self.wait(within)
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        wait_until("the program ends", within, || self.process.0.try_wait().unwrap_or_default())
     }
 }

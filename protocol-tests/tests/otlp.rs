@@ -1,9 +1,11 @@
-//! The lag monitor as a process that pushes its metrics: what a receiver of OTLP gets is what `/metrics` says, also at the end.
+//! Programs that push their metrics: what a receiver of OTLP gets of the lag monitor is what `/metrics` says, also at the end; and
+//! what it gets of the whole house behind TLS, and what the house makes of a receiver that it does not trust.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +19,9 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, metric, n
 use prost::Message as _;
 use protocol_tests::program::{Program, binary};
 use protocol_tests::{connect, http, make_topics, wait_until};
+use tokio::io::copy_bidirectional;
+use tokio::net;
+use tokio_rustls::TlsAcceptor;
 
 const WITHIN: Duration = Duration::from_secs(40);
 
@@ -43,9 +48,9 @@ async fn lags(bootstrap: &str) -> Result<(), Error> {
 }
 
 /// A receiver that takes everything, and hands on what it got.
-fn receiver() -> (String, Receiver<Samples>) {
+fn receiver() -> (SocketAddr, Receiver<Samples>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let address = listener.local_addr().expect("an address");
     let (hears, heard) = channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -53,7 +58,32 @@ fn receiver() -> (String, Receiver<Samples>) {
             thread::spawn(move || listen(stream, &hears));
         }
     });
-    (url, heard)
+    (address, heard)
+}
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/tls/testdata").join(name)
+}
+
+/// The same behind TLS, by a certificate for `localhost` that ca.pem has signed; says at which port. It lives as long as its
+/// runtime.
+async fn behind_tls(receiver: SocketAddr) -> std::io::Result<u16> {
+    let (cert_file, key_file) = (testdata("server.pem"), testdata("server.key.pem"));
+    let tls = devbroker::TlsOptions { cert_file, key_file, client_ca_file: None };
+    let tls = TlsAcceptor::from(tls.config().expect("a certificate and its key"));
+    let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                // Who does not trust it hangs up.
+                let (mut outside, mut inside) = (tls.accept(stream).await?, net::TcpStream::connect(receiver).await?);
+                copy_bidirectional(&mut outside, &mut inside).await
+            });
+        }
+    });
+    Ok(port)
 }
 
 fn listen(stream: TcpStream, hears: &Sender<Samples>) -> Option<()> {
@@ -129,7 +159,8 @@ fn what_is_pushed_is_what_is_scraped() {
     let broker = runtime.block_on(DevBroker::start(devbroker::Config::default())).expect("a broker");
     let embedded = broker.bootstrap_servers();
     runtime.block_on(lags(&embedded)).expect("groups");
-    let (url, heard) = receiver();
+    let (receiver, heard) = receiver();
+    let url = format!("http://{receiver}");
     let directory = tempfile::tempdir().expect("a directory");
     let how = ["lag", "-b", &embedded, "--listen", "127.0.0.1:0", "--interval", "200ms", "--series", "detail"];
     let push = ["--otlp-endpoint", &url, "--otlp-interval", "1s", "--otlp-header", "authorization=Bearer hunter2"];
@@ -155,6 +186,52 @@ fn what_is_pushed_is_what_is_scraped() {
     assert!(program.log().contains(&format!("endpoint={url}/v1/metrics")), "{}", program.log());
     assert!(!program.log().contains("hunter2"), "{}", program.log());
     runtime.block_on(broker.stop()).expect("the broker ends");
+}
+
+/// Runs the whole house for some seconds, which pushes to this port every so often, as somebody who trusts that CA; says how it
+/// ended, and what it has logged.
+fn up(port: u16, ca: &str, every: &str) -> (ExitStatus, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, ca, url) = (directory.path().join("data"), testdata(ca), format!("https://localhost:{port}"));
+    let nowhere = "127.0.0.1:0";
+    let arguments = [
+        ["--data-dir", &data.to_string_lossy()],
+        ["--duration", "4s"],
+        ["--rate", "200"],
+        ["--listen", nowhere],
+        ["--gateway-listen", nowhere],
+        ["--metrics-listen", nowhere],
+        ["--otlp-endpoint", &url],
+        ["--otlp-ca", &ca.to_string_lossy()],
+        ["--otlp-interval", every],
+    ];
+    let mut program = Program::start(directory.path(), &[&["up"], arguments.as_flattened()].concat());
+    (program.wait(WITHIN), program.log())
+}
+
+#[test]
+fn the_whole_house_pushes_over_tls_and_goes_on_where_it_does_not_trust() {
+    binary();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (receiver, heard) = receiver();
+    let port = runtime.block_on(behind_tls(receiver)).expect("a port");
+    let (status, log) = up(port, "ca.pem", "1s");
+    assert!(status.success(), "{log}");
+    let last = heard.try_iter().last().expect("a push at the end");
+    let positive =
+        ["highwater_pipeline_records_total{", "highwater_sink_documents_total{", "highwater_lag_end_offset{"];
+    for name in positive {
+        let sum: f64 = last.iter().filter(|(series, _)| series.starts_with(name)).map(|(_, value)| value).sum();
+        assert!(sum > 0.0, "{name} in {last:?}");
+    }
+
+    // So seldom that the first push is cut short by the end and not by the next one, which would be the reason then.
+    let (status, log) = up(port, "other-ca.pem", "3s");
+    assert!(status.success(), "{log}");
+    let said: Vec<_> = log.lines().filter(|line| line.contains("metrics are not taken")).collect();
+    let [said] = &*said else { panic!("{log}") };
+    assert!(said.contains("no CA that is trusted"), "{said}");
+    assert_eq!(heard.try_iter().count(), 0, "somebody who is not trusted was told");
 }
 
 #[test]
