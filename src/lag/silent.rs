@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::client::{Admin, BrokerId, Error, ErrorKind, GroupFilter, Metadata};
+use crate::client::{Admin, BrokerId, Error, ErrorKind, Metadata};
 
 /// Between two tries to hear of a broker again that refuses at once.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -65,7 +65,7 @@ pub(super) fn of(error: &Error) -> Option<BrokerId> {
 /// Ends when the broker has said anything.
 async fn hear(admin: Admin, broker: BrokerId) {
     // Not whether there is a connection: one may stand for long with nobody behind it.
-    while admin.list_groups_at(&[broker], &GroupFilter::default()).await.is_err_and(|error| error.is_transport()) {
+    while admin.hear_of(broker).await.is_err_and(|error| error.is_transport()) {
         sleep(LOOK_AGAIN).await;
     }
 }
@@ -73,7 +73,8 @@ async fn hear(admin: Admin, broker: BrokerId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ErrorCode;
+    use crate::client::{Client, ClientConfig, ErrorCode, NewOffset, TopicPartition};
+    use crate::devbroker::{self, DevBroker};
 
     #[test]
     fn only_a_broker_that_says_nothing_is_silent() {
@@ -87,5 +88,25 @@ mod tests {
         check(ErrorKind::Timeout(Duration::from_secs(1)), None, None);
         check(ErrorKind::Disconnected("gone".into()), Some(2), None);
         check(ErrorKind::Broker(ErrorCode::REQUEST_TIMED_OUT, None), Some(2), None);
+    }
+
+    /// What it lists was moved to another one while it stood still, and that is where it is asked for.
+    #[tokio::test]
+    async fn a_broker_that_comes_back_is_not_believed_about_its_groups() -> Result<(), Box<dyn std::error::Error>> {
+        let broker = DevBroker::start(devbroker::Config::with_brokers(2)).await?;
+        let bootstrap_servers = vec![broker.bootstrap_servers()];
+        let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
+        let client = Client::connect(config).await?;
+        let (admin, cluster) = (client.admin(), client.cluster());
+        let offset = [(TopicPartition::new("t", 0), NewOffset::from(7))];
+        for (_, made) in admin.alter_offsets("g", &offset).await? {
+            made?;
+        }
+        let before = cluster.coordinator("g").await?;
+        let by_now = cluster.metadata().brokers.keys().copied().find(|it| *it != before).ok_or("there is one")?;
+        cluster.learn_coordinators([("g".to_owned(), by_now)]);
+        hear(admin, before).await;
+        assert_eq!(cluster.coordinator("g").await?, by_now);
+        Ok(broker.stop().await?)
     }
 }

@@ -115,6 +115,13 @@ impl Admin {
         Ok(listed)
     }
 
+    /// Whether a broker answers. It is asked for its groups, and nothing is made of what it says: one that was cut off
+    /// for a while lists what others keep by now.
+    pub async fn hear_of(&self, broker: BrokerId) -> Result<(), Error> {
+        let filter = GroupFilter::default();
+        self.at_brokers(vec![broker], |broker, round| self.groups_of(broker, &filter, round)).await.map(drop)
+    }
+
     /// The brokers there are by now.
     async fn brokers(&self) -> Result<Vec<BrokerId>, Error> {
         let known = self.cluster.refresh_within(Topics::Followed, self.limit).await?;
