@@ -79,10 +79,10 @@ impl Admin {
     pub async fn alter_offsets(&self, group: &str, to: &[(TopicPartition, NewOffset)]) -> Result<Changed, Error> {
         let until = Instant::now() + self.limit;
         let known = self.known_to_all(to.iter().map(|(of, _)| of)).await?;
-        let rest = self.clone().within(until.saturating_duration_since(Instant::now()));
         let wanted: HashMap<&TopicPartition, &NewOffset> = to.iter().map(|(of, new)| (of, new)).collect();
         let (known, wanted) = (&known, &wanted);
         let partitions = to.iter().map(|(of, _)| of.clone()).collect();
+        let rest = self.until(until);
         let changed = rest.of_group(group, partitions, |open, round| async move {
             let new = open.iter().filter_map(|of| Some((of, *wanted.get(of)?)));
             let request = commit(group, new, known);

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -250,7 +249,7 @@ impl Admin {
                 continue;
             }
             let answers = match group_type.is_offered(&offered) {
-                true => self.ask_as(group_type, coordinator, &asked, round.left()).await,
+                true => self.ask_as(group_type, coordinator, &asked, round).await,
                 false => Err(self.cluster.placed(coordinator, Error::new(ErrorKind::Unsupported))),
             };
             let answers = answers.unwrap_or_else(|error| all_failed(asked, &error.of(group_type.request())));
@@ -274,30 +273,30 @@ impl Admin {
         group_type: GroupType,
         coordinator: BrokerId,
         groups: &[String],
-        left: Duration,
+        round: Round,
     ) -> Result<Vec<(String, Said)>, Error> {
         let (to, lane) = (To::Broker(coordinator), Lane::General);
         let names: Vec<Str> = groups.iter().map(|it| it.as_str().into()).collect();
         Ok(match group_type {
             GroupType::Classic => {
                 let request = DescribeGroupsRequest { groups: names, ..Default::default() };
-                let answer = self.cluster.call(to, lane, request, left).await?.body;
+                let answer = self.cluster.call(to, lane, request, round.left()).await?.body;
                 answer.groups.into_iter().map(|it| (it.group_id.to_string(), classic(it, coordinator))).collect()
             }
             GroupType::Consumer => {
                 let request = ConsumerGroupDescribeRequest { group_ids: names, ..Default::default() };
-                let answer = self.cluster.call(to, lane, request, left).await?.body;
+                let answer = self.cluster.call(to, lane, request, round.left()).await?.body;
                 answer.groups.into_iter().map(|it| (it.group_id.to_string(), consumer(it, coordinator))).collect()
             }
             GroupType::Share => {
                 let request = ShareGroupDescribeRequest { group_ids: names, ..Default::default() };
-                let answer = self.cluster.call(to, lane, request, left).await?.body;
+                let answer = self.cluster.call(to, lane, request, round.left()).await?.body;
                 answer.groups.into_iter().map(|it| (it.group_id.to_string(), share(it, coordinator))).collect()
             }
             GroupType::Streams => {
                 let request = StreamsGroupDescribeRequest { group_ids: names, ..Default::default() };
-                let answer = self.cluster.call(to, lane, request, left).await?.body;
-                let counts = self.counts(&answer.groups, left).await?;
+                let answer = self.cluster.call(to, lane, request, round.left()).await?.body;
+                let counts = self.counts(&answer.groups, round).await?;
                 let said = |it: DescribedStreamsGroup| (it.group_id.to_string(), streams(it, coordinator, &counts));
                 answer.groups.into_iter().map(said).collect()
             }
@@ -306,7 +305,7 @@ impl Admin {
 
     /// How many partitions topics have that share a subtopology with others: it has a task for each partition of the
     /// widest of them.
-    async fn counts(&self, groups: &[DescribedStreamsGroup], left: Duration) -> Result<HashMap<Topic, i32>, Error> {
+    async fn counts(&self, groups: &[DescribedStreamsGroup], round: Round) -> Result<HashMap<Topic, i32>, Error> {
         let subtopologies = groups.iter().filter_map(|it| it.topology.as_ref()?.subtopologies.as_ref()).flatten();
         let read = subtopologies.map(|it| read_by(it).collect::<Vec<_>>()).filter(|topics| topics.len() > 1);
         let mut topics: Vec<Topic> = read.flatten().collect();
@@ -315,7 +314,7 @@ impl Admin {
         if topics.is_empty() {
             return Ok(HashMap::new());
         }
-        let known = self.cluster.refresh_within(Topics::Once(topics.clone()), left).await?;
+        let known = self.cluster.refresh_within(Topics::Once(topics.clone()), round.left()).await?;
         Ok(topics.into_iter().filter_map(|topic| Some((topic.clone(), known.partition_count(&topic)?))).collect())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::{Admin, Round, all_failed, by, passes, passes_but_silent, unanswered};
 use crate::client::cluster::{Kept, To, Topics};
@@ -96,22 +97,26 @@ impl Admin {
 
     /// The groups that pass a filter.
     pub async fn list_groups_of(&self, filter: &GroupFilter) -> Result<GroupListings, Error> {
+        let until = Instant::now() + self.limit;
         // A broker that has joined since keeps something, too.
-        self.list_groups_at(&self.brokers().await?, filter).await
+        let brokers = self.brokers().await?;
+        self.until(until).list_groups_at(&brokers, filter).await
     }
 
     /// The groups that these brokers keep and that pass a filter: for whoever knows which brokers there are, or which of them
     /// are worth asking. Fails only when none of them answers.
     pub async fn list_groups_at(&self, brokers: &[BrokerId], filter: &GroupFilter) -> Result<GroupListings, Error> {
+        let until = Instant::now() + self.limit;
         let ask = |broker, round| self.groups_of(broker, filter, round);
         let (answers, failures) = self.at_brokers(brokers.to_vec(), ask).await?;
         let mut listed = GroupListings { groups: Vec::new(), failures };
         for (broker, groups) in answers {
             listed.groups.extend(groups.into_iter().map(|it| listing(&it, broker)));
         }
-        self.settle_twice_listed(&mut listed.groups).await;
-        // Whoever lists a group coordinates it: nobody needs to ask for that.
-        self.cluster.learn_coordinators(listed.groups.iter().map(|it| (it.group_id.clone(), it.coordinator)));
+        let twice = self.until(until).settle_twice_listed(&mut listed.groups).await;
+        // Whoever is the only one to list a group coordinates it: nobody needs to ask for that.
+        let once = listed.groups.iter().filter(|it| !twice.contains(&it.group_id));
+        self.cluster.learn_coordinators(once.map(|it| (it.group_id.clone(), it.coordinator)));
         Ok(listed)
     }
 
@@ -134,7 +139,9 @@ impl Admin {
         F: Fn(BrokerId, Round) -> A,
         A: Future<Output = Result<V, Error>>,
     {
-        self.at_brokers(self.brokers().await?, ask).await
+        let until = Instant::now() + self.limit;
+        let brokers = self.brokers().await?;
+        self.until(until).at_brokers(brokers, ask).await
     }
 
     async fn at_brokers<V, F, A>(
@@ -166,13 +173,13 @@ impl Admin {
     }
 
     /// A broker that was cut off for a while may still list groups that another one keeps by now. Of such a group, the
-    /// listing of its coordinator stays.
-    async fn settle_twice_listed(&self, groups: &mut Vec<GroupListing>) {
+    /// listing of its coordinator stays, or any if nobody says in time who that is. Says which groups these were.
+    async fn settle_twice_listed(&self, groups: &mut Vec<GroupListing>) -> HashSet<String> {
         let mut seen = HashSet::with_capacity(groups.len());
         let twice: HashSet<String> =
             groups.iter().filter(|it| !seen.insert(it.group_id.as_str())).map(|it| it.group_id.clone()).collect();
         if twice.is_empty() {
-            return;
+            return twice;
         }
         twice.iter().for_each(|group| self.cluster.forget_coordinator(group));
         let found = self.cluster.coordinators(twice.iter().cloned().collect(), self.request_limit()).await;
@@ -181,6 +188,7 @@ impl Admin {
         groups.sort_by_key(|it| kept_by.get(&it.group_id).is_some_and(|coordinator| *coordinator != it.coordinator));
         let mut seen = HashSet::with_capacity(groups.len());
         groups.retain(|it| seen.insert(it.group_id.clone()));
+        twice
     }
 
     async fn groups_of(&self, broker: BrokerId, filter: &GroupFilter, round: Round) -> Result<Vec<ListedGroup>, Error> {

@@ -132,6 +132,11 @@ impl Admin {
         Self { limit: limit.min(self.limit), ..self }
     }
 
+    /// The same for what is left until then of a question that is asked in several steps.
+    fn until(&self, until: Instant) -> Self {
+        self.clone().within(until.saturating_duration_since(Instant::now()))
+    }
+
     /// What one request may take.
     fn request_limit(&self) -> Duration {
         self.limit.min(self.cluster.config().request_timeout)
