@@ -1,6 +1,7 @@
 //! Where a partition is to be read, and from what offset: one try for some cursors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
@@ -57,7 +58,7 @@ pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Plac
 }
 
 /// What is known of the topics; after a failure it is learned anew, with a growing pause before it.
-async fn learn(shared: &Shared, cursors: &[Cursor]) -> std::sync::Arc<Metadata> {
+async fn learn(shared: &Shared, cursors: &[Cursor]) -> Arc<Metadata> {
     let failures = cursors.iter().map(|cursor| cursor.failures).max().unwrap_or(0);
     let known = shared.cluster.metadata();
     let unknown = cursors.iter().any(|cursor| known.leader(cursor.topic_partition()).is_none());
@@ -184,10 +185,20 @@ async fn begin(shared: &Shared, cursor: &mut Cursor, mark: Mark) -> bool {
         tracing::warn!(%partition, from = offset, to = mark.offset, "the offset is out of range; reset by auto_offset_reset");
     }
     cursor.place = Place::At(mark);
-    let weight = cursor.tenure.weigh(shared.memory.take(0));
+    let tenure = Arc::clone(&cursor.tenure);
+    if tenure.position().is_none() {
+        // Nothing can have come of it yet that would have to be given out before.
+        tenure.deliver(mark.offset, mark, 0);
+        return true;
+    }
+    let weight = tenure.weigh(shared.memory.take(0));
     let fetched =
         Fetched { chunk: Chunk::empty(mark.offset, mark), high_watermark: None, weight, rewinds: cursor.rewinds };
-    shared.items.send(Item::Fetched(fetched)).await.is_ok()
+    tokio::select! {
+        sent = shared.items.send(Item::Fetched(fetched)) => sent.is_ok(),
+        // Whoever seeks again and again and takes nothing leaves nobody waiting for room.
+        () = tenure.ended() => false,
+    }
 }
 
 /// Whether the leader's log agrees with what was read, or committed (KIP-320): after an unclean election it may have been

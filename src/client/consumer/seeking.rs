@@ -68,11 +68,7 @@ impl Aside {
             return None;
         }
         let Some(tenure) = item.tenure() else { return Some(item) };
-        // Where a partition begins may be known, unless that overtakes what is set aside.
-        let is_empty = matches!(&item, Item::Fetched(fetched) if fetched.chunk.records == 0);
-        let follows =
-            || self.items.iter().any(|before| before.tenure().is_some_and(|other| Arc::ptr_eq(other, tenure)));
-        if tenure.has_ended() || !tenure.is_paused() || (is_empty && !follows()) {
+        if tenure.has_ended() || !tenure.is_paused() {
             return Some(item);
         }
         match &item {

@@ -1,7 +1,7 @@
 //! One partition for as long as this member holds it: from being assigned until it is revoked or lost, or until the
-//! application goes on elsewhere in it, which begins another. Membership, the
-//! fetcher and every delivery share it, and it is where they meet: what is handed out after the end is handed out by
-//! nobody, and what is finished after it still counts for the last commit.
+//! application goes on elsewhere in it, which begins another. Membership, the fetcher and every delivery share it, and
+//! it is where they meet: after the end nothing is handed out, and what is finished still counts for the last commit,
+//! unless the partition is lost, or was sought in.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub struct Tenure {
     /// Bytes that were fetched and are not finished.
     bytes: AtomicUsize,
     held: Mutex<Held>,
-    /// Told when, after the end, nobody holds a delivery any more.
+    /// Told of the end, and when nobody holds a delivery any more after it.
     drained: Notify,
 }
 
@@ -122,6 +122,18 @@ impl Tenure {
 
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) {
+        loop {
+            // Begun before looking, so that nothing is told in between unheard.
+            let told = self.drained.notified();
+            if self.has_ended() {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Records from `start` to `end` go to the application; `None` after the end. Without records there is no run.

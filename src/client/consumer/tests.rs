@@ -13,6 +13,7 @@ use crate::protocol::types::Topic;
 mod seeking;
 
 const FETCH: i16 = 1;
+const LIST_OFFSETS: i16 = 2;
 const COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const JOIN: i16 = 11;

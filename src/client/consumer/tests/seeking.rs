@@ -434,6 +434,31 @@ async fn what_is_out_for_ever_keeps_nothing_from_being_committed() {
     consumer.close(short).await.unwrap();
 }
 
+/// However often it is sought in, and nobody takes what comes of it.
+#[tokio::test]
+async fn places_that_are_sought_do_not_pile_up() {
+    let often = ITEMS_MAX + 16;
+    // Where it is, and what has to be asked for first: of an offset that is not there it is known after a fetch.
+    for (to, expect) in [(Seek::Beginning, 0), (Seek::Timestamp(3500), 4), (Seek::Offset(99), 0)] {
+        let (world, mut consumer, of) = one(10, |it| it).await;
+        delivery(&mut consumer).await.finish();
+        world.broker.faults().reset_counts();
+        for time in 1..=often {
+            consumer.seek(&of, to).await.unwrap();
+            let looked = async || world.broker.faults().count(LIST_OFFSETS) >= time as u64;
+            until("somebody looks where that is", looked).await;
+        }
+        // The one that is held, those that wait to be given out, and those that are on their way.
+        let alive = || consumer.memory.limit() / 2 / consumer.memory.share();
+        until("those before are forgotten", async || alive() <= ITEMS_MAX + 2).await;
+        if !matches!(to, Seek::Offset(_)) {
+            until("they hold nothing", async || alive() == 1 && consumer.position(&of) == Some(expect)).await;
+        }
+        assert_eq!(first_of(&mut consumer).await, expect, "{to:?}");
+        consumer.close(LIMIT).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_commit_that_is_not_answered_does_not_keep_a_close_from_being_heard() {
     for is_asked_for in [false, true] {
