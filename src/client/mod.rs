@@ -330,7 +330,9 @@ impl Client {
         config: ConsumerConfig,
         partitions: Vec<(TopicPartition, Option<Offset>)>,
     ) -> Result<Consumer, Error> {
-        let config = ConsumerConfig { instance_id: None, ..config };
+        // A group waits for no member of the kind, so its patience takes nothing from the time for the last commit.
+        let (session_timeout, max_poll_interval) = (Duration::MAX, Duration::MAX);
+        let config = ConsumerConfig { instance_id: None, session_timeout, max_poll_interval, ..config };
         Consumer::assigned(&self.cluster, config, partitions, true)
     }
 

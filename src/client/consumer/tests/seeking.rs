@@ -434,6 +434,25 @@ async fn what_is_out_for_ever_keeps_nothing_from_being_committed() {
     consumer.close(short).await.unwrap();
 }
 
+/// How long it takes until a member is given up is nothing to partitions that nobody assigns.
+#[tokio::test]
+async fn what_concerns_joining_takes_no_time_from_the_last_commit() {
+    let (world, consumer, of) = one(10, |it| it).await;
+    drop(consumer);
+    let config = ConsumerConfig {
+        group_id: "late".into(),
+        group_protocol: GroupProtocol::Auto,
+        session_timeout: Duration::ZERO,
+        max_poll_interval: Duration::ZERO,
+        commit_interval: LIMIT,
+        ..world.config()
+    };
+    let mut consumer = world.client.assign(config, vec![(of, Some(0))]).unwrap();
+    delivery(&mut consumer).await.finish();
+    consumer.close(LIMIT).await.unwrap();
+    assert_eq!(world.committed_of("late").await, 10);
+}
+
 /// However often it is sought in, and nobody takes what comes of it.
 #[tokio::test]
 async fn places_that_are_sought_do_not_pile_up() {
