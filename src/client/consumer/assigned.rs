@@ -94,7 +94,7 @@ impl Assignment {
                 command = self.commands.recv() => match command {
                     Some(Command::Close(by)) => break by,
                     None => break None,
-                    Some(command) => self.obey(command, &committing),
+                    Some(command) => self.obey(command, self.tenures(), &committing),
                 },
                 Some(located) = locating.join_next() => self.located(&mut locating, located.unwrap_or_default()).await,
                 Some(commit) = committing.next() => is_turn_over |= commit == Commit::Periodic,
@@ -120,22 +120,19 @@ impl Assignment {
         later.into_iter().for_each(|new| self.locate(locating, new));
     }
 
-    fn obey(&self, command: Command, committing: &Committing) {
+    fn obey(&self, command: Command, tenures: Vec<Arc<Tenure>>, committing: &Committing) {
         let group = self.offsets.as_ref().map(|offsets| offsets.group.clone());
         // Whoever asked may have gone.
         match (command, group) {
-            (Command::Commit(reply), Some(group)) => {
-                let tenures = self.tenures();
-                committing.push(
-                    async move {
-                        let _ = reply.send(group.commit_until_told(&tenures).await.1);
-                        Commit::AskedFor
-                    }
-                    .boxed(),
-                );
-            }
+            (Command::Commit(reply), Some(group)) => committing.push(
+                async move {
+                    let _ = reply.send(group.commit_until_told(&tenures).await.1);
+                    Commit::AskedFor
+                }
+                .boxed(),
+            ),
             (Command::CommitOffsets(marks, reply), Some(group)) => {
-                let chosen = group.choose(marks, &self.held);
+                let chosen = group.choose(marks, tenures);
                 committing.push(
                     async move {
                         let _ = reply.send(group.commit_chosen(&chosen).await);
@@ -193,7 +190,7 @@ impl Assignment {
                 command = self.commands.recv(), if !is_orphaned => match command {
                     // Another one, which sets another limit.
                     Some(Command::Close(now)) => by = now,
-                    Some(command) => self.obey(command, &committing),
+                    Some(command) => self.obey(command, tenures.clone(), &committing),
                     None => is_orphaned = true,
                 },
                 () = over => break,

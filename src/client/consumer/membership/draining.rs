@@ -43,6 +43,10 @@ impl Draining {
         self.tenures.retain(|kept| !tenures.iter().any(|done| Arc::ptr_eq(kept, done)));
     }
 
+    pub fn tenures(&self) -> &[Arc<Tenure>] {
+        &self.tenures
+    }
+
     pub fn lose(&mut self, partitions: &BTreeSet<TopicPartition>) {
         let lost = self.tenures.extract_if(.., |tenure| partitions.contains(&tenure.topic_partition));
         lost.for_each(|tenure| tenure.lose());

@@ -368,6 +368,11 @@ impl Membership {
         ended
     }
 
+    /// All of which there may be something to commit: what is revoked is, until it is let go.
+    fn tenures(&self) -> Vec<Arc<Tenure>> {
+        self.draining.tenures().iter().chain(self.held().values()).cloned().collect()
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, Arc<Tenure>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::{Done, Held, Identity, LEAVE_LIMIT, Membership, Who};
+use super::{Done, Identity, LEAVE_LIMIT, Membership, Who};
 use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::consumer::config::ConsumerConfig;
 use crate::client::consumer::cursor::Place;
@@ -95,7 +95,7 @@ impl Membership {
             let _ = reply.send(Err(Error::broker(ErrorCode::UNKNOWN_MEMBER_ID).of(OffsetCommitRequest::NAME)));
             return;
         };
-        let tenures: Vec<Arc<Tenure>> = self.held().values().cloned().collect();
+        let tenures = self.tenures();
         self.wait_for(async move {
             let (event, result) = committer.commit_until_told(&tenures).await;
             let _ = reply.send(result);
@@ -105,7 +105,7 @@ impl Membership {
 
     pub(super) fn commit_chosen(&mut self, marks: Marks, reply: oneshot::Sender<Result<(), Error>>) {
         let group = self.at_group();
-        let chosen = group.choose(marks, &self.held);
+        let chosen = group.choose(marks, self.tenures());
         self.wait_for(async move {
             // Whoever asked may have gone.
             let _ = reply.send(group.commit_chosen(&chosen).await);
@@ -296,12 +296,10 @@ impl AtGroup {
         Ok((generation, answer))
     }
 
-    /// What the application wants committed, now.
-    pub fn choose(&self, marks: Marks, held: &Held) -> Chosen {
-        let member = self.who().member;
-        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenures = marks.keys().filter_map(|of| held.get(of).cloned()).collect();
-        Chosen { marks, member, tenures }
+    /// What the application wants committed, now, and what there is of it.
+    pub fn choose(&self, marks: Marks, mut tenures: Vec<Arc<Tenure>>) -> Chosen {
+        tenures.retain(|tenure| marks.contains_key(&tenure.topic_partition));
+        Chosen { marks, member: self.who().member, tenures }
     }
 
     /// Commits these, whatever is finished; repeated while that can help. In another generation than the one in which they

@@ -453,6 +453,27 @@ async fn what_concerns_joining_takes_no_time_from_the_last_commit() {
     assert_eq!(world.committed_of("late").await, 10);
 }
 
+/// What is given up is still there to be committed, as long as it is waited for.
+#[tokio::test]
+async fn what_is_finished_is_committed_also_while_the_consumer_is_closed() {
+    for is_member in [false, true] {
+        let (world, consumer, of) = one(10, |it| it).await;
+        drop(consumer);
+        let config = ConsumerConfig { group_id: "late".into(), auto_commit: false, ..world.config() };
+        let mut consumer = match is_member {
+            true => world.client.consumer(config).unwrap(),
+            false => world.client.assign(config, vec![(of, Some(0))]).unwrap(),
+        };
+        let out = delivery(&mut consumer).await;
+        out.finish_record(0);
+        assert!(timeout(Duration::from_millis(20), consumer.close(LIMIT)).await.is_err());
+        consumer.commit().await.unwrap();
+        assert_eq!(world.committed_of("late").await, 1, "{is_member}");
+        out.finish();
+        consumer.close(LIMIT).await.unwrap();
+    }
+}
+
 /// However often it is sought in, and nobody takes what comes of it.
 #[tokio::test]
 async fn places_that_are_sought_do_not_pile_up() {
