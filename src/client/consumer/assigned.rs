@@ -10,11 +10,11 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::config::ConsumerConfig;
 use super::fetcher;
-use super::membership::{AtGroup, Closing, Command, Held, Located, New, locate};
+use super::membership::{AtGroup, Closing, Command, Held, Located, New, locate, say_given_up};
 use super::memory::Memory;
 use super::progress::Mark;
 use super::reader::Item;
@@ -73,20 +73,16 @@ impl Assignment {
     }
 
     /// Until the consumer is closed or dropped; then gives the partitions up, waits for what is out of them, and commits.
-    pub async fn run(mut self, unknown: Vec<Arc<Tenure>>) {
+    /// False if what is out had all the time there was, and that was not enough.
+    pub async fn run(mut self, unknown: Vec<Arc<Tenure>>) -> bool {
         let (mut locating, mut committing) = (JoinSet::new(), Committing::new());
         self.locate(&mut locating, New { tenures: unknown, ..New::default() });
-        let commits = self.offsets.is_some() && self.config.auto_commit;
-        let period = self.config.commit_interval;
-        let mut turns = pin!(commits.then(|| interval_at(Instant::now() + period, period)));
-        if let Some(turns) = turns.as_mut().as_pin_mut() {
-            turns.get_mut().set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
+        let mut turns = self.committer().map(|_| self.turns());
         let mut is_turn_over = true;
         let by = loop {
             let turn = async {
-                match turns.as_mut().as_pin_mut() {
-                    Some(turns) => turns.get_mut().tick().await,
+                match &mut turns {
+                    Some(turns) => turns.tick().await,
                     None => std::future::pending().await,
                 }
             };
@@ -98,11 +94,27 @@ impl Assignment {
                 },
                 Some(located) = locating.join_next() => self.located(&mut locating, located.unwrap_or_default()).await,
                 Some(commit) = committing.next() => is_turn_over |= commit == Commit::Periodic,
-                _ = turn, if is_turn_over => is_turn_over = !self.commit_periodically(&committing),
+                _ = turn, if is_turn_over => {
+                    is_turn_over = false;
+                    self.commit_periodically(&committing);
+                }
             }
         };
         drop(locating);
-        self.give_up(commits, committing, by).await;
+        self.give_up(committing, by).await
+    }
+
+    /// To whom what is finished is committed by itself.
+    fn committer(&self) -> Option<&AtGroup> {
+        self.offsets.as_ref().filter(|_| self.config.auto_commit).map(|offsets| &offsets.group)
+    }
+
+    /// When that is done.
+    fn turns(&self) -> Interval {
+        let period = self.config.commit_interval;
+        let mut turns = interval_at(Instant::now() + period, period);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        turns
     }
 
     fn locate(&self, locating: &mut JoinSet<Located>, new: New) {
@@ -152,9 +164,8 @@ impl Assignment {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Whether it has begun to.
-    fn commit_periodically(&self, committing: &Committing) -> bool {
-        let Some(group) = self.offsets.as_ref().map(|offsets| offsets.group.clone()) else { return false };
+    fn commit_periodically(&self, committing: &Committing) {
+        let Some(group) = self.committer().cloned() else { return };
         let (tenures, config) = (self.tenures(), Arc::clone(&self.config));
         committing.push(
             async move {
@@ -165,21 +176,21 @@ impl Assignment {
             }
             .boxed(),
         );
-        true
     }
 
-    /// Within the time that a close leaves for it, or that the configuration does when the handle is simply gone. What is out
-    /// longer is read again by the next one.
-    async fn give_up(mut self, commits: bool, mut committing: Committing, mut by: Option<Closing>) {
+    /// Within the time that a close leaves for it, or that the configuration does when the handle is simply gone: until
+    /// the last commit is due, or, where none is, until all of it is over. What is out longer is read again by others.
+    async fn give_up(mut self, mut committing: Committing, mut by: Option<Closing>) -> bool {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         let tenures: Vec<Arc<Tenure>> = held.into_values().collect();
         tenures.iter().for_each(|tenure| tenure.end());
-        let limit = Instant::now().checked_add(self.config.drain_limit());
+        let commits = self.committer().is_some();
+        let (began, limit) = (Instant::now(), Instant::now().checked_add(self.config.drain_limit()));
         let mut drained = pin!(join_all(tenures.iter().map(|tenure| tenure.drained())));
         let (mut is_drained, mut is_orphaned) = (false, false);
-        while !is_drained || !committing.is_empty() {
+        while !(is_drained && committing.is_empty()) {
             let over = async {
-                match by.map(|by| by.drained).or(limit) {
+                match by.map(|by| if commits { by.drained } else { by.end }).or(limit) {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -196,8 +207,10 @@ impl Assignment {
                 () = over => break,
             }
         }
-        if let Some(Offsets { group, .. }) = self.offsets.as_ref().filter(|_| commits) {
+        say_given_up(&tenures, began.elapsed());
+        if let Some(group) = self.committer() {
             group.last(&tenures, by.map(|by| by.committed)).await;
         }
+        commits || (is_drained && committing.is_empty())
     }
 }

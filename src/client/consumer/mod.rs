@@ -167,7 +167,8 @@ pub struct Consumer {
     broken: HashMap<TopicPartition, Range<Offset>>,
     aside: Aside,
     passed_over: u64,
-    membership: Option<JoinHandle<()>>,
+    /// False if what was out had all the time there was, and that was not enough.
+    membership: Option<JoinHandle<bool>>,
 }
 
 /// A consumer that nobody tells yet what to read.
@@ -219,6 +220,7 @@ impl Consumer {
         consumer.membership = Some(tokio::spawn(async move {
             membership.run().await;
             fetching.abort();
+            true
         }));
         Ok(consumer)
     }
@@ -244,8 +246,9 @@ impl Consumer {
         let assignment = Assignment { held, config, fetcher: consumer.fetcher.clone(), commands, offsets };
         let unknown = assignment.take(partitions, &consumer.memory)?;
         consumer.membership = Some(tokio::spawn(async move {
-            assignment.run(unknown).await;
+            let is_in_time = assignment.run(unknown).await;
             fetching.abort();
+            is_in_time
         }));
         Ok(consumer)
     }
@@ -419,7 +422,9 @@ impl Consumer {
 
     /// Gives out nothing more, waits for what is out, commits, and leaves the group, so that others take over at once.
     /// Shortly before `grace` is over, what is still out is given up, to be read again by others: the last of the time, five
-    /// seconds or half of it, is for committing the rest and for leaving.
+    /// seconds or half of it, is for committing the rest and for leaving. Where partitions are given and nothing is
+    /// committed by itself, what is out has all of the time, and it is an error ([`ErrorKind::Timeout`]) if that is not
+    /// enough.
     ///
     /// Cancel safe: once begun it is carried out; another call waits for it, and sets another limit.
     pub async fn close(&mut self, grace: Duration) -> Result<(), Error> {
@@ -438,9 +443,9 @@ impl Consumer {
         self.aside.clear();
         while self.items.try_recv().is_ok() {}
         match ended {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(true)) => Ok(()),
             Ok(Err(panicked)) => Err(Error::protocol(panicked)),
-            Err(_) => Err(Error::new(ErrorKind::Timeout(grace))),
+            Ok(Ok(false)) | Err(_) => Err(Error::new(ErrorKind::Timeout(grace))),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::LEAVE_LIMIT;
+use super::{LEAVE_LIMIT, list};
 use crate::client::consumer::tenure::Tenure;
 use crate::protocol::types::TopicPartition;
 
@@ -58,6 +58,7 @@ impl Draining {
 pub(in crate::client::consumer) struct Closing {
     pub drained: Instant,
     pub committed: Instant,
+    pub end: Instant,
 }
 
 impl Closing {
@@ -65,7 +66,16 @@ impl Closing {
     pub fn within(grace: Duration, now: Instant) -> Option<Self> {
         let end = now.checked_add(grace)?;
         let reserve = LEAVE_LIMIT.min(grace / 2);
-        Some(Self { drained: end - reserve, committed: end - reserve / 2 })
+        Some(Self { drained: end - reserve, committed: end - reserve / 2, end })
+    }
+}
+
+/// Says that nobody waits for what is out of these any longer, if anything is.
+pub(in crate::client::consumer) fn say_given_up(tenures: &[Arc<Tenure>], waited: Duration) {
+    let open = tenures.iter().filter(|tenure| tenure.outstanding() > 0).map(|tenure| &tenure.topic_partition);
+    let partitions = list(open);
+    if !partitions.is_empty() {
+        tracing::warn!(%partitions, ?waited, "given up with records unfinished; they will be read again");
     }
 }
 
@@ -115,10 +125,12 @@ mod tests {
     #[test]
     fn a_close_leaves_time_to_commit_and_to_leave() {
         let (now, seconds) = (Instant::now(), Duration::from_secs);
-        let within = |grace| Closing::within(grace, now).map(|it| (it.drained - now, it.committed - now));
-        let cases = [(seconds(60), (55_000, 57_500)), (seconds(8), (4000, 6000)), (Duration::ZERO, (0, 0))];
-        for (grace, (drained, committed)) in cases {
-            let expect = Some((Duration::from_millis(drained), Duration::from_millis(committed)));
+        let within =
+            |grace| Closing::within(grace, now).map(|it| [it.drained, it.committed, it.end].map(|at| at - now));
+        let cases =
+            [(seconds(60), [55_000, 57_500, 60_000]), (seconds(8), [4000, 6000, 8000]), (Duration::ZERO, [0, 0, 0])];
+        for (grace, expect) in cases {
+            let expect = Some(expect.map(Duration::from_millis));
             assert_eq!(within(grace), expect, "{grace:?}");
         }
         assert_eq!(within(Duration::MAX), None);

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-pub(super) use self::draining::Closing;
+pub(super) use self::draining::{Closing, say_given_up};
 use self::draining::{Draining, wait_until};
 pub(super) use self::offsets::{AtGroup, Located, New, locate};
 use super::assignor::Counts;
@@ -333,17 +333,15 @@ impl Membership {
         let tenures = self.draining.begin(id, ended, partitions);
         let limit = if drain { self.config.drain_limit() } else { Duration::ZERO };
         let committer = self.committer().filter(|_| self.config.auto_commit);
-        let (until, closing) = (Instant::now() + limit, self.closing.subscribe());
+        let (began, closing) = (Instant::now(), self.closing.subscribe());
         self.wait_for(async move {
-            let is_drained = tokio::select! {
+            tokio::select! {
                 biased;
-                _ = join_all(tenures.iter().map(|tenure| tenure.drained())) => true,
-                () = wait_until(until, closing.clone()) => false,
-            };
-            if drain && !is_drained {
-                let open = tenures.iter().filter(|tenure| tenure.outstanding() > 0);
-                let open = list(open.map(|tenure| &tenure.topic_partition));
-                tracing::warn!(partitions = %open, ?limit, "given up with records unfinished; they will be read again");
+                _ = join_all(tenures.iter().map(|tenure| tenure.drained())) => {}
+                () = wait_until(began + limit, closing.clone()) => {}
+            }
+            if drain {
+                say_given_up(&tenures, began.elapsed());
             }
             if let Some(committer) = committer {
                 let closing = *closing.borrow();

@@ -228,3 +228,49 @@ async fn what_is_paused_does_not_hurry_the_others() {
     assert_eq!(waits.lock().unwrap().last(), Some(&long));
     held.finish();
 }
+
+/// Who commits nothing and leaves no group keeps no time for it.
+#[tokio::test(start_paused = true)]
+async fn who_commits_nothing_waits_for_what_is_out_as_long_as_there_is_time() {
+    let (grace, seconds) = (Duration::from_secs(8), Duration::from_secs);
+    for of_group in [false, true] {
+        // When what is out is finished, and when the consumer is closed.
+        for (finished, closed) in [(Some(seconds(7)), seconds(7)), (None, grace)] {
+            let (net, asked) = (Arc::new(Net::default()), Asked::default());
+            net.listen(1, broker(LEADER, &asked, |_| Says::Record));
+            let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+            let reading = ConsumerConfig { group_id: "g".to_owned(), auto_commit: false, ..Default::default() };
+            let given = vec![(TopicPartition::new("t", 0), Some(0))];
+            let mut consumer = match of_group {
+                true => client.assign(reading, given).unwrap(),
+                false => client.reader(reading, given).unwrap(),
+            };
+            let out = tokio::time::timeout(PERIOD * 2, consumer.next()).await.unwrap().unwrap().unwrap();
+            let began = Instant::now();
+            let finish = async {
+                tokio::time::sleep(finished.unwrap_or(PERIOD)).await;
+                out.finish();
+            };
+            let close = async { (consumer.close(grace).await, began.elapsed()) };
+            let ((outcome, took), ()) = tokio::join!(close, finish);
+            assert_eq!(outcome.is_err_and(|error| error.is_timeout()), finished.is_none(), "{of_group}");
+            assert_eq!(took.as_secs(), closed.as_secs(), "{of_group}");
+        }
+    }
+}
+
+/// A close that nobody waits for any more is over when its time is.
+#[tokio::test(start_paused = true)]
+async fn a_close_that_was_dropped_is_carried_out_in_its_time() {
+    let (net, asked) = (Arc::new(Net::default()), Asked::default());
+    net.listen(1, broker(LEADER, &asked, |_| Says::Record));
+    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let given = vec![(TopicPartition::new("t", 0), Some(0))];
+    let mut consumer = client.reader(ConsumerConfig::default(), given).unwrap();
+    let _leaked = tokio::time::timeout(PERIOD * 2, consumer.next()).await.unwrap().unwrap().unwrap();
+    let (grace, began) = (Duration::from_secs(8), Instant::now());
+    assert!(tokio::time::timeout(Duration::from_secs(1), consumer.close(grace)).await.is_err());
+    assert!(tokio::time::timeout(PERIOD, consumer.next()).await.unwrap().is_none());
+    assert_eq!(began.elapsed().as_secs(), grace.as_secs());
+    assert!(consumer.close(grace).await.is_err_and(|error| error.is_timeout()), "some of it was given up");
+}
