@@ -266,6 +266,8 @@ impl AtGroup {
             let Some(mark) = marks.get(of) else { continue };
             match wire::verdict(&answer, of) {
                 Ok(()) => tenure.committed(*mark),
+                // What the others are told says more: of the member, or of where the group is kept.
+                Err(error) if result.is_err() && is_about_partition(&error) => {}
                 Err(error) => result = Err(error.of(OffsetCommitRequest::NAME)),
             }
         }
@@ -327,14 +329,16 @@ impl AtGroup {
     }
 
     /// As [`commit`](Self::commit), and again while that can help: in a new epoch, or at another coordinator, or at this one
-    /// once it has read its log. What the member has lost or let go meanwhile is not among what there is to commit any more.
+    /// once it has read its log, or has heard of a topic; but not for one that the cluster knows nothing of, which
+    /// would keep the caller waiting for nothing. What the member has lost or let go meanwhile is not among what there
+    /// is to commit any more.
     pub async fn commit_until_told(&self, tenures: &[Arc<Tenure>]) -> (Option<Event>, Result<(), Error>) {
         // Twice, so that one that is not answered at all leaves time for another.
         let limit = self.cluster.config().request_timeout.saturating_mul(2);
         let commit = self.cluster.retry(limit, |left| async move {
             let (event, result) = self.commit(tenures, left).await;
             match result {
-                Err(error) if error.is_retriable() => Err(self.noted(error)),
+                Err(error) if error.is_retriable() && !self.is_of_no_topic(&error) => Err(self.noted(error)),
                 result => Ok((event, result)),
             }
         });
@@ -352,6 +356,14 @@ impl AtGroup {
         if let Err(error) = commit.await {
             tracing::warn!(%error, "the last commit has failed; some records will be read again");
         }
+    }
+
+    /// Whether a partition is refused because its topic is not there, as far as is known by now.
+    fn is_of_no_topic(&self, error: &Error) -> bool {
+        let known = self.cluster.metadata();
+        let said = |of: &TopicPartition| known.topic(&of.topic).map(|it| it.error);
+        let is_known = |of| said(of).is_some_and(|error| error != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        is_about_partition(error) && error.topic_partition.as_ref().is_some_and(|of| !is_known(of))
     }
 
     /// What a failure says of where the group is kept.
@@ -374,6 +386,14 @@ fn unnamed<'a>(
 ) -> impl Iterator<Item = (&'a TopicPartition, ErrorCode)> {
     let why = |of: &TopicPartition| known.topic(&of.topic).filter(|topic| topic.id.is_none())?.error;
     partitions.filter_map(move |of| Some((of, why(of)?)))
+}
+
+/// Whether a broker refuses this partition, such as one of a topic that is gone, whatever it says of the others.
+fn is_about_partition(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        code.class() == Class::RefreshMetadata
+            || matches!(code, ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::OFFSET_METADATA_TOO_LARGE)
+    })
 }
 
 /// Whether the refusal of a commit says something of the member, rather than of the offset.

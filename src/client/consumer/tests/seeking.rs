@@ -467,6 +467,36 @@ async fn what_is_finished_is_committed_also_while_the_consumer_is_closed() {
     }
 }
 
+/// A topic that is gone does not keep a commit waiting as one does that the coordinator has not heard of yet.
+#[tokio::test]
+async fn a_commit_does_not_wait_for_a_topic_that_is_not_there() {
+    let (world, consumer, of) = one(10, |it| it).await;
+    drop(consumer);
+    let config = ConsumerConfig { group_id: "late".into(), auto_commit: false, ..world.config() };
+    let mut consumer = world.client.assign(config, vec![(of.clone(), Some(0))]).unwrap();
+    delivery(&mut consumer).await.finish();
+    world.client.admin().delete_topics(std::slice::from_ref(&world.topic)).await.unwrap()[0].1.clone().unwrap();
+    let refused = timeout(LIMIT, consumer.commit()).await.unwrap().unwrap_err();
+    assert_eq!((refused.is_retriable(), refused.topic_partition), (true, Some(of)));
+    consumer.close(LIMIT).await.unwrap();
+    // One that is not there says nothing of where the group is kept.
+    let (world, consumer, of) = one(10, |it| it).await;
+    drop(consumer);
+    let config = ConsumerConfig { group_id: "late".into(), auto_commit: false, ..world.config() };
+    let gone = TopicPartition::new("zebras", 0);
+    let mut consumer = world.client.assign(config, vec![(of.clone(), Some(0)), (gone, Some(3))]).unwrap();
+    while consumer.position(&of) != Some(10) {
+        if let Ok(delivery) = timeout(LIMIT, consumer.next()).await.unwrap().unwrap() {
+            delivery.finish();
+        }
+    }
+    world.fault(COMMIT, 2, Fault::Error(ErrorCode::NOT_COORDINATOR));
+    let refused = timeout(LIMIT / 2, consumer.commit()).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(world.committed_of("late").await, 10);
+    consumer.close(LIMIT).await.unwrap();
+}
+
 /// However often it is sought in, and nobody takes what comes of it.
 #[tokio::test]
 async fn places_that_are_sought_do_not_pile_up() {
