@@ -33,6 +33,7 @@ pub struct Answer {
     pub body: Result<Bytes, BodyError>,
 }
 
+/// Why a body did not come whole.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no answer.
@@ -65,6 +66,7 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
+    /// Dials the server. Nothing is sent, so whoever is told why that failed may try elsewhere.
     pub async fn open(dial: &Dial, address: &Address) -> Result<Self, HttpError> {
         let io = dial(address.clone()).await.map_err(HttpError::Unreached)?;
         let (sender, wire) = http1::handshake(TokioIo::new(io)).await.map_err(HttpError::Broken)?;

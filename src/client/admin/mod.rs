@@ -1,14 +1,15 @@
 //! Questions about a cluster, and changes to it.
 //!
 //! Every question about many things is asked of as few brokers as can answer it: the offsets of partitions with one
-//! request to each leader (`offsets`, and `epochs` where leaders have changed), what groups have committed with one request to each coordinator (`groups`), and so who their members are
+//! request to each leader (`offsets`, `epochs` where leaders have changed, `contents` for what lies between offsets),
+//! what groups have committed with one request to each coordinator (`groups`), and so who their members are
 //! (`group_descriptions`).
 //! What fails, fails for the thing it concerns; an `Err` for the whole is for when nothing could be asked at all.
 //!
-//! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a reason
-//! that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause, against what
-//! is known of the cluster by then; when the API timeout is over, or the rounds that [`Admin::rounds`] grants, the last reason
-//! is the answer. Who has less time than that says so ([`Admin::within`]).
+//! How an answer comes about: in *rounds*. A round asks about everything that has no answer yet; what fails for a
+//! reason that passes (a leader that has moved, a coordinator that is loading) is asked about again after a pause,
+//! against what is known of the cluster by then; when the API timeout is over, or the rounds that [`Admin::rounds`]
+//! grants, the last reason is the answer. Who has less time than that says so ([`Admin::within`]).
 
 mod acls;
 mod cluster;

@@ -161,7 +161,8 @@ impl Cluster {
         self.shared.refresh(topics).await
     }
 
-    /// The same for whoever cannot wait longer than that: one refresh asks broker after broker, and may take longer than any of them.
+    /// The same for whoever cannot wait longer than that: one refresh asks broker after broker, and may take longer
+    /// than any of them.
     pub async fn refresh_within(&self, topics: Topics, deadline: Duration) -> Result<Arc<Metadata>, Error> {
         let late = |_| Err(Error::new(ErrorKind::Timeout(deadline)).of(MetadataRequest::NAME));
         timeout(deadline, self.refresh(topics)).await.unwrap_or_else(late)
@@ -239,10 +240,6 @@ impl Cluster {
     }
 
     /// The version in which `R` is spoken with a broker on a lane; connects if need be.
-    pub async fn version<R: Api>(&self, broker: BrokerId, lane: Lane) -> Result<i16, Error> {
-        self.version_within::<R>(broker, lane, self.shared.config.request_timeout).await
-    }
-
     pub(super) async fn version_within<R: Api>(
         &self,
         broker: BrokerId,

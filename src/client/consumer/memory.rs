@@ -72,7 +72,9 @@ impl Memory {
     }
 
     /// How much one partition may hold before it is asked for no more, so that one that is stuck leaves room for the
-    /// others.
+    /// others. Readers ask for no less than 128 KiB of a partition (`ASK_BYTES_MIN`), however small this is, and what
+    /// comes is held whole: of 1,000 partitions with 32 MiB, a share of which is 16 KiB, some 256 that are stuck take
+    /// all of it.
     pub fn share(&self) -> usize {
         self.limit / 2 / self.partitions.load(Ordering::Relaxed).max(1)
     }

@@ -1,4 +1,5 @@
-//! Reading as a member of a group; or, outside of any, partitions that are given ([`assigned`]).
+//! Reading as a member of a group; or partitions that are given, with the offsets of a group or outside of any
+//! ([`assigned`]).
 //!
 //! # Nouns
 //!
@@ -11,6 +12,8 @@
 //! - **Progress** ([`progress`]) says what of it is finished, and so what may be committed.
 //! - A **cursor** ([`cursor`]) is where the fetcher is in one partition; the **fetcher** ([`fetcher`]) brings it to the
 //!   **reader** ([`reader`]) of the broker that leads the partition.
+//! - **Seeking** ([`seeking`]) goes on elsewhere in a partition, which is another tenure; what is paused keeps its
+//!   place, and what has come of it is set aside.
 //!
 //! # How a record flows
 //!
@@ -97,11 +100,11 @@ use crate::protocol::types::{Offset, Str, TopicPartition};
 
 /// Runs of records that wait for the application. Their bytes are bounded by the memory.
 const ITEMS_MAX: usize = 64;
-/// What the membership may have told the fetcher before it gets round to it: some rebalances.
+/// What the membership, and who seeks, may have told the fetcher before it gets round to it: some rebalances.
 const FETCHER_REQUESTS_MAX: usize = 64;
 
-/// One member of a group, or a reader outside of any. Dropped without [`Consumer::close`], it leaves the group all the same, a
-/// little later.
+/// One member of a group, or a reader of partitions that are given, with the offsets of a group or outside of any.
+/// Dropped without [`Consumer::close`], it leaves the group all the same, a little later.
 ///
 /// ```
 /// use std::pin::pin;

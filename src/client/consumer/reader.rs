@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::config::ConsumerConfig;
 use super::cursor::{Cursor, Place, Replica};
 use super::delivery::Fetched;
+use super::group::REFUSED_PAUSE;
 use super::memory::{Grant, Memory};
 use super::progress::Mark;
 use super::scan::{self, Broken};
@@ -40,8 +41,6 @@ use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartiti
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
 /// A partition is left alone for so long after a failure that is not its broker's.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The same after a failure that somebody has to put right, such as a missing permission.
-const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// A partition is asked for no less than this, if there is memory for it, however small its share. A broker passes over a
 /// partition, all but the first of an answer, whose next batch is larger than was asked for: with less, and batches of the
 /// usual sizes, every answer would hold a single batch.
@@ -289,7 +288,7 @@ impl Reader {
     fn unanswered(&mut self, error: &Error) {
         tracing::debug!(%error, "a fetch has failed");
         if error.is_authentication() {
-            self.not_before = Some(Instant::now() + LONG_PAUSE);
+            self.not_before = Some(Instant::now() + REFUSED_PAUSE);
             // A full queue has enough to say already; this is said again after the pause.
             let _ = self.shared.items.try_send(Item::Failed(error.clone()));
         }
@@ -318,7 +317,7 @@ impl Reader {
             Class::RefreshMetadata => self.give_all_back(),
             _ => {
                 tracing::warn!(broker = self.broker, %code, "the broker refuses to be read from");
-                self.not_before = Some(Instant::now() + LONG_PAUSE);
+                self.not_before = Some(Instant::now() + REFUSED_PAUSE);
                 // A full queue has enough to say already; this is said again after the pause.
                 let error = Error::broker(code).of(FetchRequest::NAME);
                 let _ = self.shared.items.try_send(Item::Failed(self.shared.cluster.placed(self.broker, error)));
@@ -509,7 +508,7 @@ fn refused(shared: &Shared, broker: BrokerId, cursor: &mut Cursor, code: ErrorCo
             }
         }
         Class::Fatal => {
-            cursor.not_before = Some(now + LONG_PAUSE);
+            cursor.not_before = Some(now + REFUSED_PAUSE);
             tell();
         }
         _ => {

@@ -1,14 +1,14 @@
 //! Which partition a record goes to. Values in, values out; chance is an argument.
 //!
-//! A partition that the caller names is kept; else the [`Partitioner`] decides. Unless another is asked for, a key decides by murmur2 as in the Java client, so that the same key goes to
-//! the same partition whichever client writes it. A record with neither sticks to one partition until about a batch's worth
-//! of bytes went there and then moves to another at random: full batches, and an even spread by bytes however slow one
-//! broker is (KIP-480, made uniform by KIP-794).
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! A partition that the caller names is kept; else the [`Partitioner`] decides. Unless another is asked for, a key
+//! decides by murmur2 as in the Java client, so that the same key goes to the same partition whichever client writes
+//! it. A record with neither sticks to one partition until about a batch's worth of bytes went there and then moves to
+//! another at random: full batches, and an even spread by bytes however slow one broker is (KIP-480, made uniform by
+//! KIP-794).
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ProducerRecord;
 use crate::protocol::murmur::partition_for_key;

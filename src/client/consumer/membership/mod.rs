@@ -49,7 +49,7 @@ const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
 /// A member that is closed in the midst of a rebalance waits for the end of it for so long, if it has the time.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-/// The least that is left for the commit and the leaving when the time to close is nearly over.
+/// The most that the last commit takes, and the leaving; and that is kept for both of them of the time to close.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the handle wants.

@@ -168,7 +168,7 @@ async fn a_refusal_of_everything_is_told_and_not_hurried() {
         assert_eq!(error.code(), Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED));
         assert_eq!(error.broker.and_then(|at| at.id), Some(LEADER));
     }
-    assert!(began.elapsed() >= 9 * LONG_PAUSE && net.asked(None, "Fetch") <= 11);
+    assert!(began.elapsed() >= 9 * REFUSED_PAUSE && net.asked(None, "Fetch") <= 11);
 }
 
 /// What keeps a partition from being read is said for as long as it lasts, without any hurry.
@@ -186,7 +186,7 @@ async fn a_partition_without_a_place_to_begin_is_told_of_again() {
         assert!(error.to_string().contains("auto_offset_reset is none"), "{error}");
         assert_eq!(error.topic_partition, Some(of.clone()));
     }
-    assert!(began.elapsed() >= 9 * LONG_PAUSE, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= 9 * REFUSED_PAUSE, "{:?}", began.elapsed());
     assert!(net.asked(None, "Metadata") <= 12 && asked.lock().unwrap().is_empty());
     consumer.close(PERIOD).await.unwrap();
 }

@@ -90,12 +90,8 @@ impl Sender {
         let Some(rejection) = failure::rejection(&error, answer) else {
             return self.answer(part, self.not_written(), error);
         };
-        let answer = self.not_written();
-        if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, answer) {
-            self.fail_transaction(&rejection.others);
-            self.shared.settle(batch, Fate::Rejected(Arc::new(rejection)));
-        }
-        self.settle_proven(part);
+        let others = rejection.others.clone();
+        self.conclude(part, self.not_written(), &others, Fate::Rejected(Arc::new(rejection)));
     }
 
     /// In a transaction, the sequences after a batch that is not written are the next epoch's matter.
@@ -152,9 +148,14 @@ impl Sender {
     }
 
     fn answer(&mut self, part: &Part, answer: Answer<Sealed>, error: Error) {
+        self.conclude(part, answer, &error, Fate::Failed(error.clone()));
+    }
+
+    /// A batch that does not go again has met its fate, and its transaction fails with the error.
+    fn conclude(&mut self, part: &Part, answer: Answer<Sealed>, error: &Error, fate: Fate) {
         if let Some(batch) = self.partitions[part.index].line.answer(part.ticket, answer) {
-            self.fail_transaction(&error);
-            self.shared.settle(batch, Fate::Failed(error));
+            self.fail_transaction(error);
+            self.shared.settle(batch, fate);
         }
         self.settle_proven(part);
     }
