@@ -31,11 +31,11 @@ pub async fn fill(world: &World, topic: &Topic, from: i32, to: i32) -> Outcome<(
     Ok(producer.close(PATIENCE).await?)
 }
 
-fn count(words: &Words) -> usize {
+pub fn count(words: &Words) -> usize {
     words.values().map(Vec::len).sum()
 }
 
-fn held(members: &[&mut Consumer]) -> Vec<usize> {
+pub fn held(members: &[&mut Consumer]) -> Vec<usize> {
     members.iter().map(|member| member.assignment().len()).collect()
 }
 

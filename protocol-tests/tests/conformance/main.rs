@@ -7,6 +7,7 @@
 mod admin;
 mod faults;
 mod groups;
+mod positions;
 mod records;
 mod sites;
 mod table;
@@ -34,7 +35,7 @@ const LIMIT_OF_BREAKING: Duration = Duration::from_secs(300);
 
 /// All of them, in the order of the table.
 fn scenarios() -> Vec<Scenario> {
-    [records::SCENARIOS, groups::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS].concat()
+    [records::SCENARIOS, groups::SCENARIOS, positions::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS].concat()
 }
 
 /// What held, by scenario, and what did not.
