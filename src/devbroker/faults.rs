@@ -1,12 +1,24 @@
 //! Direction from outside, for tests: what to do with the next requests that match, and what has come over the wire.
 //!
-//! ```no_run
-//! # use highwater::devbroker::{DevBroker, Fault, Matching};
-//! # use highwater::protocol::error::ErrorCode;
-//! # async fn example(broker: DevBroker) {
+//! ```
+//! use highwater::client::*;
+//! use highwater::devbroker::{Config, DevBroker, Fault, Matching};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let broker = DevBroker::start(Config::default()).await?;
+//! # let bootstrap_servers = vec![broker.bootstrap_servers()];
+//! # let client = Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?;
+//! # let topic = Topic::from("orders");
+//! # client.admin().create_topics(&[NewTopic::new("orders").partitions(1)]).await?.remove(0).1?;
+//! # let producer = client.producer(ProducerConfig::default());
 //! // The next two Produce requests that name `orders` are answered NOT_LEADER_OR_FOLLOWER, and append nothing.
 //! broker.faults().inject(Matching::api(0).topic("orders"), 2, Fault::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER));
-//! assert_eq!(broker.faults().count(0), 0);
+//!
+//! // A producer tries again, and the third request is the first that appends.
+//! let written = producer.send(ProducerRecord::new(&topic, b"an order")).await?;
+//! assert_eq!((written.offset, broker.faults().count(0)), (Some(0), 3));
+//! # Ok(broker.stop().await?)
 //! # }
 //! ```
 

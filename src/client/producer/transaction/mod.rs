@@ -1,11 +1,35 @@
 //! Transactions: what a producer writes to many partitions, and the offsets of the records that it was made from, as one.
 //!
-//! ```no_run
+//! ```
+//! # use std::time::Duration;
 //! # use highwater::client::*;
-//! # async fn work(client: Client, consumer: &mut Consumer, topic: Topic) -> Result<(), Error> {
+//! # use highwater::devbroker::{self, DevBroker, GroupConfig};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+//! # let broker = DevBroker::start(devbroker::Config { groups, ..Default::default() }).await?;
+//! # let bootstrap_servers = vec![broker.bootstrap_servers()];
+//! # let client = Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?;
+//! # let (orders, invoices) = (Topic::from("orders"), Topic::from("invoices"));
+//! # for topic in [&orders, &invoices] {
+//! #     client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await?.remove(0).1?;
+//! # }
+//! # let before = client.producer(ProducerConfig::default());
+//! # for value in [b"a", b"b", b"c"] {
+//! #     before.send(ProducerRecord::new(&orders, value)).await?;
+//! # }
+//! # let mut left = 3;
 //! let config = ProducerConfig { transactional_id: Some("billing-7".to_owned()), ..Default::default() };
 //! let producer = client.producer(config);
 //! producer.claim().await?;
+//! let mut consumer = client.consumer(ConsumerConfig {
+//!     group_id: "billing".to_owned(),
+//!     topics: vec![orders.clone()],
+//!     auto_offset_reset: OffsetReset::Earliest,
+//!     isolation_level: IsolationLevel::ReadCommitted,
+//!     auto_commit: false,
+//!     ..Default::default()
+//! })?;
 //! while let Some(delivery) = consumer.next().await {
 //!     let delivery = delivery?;
 //!     loop {
@@ -16,18 +40,34 @@
 //!         }
 //!         let transaction = producer.begin().await?;
 //!         for record in delivery.records() {
-//!             transaction.enqueue(ProducerRecord::new(&topic, record.value.unwrap_or_default())).await?;
+//!             transaction.enqueue(ProducerRecord::new(&invoices, record.value.unwrap_or_default())).await?;
 //!         }
 //!         transaction.send_offsets(&group, [delivery.position()]).await?;
 //!         match transaction.commit().await {
 //!             Ok(()) => break,
 //!             Err(error) if error.is_aborted() => continue,
-//!             Err(error) => return Err(error),
+//!             Err(error) => return Err(error.into()),
 //!         }
 //!     }
+//! #   left -= delivery.len();
 //!     delivery.finish();
+//! #   if left == 0 {
+//! #       break;
+//! #   }
 //! }
-//! # Ok(())
+//! # consumer.close(Duration::from_secs(10)).await?;
+//! # let read = ConsumerConfig { isolation_level: IsolationLevel::ReadCommitted, ..Default::default() };
+//! # let mut reader = client.reader(read, vec![(TopicPartition::new(invoices, 0), Some(0))])?;
+//! # let mut values = Vec::new();
+//! # while values.len() < 3 {
+//! #     let delivery = reader.next().await.ok_or("closed")??;
+//! #     values.extend(delivery.records().map(|it| it.value.unwrap_or_default().to_vec()));
+//! # }
+//! # assert_eq!(values, [b"a", b"b", b"c"]);
+//! # let mut committed = client.admin().committed_offsets(&["billing".to_owned()]).await?;
+//! # let committed = committed.remove("billing").ok_or("no answer")??;
+//! # assert_eq!(committed[&TopicPartition::new(orders, 0)].offset, Some(3));
+//! # Ok(broker.stop().await?)
 //! # }
 //! ```
 //!
