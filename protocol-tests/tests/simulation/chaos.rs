@@ -66,6 +66,17 @@ const ERRORS: &[(&[i16], &[ErrorCode])] = &[
     ),
     // LeaveGroup
     (&[13], &[ErrorCode::NOT_COORDINATOR]),
+    // ConsumerGroupHeartbeat
+    (
+        &[68],
+        &[
+            ErrorCode::NOT_COORDINATOR,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            ErrorCode::FENCED_MEMBER_EPOCH,
+            ErrorCode::UNKNOWN_MEMBER_ID,
+        ],
+    ),
     // InitProducerId, AddPartitionsToTxn, EndTxn
     (
         &[22, 24, 26],
@@ -79,7 +90,7 @@ const ERRORS: &[(&[i16], &[ErrorCode])] = &[
 ];
 
 /// All APIs that the clients of the simulation use.
-const APIS: [i16; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 18, 22, 23, 24, 26];
+const APIS: [i16; 18] = [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 18, 22, 23, 24, 26, 68];
 
 /// Events until the storm is over.
 pub async fn storm(plan: &Plan, broker: Arc<DevBroker>) {

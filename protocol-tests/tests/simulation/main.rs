@@ -1,6 +1,7 @@
 //! The whole house in a storm: producers, transactions and groups whose members come and go, against a dev broker of three,
-//! over links that split, delay, cut and swallow bytes, while leaders and coordinators move and answers go wrong. Time is
-//! tokio's and paused, so minutes of it pass in milliseconds.
+//! over links that split, delay, cut and swallow bytes, while leaders and coordinators move and answers go wrong. Groups
+//! speak the classic protocol, the consumer protocol (KIP-848), or both at once, with every assignor, and the members of some
+//! are static. Time is tokio's and paused, so minutes of it pass in milliseconds.
 //!
 //! Each run follows from its seed. What must hold in the end: what was acknowledged is in the log, once, where it was said
 //! to be; nothing is in the log twice; each producer's records are in its order; transactions are whole or not there; every

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use highwater::client::{Assignor, Compression, ConsumerConfig, IsolationLevel, OffsetReset, ProducerConfig, Topic};
+use highwater::client::{
+    Assignor, Compression, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset, ProducerConfig, Topic,
+};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -43,7 +45,27 @@ pub struct Grouping {
     pub vanishing: u32,
     /// The longest that a delivery is worked on.
     pub work: Duration,
-    pub config: ConsumerConfig,
+    /// What the places speak, in turn.
+    pub protocols: &'static [GroupProtocol],
+    /// Whether who comes to a place is who was there before (KIP-345).
+    pub is_static: bool,
+    config: ConsumerConfig,
+}
+
+impl Grouping {
+    /// Of whoever is at that place.
+    pub fn member(&self, place: usize) -> ConsumerConfig {
+        let mut protocols = self.protocols.iter().copied().cycle();
+        ConsumerConfig {
+            group_protocol: protocols.nth(place).unwrap_or_default(),
+            instance_id: self.is_static.then(|| format!("{}-{place}", self.name)),
+            ..self.config.clone()
+        }
+    }
+
+    pub fn isolation_level(&self) -> IsolationLevel {
+        self.config.isolation_level
+    }
 }
 
 /// What links do to bytes, and how often something else happens.
@@ -117,7 +139,15 @@ fn grouping(chance: &mut StdRng, n: usize) -> Grouping {
         &[Assignor::CooperativeSticky][..],
         &[Assignor::Range],
         &[Assignor::RoundRobin],
+        &[Assignor::Sticky],
         &[Assignor::CooperativeSticky, Assignor::Range],
+    ];
+    let protocols = [
+        &[GroupProtocol::Classic][..],
+        &[GroupProtocol::Consumer],
+        &[GroupProtocol::Auto],
+        // As while a group goes over.
+        &[GroupProtocol::Classic, GroupProtocol::Consumer],
     ];
     let config = ConsumerConfig {
         group_id: name.clone(),
@@ -129,6 +159,7 @@ fn grouping(chance: &mut StdRng, n: usize) -> Grouping {
             IsolationLevel::ReadUncommitted
         },
         assignors: assignors.choose(chance).map(|it| it.to_vec()).unwrap_or_default(),
+        remote_assignor: [None, Some("uniform"), Some("range")].choose(chance).copied().flatten().map(str::to_owned),
         session_timeout: ms(chance, 6_000, 12_000),
         heartbeat_interval: ms(chance, 200, 2_000),
         commit_interval: ms(chance, 50, 2_000),
@@ -145,6 +176,8 @@ fn grouping(chance: &mut StdRng, n: usize) -> Grouping {
         stay: ms(chance, 1_000, 15_000),
         vanishing: *[0, 20, 60].choose(chance).unwrap_or(&0),
         work: ms(chance, 0, 300),
+        protocols: protocols.choose(chance).copied().unwrap_or_default(),
+        is_static: chance.random_bool(0.3),
         config,
     }
 }

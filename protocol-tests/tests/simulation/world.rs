@@ -9,7 +9,7 @@ use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, Delivery, IsolationLevel, NewTopic, OffsetReset, OffsetSpec,
     Producer, ProducerRecord, Receipt, Topic, TopicPartition, Transaction,
 };
-use highwater::devbroker::{Config, DevBroker, GroupConfig};
+use highwater::devbroker::{Config, ConsumerGroupConfig, DevBroker, GroupConfig};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
@@ -81,7 +81,7 @@ async fn simulate(plan: &Plan, told: bool) -> Outcome<Summary> {
     let mut groups = JoinSet::new();
     for (n, grouping) in plan.groups.iter().enumerate() {
         for place in 0..grouping.places {
-            groups.spawn(Arc::clone(&world).keep_place(grouping.clone(), (n * 10 + place) as u64));
+            groups.spawn(Arc::clone(&world).keep_place(grouping.clone(), place, (n * 10 + place) as u64));
         }
     }
     let mut producers = JoinSet::new();
@@ -114,9 +114,16 @@ async fn simulate(plan: &Plan, told: bool) -> Outcome<Summary> {
 
 impl World {
     async fn new(plan: &Plan, told: bool) -> Outcome<Self> {
+        // As short as the sessions of classic members, so that whoever vanishes is noticed within the storm.
+        let consumer = ConsumerGroupConfig {
+            session_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(2),
+            ..ConsumerGroupConfig::default()
+        };
+        let initial_rebalance_delay = Duration::from_millis(500);
         let config = Config {
             seed: Some(plan.seed),
-            groups: GroupConfig { initial_rebalance_delay: Duration::from_millis(500), ..GroupConfig::default() },
+            groups: GroupConfig { initial_rebalance_delay, consumer, ..GroupConfig::default() },
             ..Config::with_brokers(3)
         };
         let broker = DevBroker::start(config).await.map_err(|error| error.to_string())?;
@@ -208,14 +215,14 @@ impl World {
     }
 
     /// One member after the other, until all has been seen.
-    async fn keep_place(self: Arc<Self>, grouping: Grouping, number: u64) -> Outcome<()> {
+    async fn keep_place(self: Arc<Self>, grouping: Grouping, place: usize, number: u64) -> Outcome<()> {
         let mut chance = self.plan.chance(1_000 + number);
         let mut generation = 0;
         while !self.over.load(Ordering::Relaxed) {
             generation += 1;
             let net = self.net(10_000 + 100 * number + generation);
             let client = self.client(&net).await?;
-            let consumer = client.consumer(grouping.config.clone()).map_err(|error| error.to_string())?;
+            let consumer = client.consumer(grouping.member(place)).map_err(|error| error.to_string())?;
             let drawn = chance.random_range(0..100);
             let vanishes = drawn < grouping.vanishing && !self.calm.load(Ordering::Relaxed);
             let member = Member {
@@ -265,7 +272,7 @@ impl World {
     async fn is_done(&self, client: &Client, all: &Log, committed: &Log) -> Outcome<()> {
         self.note(|history| {
             self.plan.groups.iter().try_for_each(|grouping| {
-                let reads_committed = grouping.config.isolation_level == IsolationLevel::ReadCommitted;
+                let reads_committed = grouping.isolation_level() == IsolationLevel::ReadCommitted;
                 history.check_seen(&grouping.name, if reads_committed { committed } else { all })
             })
         })?;
@@ -317,7 +324,7 @@ impl World {
         let names: Vec<String> = self.plan.groups.iter().map(|grouping| grouping.name.clone()).collect();
         let committed = client.admin().committed_offsets(&names).await.map_err(|error| error.to_string())?;
         for grouping in &self.plan.groups {
-            let ends = self.ends(client, grouping.config.isolation_level).await?;
+            let ends = self.ends(client, grouping.isolation_level()).await?;
             let offsets = match committed.get(&grouping.name) {
                 Some(Ok(offsets)) => offsets,
                 other => return Err(format!("{}: {other:?}", grouping.name)),
