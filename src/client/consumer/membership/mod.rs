@@ -90,6 +90,8 @@ enum Done {
     Released(u64, Vec<Arc<Tenure>>),
     /// A periodic commit.
     Committed(Option<Event>),
+    /// A commit that the application has asked for.
+    CommittedAsAsked(Option<Event>),
     Located(Located),
     /// Topics that really are not there, and what the broker says of each.
     Missing(Vec<(Topic, Option<ErrorCode>)>),
@@ -126,6 +128,10 @@ pub(super) struct Membership {
     look_for_missing_at: Instant,
     commit_at: Instant,
     committing: bool,
+    /// Commits that the application has asked for and that are under way.
+    asked: usize,
+    /// It is to close when these are done, or at this time.
+    close_at: Option<Instant>,
     /// The handle is gone: nobody reads any more.
     orphaned: bool,
     stopped: bool,
@@ -173,6 +179,8 @@ impl Membership {
             look_for_missing_at: now,
             commit_at: now + config.commit_interval,
             committing: false,
+            asked: 0,
+            close_at: None,
             orphaned: false,
             stopped: false,
             cluster,
@@ -219,7 +227,10 @@ impl Membership {
         };
         let commit = (self.config.auto_commit && !self.committing).then_some(self.commit_at);
         let missing = (!self.missing.is_empty()).then_some(self.look_for_missing_at);
-        [self.group.wakes_at(), commit, missing, self.look_at].into_iter().flatten().fold(overdue, Instant::min)
+        [self.group.wakes_at(), commit, missing, self.look_at, self.close_at]
+            .into_iter()
+            .flatten()
+            .fold(overdue, Instant::min)
     }
 
     fn tick(&mut self) {
@@ -228,6 +239,9 @@ impl Membership {
             self.tell(Event::Overdue);
         }
         self.tell(Event::Tick);
+        if self.close_at.is_some_and(|at| at <= now) {
+            self.close();
+        }
         if self.config.auto_commit && self.commit_at <= now && !self.committing {
             self.commit_at = now + self.config.commit_interval;
             self.commit_periodically();
@@ -247,13 +261,29 @@ impl Membership {
             Some(Command::CommitOffsets(marks, reply)) => self.commit_chosen(marks, reply),
             Some(Command::Close(by)) => {
                 self.closing.send_replace(by);
-                self.tell(Event::Close(by.map(|by| by.drained)));
+                self.close_once_committed();
             }
             None => {
                 self.orphaned = true;
-                self.tell(Event::Close(None));
+                self.close_once_committed();
             }
         }
+    }
+
+    /// Who has left cannot commit: what the application has asked for comes first, whether it waits for it or not. Half of
+    /// the time that there is stays for what is out.
+    fn close_once_committed(&mut self) {
+        if self.asked == 0 {
+            return self.close();
+        }
+        let drained = self.closing.borrow().map(|by| by.drained.saturating_duration_since(Instant::now()));
+        self.close_at = Some(Instant::now() + drained.unwrap_or_else(|| self.config.drain_limit()) / 2);
+    }
+
+    fn close(&mut self) {
+        self.close_at = None;
+        let by = self.closing.borrow().map(|by| by.drained);
+        self.tell(Event::Close(by));
     }
 
     fn done(&mut self, done: Done) {
@@ -280,6 +310,13 @@ impl Membership {
             Done::Committed(event) => {
                 self.committing = false;
                 event.into_iter().for_each(|event| self.tell(event));
+            }
+            Done::CommittedAsAsked(event) => {
+                self.asked -= 1;
+                event.into_iter().for_each(|event| self.tell(event));
+                if self.asked == 0 && self.close_at.is_some() {
+                    self.close();
+                }
             }
             Done::Located(Located { found, later }) => {
                 if !found.is_empty() {

@@ -96,20 +96,22 @@ impl Membership {
             return;
         };
         let tenures = self.tenures();
+        self.asked += 1;
         self.wait_for(async move {
             let (event, result) = committer.commit_until_told(&tenures).await;
+            // Whoever asked may have gone.
             let _ = reply.send(result);
-            event.map_or(Done::Nothing, Done::Event)
+            Done::CommittedAsAsked(event)
         });
     }
 
     pub(super) fn commit_chosen(&mut self, marks: Marks, reply: oneshot::Sender<Result<(), Error>>) {
         let group = self.at_group();
         let chosen = group.choose(marks, self.tenures());
+        self.asked += 1;
         self.wait_for(async move {
-            // Whoever asked may have gone.
             let _ = reply.send(group.commit_chosen(&chosen).await);
-            Done::Nothing
+            Done::CommittedAsAsked(None)
         });
     }
 }
