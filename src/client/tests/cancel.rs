@@ -4,14 +4,20 @@
 //! before it was polled, after it has waited once, twice, and so on until it comes to its end by itself; and once more
 //! for each wait when the news that it waits for has come and it has not looked. Brokers are behind pipes and the clock is
 //! paused, so a scene takes no time.
+//!
+//! Only [`Consumer::skip_broken`] is elsewhere, in the tests of consumers: it waits where a batch cannot be read, and no
+//! broker writes such a one.
 
+use std::collections::{BTreeSet, HashMap};
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use futures::FutureExt;
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use super::*;
@@ -87,6 +93,14 @@ async fn check(what: &str, scene: impl AsyncFn(Cut) -> bool) {
     }
 }
 
+/// How a consumer belongs to its group.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Member(GroupProtocol),
+    /// It has the group's offsets, and is no member.
+    Assigned,
+}
+
 struct World {
     broker: Arc<DevBroker>,
     client: Client,
@@ -131,15 +145,18 @@ impl World {
         }
     }
 
-    fn consumer(&self, group_protocol: GroupProtocol) -> Consumer {
+    fn consumer(&self, kind: Kind, auto_commit: bool) -> Consumer {
         let config = ConsumerConfig {
             group_id: "readers".to_owned(),
             topics: vec![self.topic.clone()],
             auto_offset_reset: OffsetReset::Earliest,
-            group_protocol,
+            auto_commit,
             ..Default::default()
         };
-        self.client.consumer(config).unwrap()
+        match kind {
+            Kind::Member(group_protocol) => self.client.consumer(ConsumerConfig { group_protocol, ..config }).unwrap(),
+            Kind::Assigned => self.client.assign(config, vec![(self.of.clone(), None)]).unwrap(),
+        }
     }
 
     /// All that is committed in the log.
@@ -197,9 +214,45 @@ fn is_once_or_not_at_all(read: &[String], has_ended: bool) {
     assert!(after == 1 && dropped <= 1 && (dropped == 1 || !has_ended), "{dropped} {after}");
 }
 
+/// A producer's memory without room, until the broker answers.
+struct Full {
+    filler: String,
+    fillers: usize,
+    /// What there is no room for.
+    large: String,
+}
+
+impl Full {
+    fn config(transactional_id: Option<&str>) -> ProducerConfig {
+        ProducerConfig {
+            buffer_bytes: 4000,
+            batch_bytes: 800,
+            linger: Duration::ZERO,
+            transactional_id: transactional_id.map(str::to_owned),
+            ..Default::default()
+        }
+    }
+
+    fn by(world: &World, enqueue: impl Fn(ProducerRecord<'_>) -> Result<Option<Receipt>, Error>) -> Self {
+        world.fault::<ProduceRequest>(1, Fault::Delay(SECOND));
+        let (filler, mut fillers) = ("f".repeat(500), 0);
+        while let Some(receipt) = enqueue(world.record(&filler)).unwrap() {
+            (fillers, _) = (fillers + 1, receipt);
+        }
+        Self { filler, fillers, large: "x".repeat(2000) }
+    }
+
+    /// What came first, what filled the memory, and what came after are there once, and what there was no room for is if
+    /// its producer was told so.
+    async fn is_written(&self, world: &World, has_ended: bool) {
+        let read = world.read().await;
+        let [first, filled, dropped, after] = times(&read, ["first", &self.filler, &self.large, "after"]);
+        assert_eq!((first, filled, dropped, after), (1, self.fillers, usize::from(has_ended), 1));
+    }
+}
+
 mod producers {
     use super::*;
-    use crate::protocol::messages::ProduceRequest;
 
     /// Nothing is held by a producer that is closed.
     async fn close(producer: &Producer) {
@@ -224,26 +277,30 @@ mod producers {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_record_is_written_whether_its_receipt_is_waited_for_or_not() {
+        check("receipt", async |cut| {
+            let world = World::new().await;
+            let producer = world.client.producer(ProducerConfig::default());
+            let receipt = producer.enqueue(world.record("cut")).await.unwrap();
+            let ended = cut.of(receipt).await.map(Result::unwrap);
+            close(&producer).await;
+            assert_eq!(world.read().await, ["cut"]);
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_memory_and_goes_takes_none_along() {
         check("enqueue", async |cut| {
             let world = World::new().await;
-            let config =
-                ProducerConfig { buffer_bytes: 4000, batch_bytes: 800, linger: Duration::ZERO, ..Default::default() };
-            let producer = world.client.producer(config);
+            let producer = world.client.producer(Full::config(None));
             producer.send(world.record("first")).await.unwrap();
-            world.fault::<ProduceRequest>(1, Fault::Delay(SECOND));
-            let filler = "f".repeat(500);
-            let mut fillers = 0;
-            while let Some(receipt) = producer.try_enqueue(world.record(&filler)).unwrap() {
-                (fillers, _) = (fillers + 1, receipt);
-            }
-            let large = "x".repeat(2000);
-            let ended = cut.of(producer.enqueue(world.record(&large))).await.map(Result::unwrap);
+            let full = Full::by(&world, |record| producer.try_enqueue(record));
+            let ended = cut.of(producer.enqueue(world.record(&full.large))).await.map(Result::unwrap);
             drop(producer.enqueue(world.record("after")).await.unwrap());
             close(&producer).await;
-            let read = world.read().await;
-            let [first, filled, dropped, after] = times(&read, ["first", &filler, &large, "after"]);
-            assert_eq!((first, filled, dropped, after), (1, fillers, usize::from(ended.is_some()), 1));
+            full.is_written(&world, ended.is_some()).await;
             ended.is_some()
         })
         .await;
@@ -386,6 +443,25 @@ mod transactions {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_waits_for_memory_and_goes_takes_none_along() {
+        super::check("enqueue", async |cut| {
+            let world = World::new().await;
+            let producer = world.client.producer(Full::config(Some("t")));
+            let transaction = producer.begin().await.unwrap();
+            transaction.send(world.record("first")).await.unwrap();
+            let full = Full::by(&world, |record| transaction.try_enqueue(record));
+            let ended = cut.of(transaction.enqueue(world.record(&full.large))).await.map(Result::unwrap);
+            drop(transaction.enqueue(world.record("after")).await.unwrap());
+            transaction.commit().await.unwrap();
+            producer.close(GRACE).await.unwrap();
+            assert_eq!(producer.stats().buffered_bytes, 0);
+            full.is_written(&world, ended.is_some()).await;
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn positions_are_in_their_transaction_or_not() {
         check("send_offsets", async |world, producer, cut| {
             let group = GroupMetadata::new("readers");
@@ -430,14 +506,20 @@ mod consumers {
     use super::*;
 
     const ALL: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    const KINDS: [Kind; 3] =
+        [Kind::Member(GroupProtocol::Classic), Kind::Member(GroupProtocol::Consumer), Kind::Assigned];
 
-    /// In both protocols of groups, over a log of six batches.
+    /// In both protocols of groups and outside of them, over a log of six batches.
     async fn check(what: &str, scene: impl AsyncFn(&World, Consumer, Cut) -> bool) {
-        for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
-            super::check(&format!("{what}, {protocol:?}"), async |cut| {
+        check_with(what, true, scene).await;
+    }
+
+    async fn check_with(what: &str, auto_commit: bool, scene: impl AsyncFn(&World, Consumer, Cut) -> bool) {
+        for kind in KINDS {
+            super::check(&format!("{what}, {kind:?}"), async |cut| {
                 let world = World::new().await;
                 world.write(&ALL).await;
-                let consumer = world.consumer(protocol);
+                let consumer = world.consumer(kind, auto_commit);
                 scene(&world, consumer, cut).await
             })
             .await;
@@ -457,22 +539,63 @@ mod consumers {
 
     #[tokio::test(start_paused = true)]
     async fn no_delivery_is_lost_with_the_wait_for_it() {
-        check("next", async |world, mut consumer, cut| {
-            let (mut read, mut ended) = (Vec::new(), false);
-            while read.len() < ALL.len() {
-                match cut.of(consumer.next()).await {
-                    Some(delivery) => {
-                        ended = true;
-                        read.extend(values(delivery.as_ref().unwrap().as_ref().unwrap()));
-                        delivery.unwrap().unwrap().finish();
+        for streamed in [false, true] {
+            check(if streamed { "deliveries" } else { "next" }, async |world, mut consumer, cut| {
+                let (mut read, mut ended) = (Vec::new(), false);
+                while read.len() < ALL.len() {
+                    let cut_off = match streamed {
+                        true => cut.of(pin!(consumer.deliveries()).next()).await,
+                        false => cut.of(consumer.next()).await,
+                    };
+                    match cut_off {
+                        Some(delivery) => {
+                            ended = true;
+                            read.extend(values(delivery.as_ref().unwrap().as_ref().unwrap()));
+                            delivery.unwrap().unwrap().finish();
+                        }
+                        None => read.extend(take(&mut consumer, 1).await),
                     }
-                    None => read.extend(take(&mut consumer, 1).await),
                 }
+                consumer.close(GRACE).await.unwrap();
+                assert_eq!(read, ALL);
+                assert_eq!(world.committed().await, Some(6));
+                ended
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn offsets_that_are_chosen_are_committed_once_that_is_begun() {
+        check_with("commit_offsets", false, async |world, mut consumer, cut| {
+            take(&mut consumer, 6).await;
+            let chosen = [Position { topic_partition: world.of.clone(), offset: 3, leader_epoch: None }];
+            // So that it takes a second try, and a while.
+            world.fault::<OffsetCommitRequest>(1, Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+            let ended = cut.of(consumer.commit_offsets(chosen)).await.map(Result::unwrap);
+            if ended.is_some() {
+                assert_eq!(world.committed().await, Some(3));
             }
             consumer.close(GRACE).await.unwrap();
-            assert_eq!(read, ALL);
+            assert_eq!(world.committed().await, cut.is_begun().then_some(3));
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_while_waiting_to_seek_has_changed_nothing() {
+        check("seek", async |world, mut consumer, cut| {
+            take(&mut consumer, 6).await;
+            // Until there is no room for more of it.
+            while consumer.seek(&world.of, 6).now_or_never().is_some() {}
+            let ended = cut.of(consumer.seek(&world.of, 3)).await.map(Result::unwrap);
+            assert_eq!(consumer.position(&world.of), Some(if ended.is_some() { 3 } else { 6 }));
+            consumer.seek(&world.of, 4).await.unwrap();
+            assert_eq!(take(&mut consumer, 2).await, ALL[4..]);
+            consumer.close(GRACE).await.unwrap();
             assert_eq!(world.committed().await, Some(6));
-            ended
+            ended.is_some()
         })
         .await;
     }
@@ -505,7 +628,7 @@ mod consumers {
             consumer.close(GRACE).await.unwrap();
             assert!(consumer.next().await.is_none());
             assert_eq!((world.committed().await, world.members().await), (Some(1), 0));
-            let mut heir = world.consumer(GroupProtocol::Classic);
+            let mut heir = world.consumer(Kind::Member(GroupProtocol::Classic), true);
             assert_eq!(take(&mut heir, 5).await, ALL[1..]);
             heir.close(GRACE).await.unwrap();
             ended.is_some()
@@ -519,10 +642,9 @@ mod consumers {
             take(&mut consumer, 6).await;
             let ended = cut.of(consumer.close(GRACE)).await.map(Result::unwrap);
             drop(consumer);
-            while world.members().await > 0 {
+            while (world.members().await, world.committed().await) != (0, Some(6)) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            assert_eq!(world.committed().await, Some(6));
             ended.is_some()
         })
         .await;
@@ -535,39 +657,123 @@ mod questions {
     type Asked<'a> = BoxFuture<'a, Result<(), Error>>;
     type Ask = for<'a> fn(&'a World, &'a Client) -> Asked<'a>;
 
-    /// Every kind of way that a question takes: to any broker, the controller, each broker, leaders and coordinators.
-    const QUESTIONS: [(&str, Ask); 12] = [
-        ("describe_cluster", |_, it| async { it.admin().describe_cluster().await.map(drop) }.boxed()),
-        ("list_topics", |_, it| async { it.admin().list_topics().await.map(drop) }.boxed()),
-        ("partition_count", |world, it| async { it.partition_count(&world.topic).await.map(drop) }.boxed()),
-        ("create_topics", |_, it| async { it.admin().create_topics(&[NewTopic::new("new")]).await.map(drop) }.boxed()),
-        ("delete_topics", |_, it| async { it.admin().delete_topics(&[Topic::from("old")]).await.map(drop) }.boxed()),
-        ("describe_configs", |world, it| {
-            let of = [ConfigResource::Topic(world.topic.clone())];
-            async move { it.admin().describe_configs(&of).await.map(drop) }.boxed()
-        }),
-        ("list_offsets", |world, it| {
-            let of = [world.of.clone()];
-            async move { it.admin().list_offsets(OffsetSpec::Latest, &of, IsolationLevel::default()).await.map(drop) }
+    /// What is said of a question as a whole, whatever became of each thing in it.
+    trait Told {
+        fn told(self) -> Result<(), Error>;
+    }
+
+    impl<T> Told for Result<T, Error> {
+        fn told(self) -> Result<(), Error> {
+            match self {
+                // The broker of these tests has no such request, which is learned by shaking hands with it.
+                Err(error) if matches!(error.kind, ErrorKind::Unsupported) => Ok(()),
+                told => told.map(drop),
+            }
+        }
+    }
+
+    impl<K, V> Told for Vec<(K, V)> {
+        fn told(self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    impl<K, V> Told for HashMap<K, V> {
+        fn told(self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    impl Told for bool {
+        fn told(self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    /// Functions by their names, and what they are asked with.
+    macro_rules! questions {
+        ($world:ident, $client:ident => $asked:expr;
+            $($name:ident $(::<$api:ty>)? ($($argument:expr),* $(,)?),)+
+        ) => {
+            &[$((stringify!($name), |$world, $client| {
+                async move {
+                    let _ = $world;
+                    $asked.$name $(::<$api>)? ($($argument),*).await.told()
+                }
                 .boxed()
+            })),+]
+        };
+    }
+
+    /// To any broker, the controller, each broker, leaders and coordinators.
+    const OF_ADMIN: &[(&str, Ask)] = questions! { world, it => it.admin();
+        describe_cluster(),
+        list_topics(),
+        describe_topics(std::slice::from_ref(&world.topic)),
+        until_shown(std::slice::from_ref(&world.topic), SECOND),
+        create_topics(&[NewTopic::new("new")]),
+        create_partitions(&[(world.topic.clone(), 3)]),
+        delete_topics(&[Topic::from("old")]),
+        describe_configs(&[ConfigResource::Topic(world.topic.clone()), ConfigResource::Broker(2)]),
+        alter_configs(&[(ConfigResource::Topic(world.topic.clone()), Vec::new())], false),
+        list_offsets(OffsetSpec::Latest, std::slice::from_ref(&world.of), IsolationLevel::default()),
+        epoch_ends(&HashMap::from([(world.of.clone(), 0)])),
+        contents(&[(world.of.clone(), 0)]),
+        delete_records(&[(world.of.clone(), DeleteBefore::Offset(0))]),
+        elect_leaders(Election::Preferred, std::slice::from_ref(&world.of)),
+        describe_log_dirs(&[1]),
+        list_groups(),
+        list_groups_of(&GroupFilter::default()),
+        list_groups_at(&[1, 2], &GroupFilter::default()),
+        hear_of(1),
+        describe_groups(&group()),
+        describe_groups_as(&[("g".to_owned(), Some(GroupType::Classic))]),
+        committed_offsets(&group()),
+        commits(&group()),
+        share_offsets(&group()),
+        alter_offsets("g", &[(world.of.clone(), NewOffset::from(3))]),
+        delete_offsets("g", std::slice::from_ref(&world.of)),
+        delete_groups(&group()),
+        describe_producers(std::slice::from_ref(&world.of)),
+        describe_producers_on(1, std::slice::from_ref(&world.of)),
+        abort_transaction(&AbortTransaction {
+            topic_partition: world.of.clone(),
+            producer_id: 7,
+            producer_epoch: 0,
+            coordinator_epoch: None,
         }),
-        ("list_groups", |_, it| async { it.admin().list_groups().await.map(drop) }.boxed()),
-        ("describe_groups", |_, it| async { it.admin().describe_groups(&group()).await.map(drop) }.boxed()),
-        ("committed_offsets", |_, it| async { it.admin().committed_offsets(&group()).await.map(drop) }.boxed()),
-        ("alter_offsets", |world, it| {
-            let to = [(world.of.clone(), NewOffset::from(3))];
-            async move { it.admin().alter_offsets("g", &to).await.map(drop) }.boxed()
-        }),
-        ("describe_log_dirs", |_, it| async { it.admin().describe_log_dirs(&[1]).await.map(drop) }.boxed()),
-    ];
+        list_transactions(&TransactionFilter::default()),
+        describe_transactions(&group()),
+        fence_producers(&group()),
+        describe_acls(&AclFilter::default()),
+        create_acls(&[]),
+        delete_acls(&[AclFilter::default()]),
+        describe_scram_credentials(&[]),
+        alter_scram_credentials(&[ScramChange::Delete { user: "u".to_owned(), mechanism: ScramMechanism::Sha256 }]),
+    };
+
+    const OF_CLUSTER: &[(&str, Ask)] = questions! { world, it => it.cluster();
+        refresh(Topics::All),
+        refresh_within(Topics::All, SECOND),
+        leader(&world.of),
+        call(To::Any, Lane::General, MetadataRequest::default(), SECOND),
+        call_with(To::Broker(2), Lane::General, |_| MetadataRequest::default(), SECOND),
+        capabilities(1, Lane::General),
+        coordinator("g"),
+        transaction_coordinator("g"),
+        coordinators(group().into(), SECOND),
+    };
+
+    const OF_CLIENT: &[(&str, Ask)] = questions! { world, it => it;
+        partition_count(&world.topic),
+    };
 
     fn group() -> [String; 1] {
         ["g".to_owned()]
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_goes_leaves_the_connections_to_others() {
-        for (name, ask) in QUESTIONS {
+    async fn leaves_the_connections_to_others(questions: &[(&str, Ask)]) {
+        for (name, ask) in questions {
             check(name, async |cut| {
                 let world = World::new().await;
                 let dials = Arc::default();
@@ -585,11 +791,156 @@ mod questions {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_asks_the_admin_and_goes_leaves_the_connections_to_others() {
+        leaves_the_connections_to_others(OF_ADMIN).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_the_cluster_and_goes_leaves_the_connections_to_others() {
+        leaves_the_connections_to_others(OF_CLUSTER).await;
+        leaves_the_connections_to_others(OF_CLIENT).await;
+    }
+
+    /// A question that is new has to be asked here, too.
+    #[test]
+    fn every_question_of_the_admin_is_asked() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/admin")).unwrap();
+        let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+        let code: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let names = code.split("pub async fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+        let asked: BTreeSet<_> = OF_ADMIN.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.collect::<BTreeSet<_>>(), asked);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_was_not_waited_for_is_in_nobodys_way() {
         check("connect", async |cut| {
             let world = World::new().await;
             let ended = cut.of(super::connect(&world.broker, &world.dials)).await.map(Result::unwrap);
             super::connect(&world.broker, &world.dials).await.unwrap().admin().list_topics().await.unwrap();
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_closed_once_that_is_begun() {
+        check("close", async |cut| {
+            let world = World::new().await;
+            let another = super::connect(&world.broker, &world.dials).await.unwrap();
+            world.fault::<MetadataRequest>(1, Fault::Delay(SECOND));
+            let admin = world.client.admin();
+            let (beside, ended) = tokio::join!(admin.list_topics(), cut.of(world.client.close()));
+            assert_eq!(beside.is_err_and(|it| it.is_closed()), cut.is_begun());
+            world.client.close().await;
+            assert!(admin.list_topics().await.is_err_and(|it| it.is_closed()));
+            another.admin().list_topics().await.unwrap();
+            ended.is_some()
+        })
+        .await;
+    }
+}
+
+mod circles {
+    use super::*;
+
+    const LIMIT: Duration = SECOND;
+
+    fn circle(client: &Client) -> Circle {
+        client.circle(CircleConfig {
+            group_id: "readers".to_owned(),
+            protocol_type: "test",
+            protocol: "one".to_owned(),
+            session_timeout: 10 * SECOND,
+        })
+    }
+
+    /// A member that all others are told of, by its name and generation.
+    async fn enter(circle: &Circle, named: Option<String>) -> (String, i32) {
+        let mut named = named;
+        loop {
+            match circle.join(named.as_deref(), "said".into()).await.unwrap() {
+                Entry::Named(name) => named = Some(name),
+                Entry::Joined { member_id, generation, members } => {
+                    assert_eq!(members, [(member_id.clone(), Bytes::from("said"))], "it is alone");
+                    return (member_id, generation);
+                }
+            }
+        }
+    }
+
+    /// It is told what it has told the others, is heard, and leaves nobody behind.
+    async fn stay(world: &World, circle: &Circle, (member, generation): (String, i32)) {
+        let told = vec![(member.clone(), "told".into())];
+        assert_eq!(circle.sync(&member, generation, told).await.unwrap(), "told");
+        circle.heartbeat(&member, generation, LIMIT).await.unwrap();
+        circle.leave(&member, LIMIT).await.unwrap();
+        assert_eq!(world.members().await, 0);
+    }
+
+    /// Of a member that is in the circle, and goes on after that.
+    async fn check(what: &str, scene: impl AsyncFn(&Circle, &str, i32, Cut) -> bool) {
+        super::check(what, async |cut| {
+            let world = World::new().await;
+            let circle = circle(&world.client);
+            let (member, generation) = enter(&circle, None).await;
+            let ended = scene(&circle, &member, generation, cut).await;
+            let again = enter(&circle, Some(member)).await;
+            stay(&world, &circle, again).await;
+            ended
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_joins_and_goes_may_come_again() {
+        super::check("join", async |cut| {
+            let world = World::new().await;
+            let circle = circle(&world.client);
+            let ended = cut.of(circle.join(None, "said".into())).await.map(Result::unwrap);
+            let named = match &ended {
+                Some(Entry::Named(name)) => Some(name.clone()),
+                _ => None,
+            };
+            let entered = enter(&circle, named).await;
+            stay(&world, &circle, entered).await;
+            ended.is_some()
+        })
+        .await;
+        check("join again", async |circle, member, _, cut| {
+            let ended = cut.of(circle.join(Some(member), "said".into())).await.map(Result::unwrap);
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_member_does_not_wait_for_is_in_nobodys_way() {
+        check("sync", async |circle, member, generation, cut| {
+            let told = || vec![(member.to_owned(), "told".into())];
+            let ended = cut.of(circle.sync(member, generation, told())).await.map(Result::unwrap);
+            assert_eq!(circle.sync(member, generation, told()).await.unwrap(), "told");
+            ended.is_some()
+        })
+        .await;
+        check("heartbeat", async |circle, member, generation, cut| {
+            circle.sync(member, generation, vec![(member.to_owned(), "told".into())]).await.unwrap();
+            let ended = cut.of(circle.heartbeat(member, generation, LIMIT)).await.map(Result::unwrap);
+            circle.heartbeat(member, generation, LIMIT).await.unwrap();
+            ended.is_some()
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_has_left_or_may_leave_again() {
+        super::check("leave", async |cut| {
+            let world = World::new().await;
+            let circle = circle(&world.client);
+            let (member, _) = enter(&circle, None).await;
+            let ended = cut.of(circle.leave(&member, LIMIT)).await.map(Result::unwrap);
+            circle.leave(&member, LIMIT).await.unwrap();
+            assert_eq!(world.members().await, 0);
             ended.is_some()
         })
         .await;
