@@ -598,7 +598,7 @@ async fn a_close_that_cannot_wait_commits_and_leaves_all_the_same() {
                 .partition(|it| if is_revoked_before { it.is_revoked() } else { it.topic_partition.partition == 0 });
             let finished: usize = done.iter().map(Delivery::len).sum();
             done.into_iter().for_each(Delivery::finish);
-            consumer.close(Duration::from_secs(2)).await.unwrap();
+            consumer.close(Duration::from_secs(5)).await.unwrap();
             assert_eq!(world.committed().await, finished as i64, "{group_protocol:?}, {is_revoked_before}");
             let mut groups = world.client.admin().describe_groups(&["readers".to_owned()]).await.unwrap();
             let members = groups.remove("readers").unwrap().unwrap().members;
