@@ -166,11 +166,11 @@ impl Assignment {
 
     fn commit_periodically(&self, committing: &Committing) {
         let Some(group) = self.committer().cloned() else { return };
-        let (tenures, config) = (self.tenures(), Arc::clone(&self.config));
+        let tenures = self.tenures();
         committing.push(
             async move {
                 if let Err(error) = group.commit_until_told(&tenures).await.1 {
-                    tracing::warn!(group = %config.group_id, %error, "a commit has failed; it is repeated with the next one");
+                    group.say_uncommitted(&error);
                 }
                 Commit::Periodic
             }

@@ -196,6 +196,12 @@ impl Tenure {
         (held.committed.map(|committed| committed.offset) != Some(mark.offset)).then_some(mark)
     }
 
+    /// Whether it was let go, or lost, before this was committed.
+    pub fn was_let_go_before(&self, mark: Mark) -> bool {
+        let held = self.held();
+        held.lost && held.committed.is_none_or(|committed| committed.offset < mark.offset)
+    }
+
     pub fn committed(&self, mark: Mark) {
         self.held().committed = Some(mark);
     }

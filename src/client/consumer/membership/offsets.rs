@@ -73,18 +73,8 @@ impl Membership {
         self.wait_for(async move {
             let limit = committer.cluster.config().request_timeout;
             let (event, result) = committer.commit(&tenures, limit).await;
-            match result {
-                Ok(()) => {}
-                // Until the group is assigned anew, or its new epoch is known here.
-                Err(error)
-                    if matches!(
-                        error.code(),
-                        Some(ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::STALE_MEMBER_EPOCH)
-                    ) =>
-                {
-                    tracing::debug!(%error, "not committed")
-                }
-                Err(error) => tracing::warn!(%error, "a commit has failed; it is repeated with the next one"),
+            if let Err(error) = result {
+                committer.say_uncommitted(&error);
             }
             Done::Committed(event)
         });
@@ -96,9 +86,14 @@ impl Membership {
             return;
         };
         let tenures = self.tenures();
+        let due: Vec<_> = tenures.iter().filter_map(|it| Some((Arc::clone(it), it.to_commit()?))).collect();
         self.asked += 1;
         self.wait_for(async move {
-            let (event, result) = committer.commit_until_told(&tenures).await;
+            let (event, mut result) = committer.commit_until_told(&tenures).await;
+            // What a rebalance took between two tries is not among what was committed.
+            if result.is_ok() && due.iter().any(|(tenure, mark)| tenure.was_let_go_before(*mark)) {
+                result = Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(OffsetCommitRequest::NAME));
+            }
             // Whoever asked may have gone.
             let _ = reply.send(result);
             Done::CommittedAsAsked(event)
@@ -269,7 +264,7 @@ impl AtGroup {
             match wire::verdict(&answer, of) {
                 Ok(()) => tenure.committed(*mark),
                 // What the others are told says more: of the member, or of where the group is kept.
-                Err(error) if result.is_err() && is_about_partition(&error) => {}
+                Err(error) if result.as_ref().is_err_and(|told| self.says_more(told, &error)) => {}
                 Err(error) => result = Err(error.of(OffsetCommitRequest::NAME)),
             }
         }
@@ -352,11 +347,24 @@ impl AtGroup {
         let limit = self.config.drain_limit().min(LEAVE_LIMIT);
         let limit = until.map_or(limit, |until| limit.min(until.saturating_duration_since(Instant::now())));
         let commit = self.cluster.retry(limit, |left| async move {
-            let (_, result) = self.commit(tenures, left).await;
-            result.map_err(|error| self.noted(error))
+            match self.commit(tenures, left).await.1 {
+                Err(error) if self.is_of_no_topic(&error) => Ok(Err(error)),
+                result => result.map(Ok).map_err(|error| self.noted(error)),
+            }
         });
-        if let Err(error) = commit.await {
+        if let Err(error) = commit.await.and_then(|last| last) {
             tracing::warn!(%error, "the last commit has failed; some records will be read again");
+        }
+    }
+
+    /// A periodic commit has failed; the next one has the same to do.
+    pub fn say_uncommitted(&self, error: &Error) {
+        // Until the group is assigned anew, or its new epoch is known here.
+        let passes = matches!(error.code(), Some(ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::STALE_MEMBER_EPOCH));
+        if passes || self.is_of_no_topic(error) {
+            tracing::debug!(group = %self.config.group_id, %error, "not committed");
+        } else {
+            tracing::warn!(group = %self.config.group_id, %error, "a commit has failed; it is repeated with the next one");
         }
     }
 
@@ -366,6 +374,12 @@ impl AtGroup {
         let said = |of: &TopicPartition| known.topic(&of.topic).map(|it| it.error);
         let is_known = |of| said(of).is_some_and(|error| error != Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
         is_about_partition(error) && error.topic_partition.as_ref().is_some_and(|of| !is_known(of))
+    }
+
+    /// Whether one refusal of a commit is to be told and not the other: of the member, or of where the group is kept, before
+    /// one of a partition; and what asking again may mend before what it does not.
+    fn says_more(&self, told: &Error, other: &Error) -> bool {
+        is_about_partition(other) && !self.is_of_no_topic(told)
     }
 
     /// What a failure says of where the group is kept.
