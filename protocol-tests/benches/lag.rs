@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! BOOTSTRAP=127.0.0.1:9092 HIGHWATER=target/release/highwater KMINION=/usr/local/bin/kminion \
-//!     cargo bench -p protocol-tests --bench lag
+//!     KLAG_EXPORTER=/usr/local/bin/klag-exporter cargo bench -p protocol-tests --bench lag
 //! ```
 //!
 //! Environment: `BOOTSTRAP`; `CONSUMER_GROUPS`, `TOPICS`, `PARTITIONS`, made where they are missing (each group commits the beginning
-//! of every partition of one topic); `RECORDS` in each partition, so that every row lags; `ROUNDS`; `HIGHWATER` and
-//! `KMINION`, programs that are run after it and scraped as often; `KAFKA_DIR`, the directory of a cluster of
-//! `servers/kafka.sh`, whose own counters then say what the rounds asked it for. Times are medians, CPU time is the mean of all rounds.
+//! of every partition of one topic); `RECORDS` in each partition, so that every row lags; `ROUNDS`; `HIGHWATER`,
+//! `KMINION` and `KLAG_EXPORTER`, programs that are run after it and scraped as often; `KAFKA_DIR`, the directory of a cluster of
+//! `servers/kafka.sh`, whose own counters then say what the rounds asked it for. Times are medians, CPU time is the mean of all
+//! rounds.
 //!
 //! First in this process: a round, from its first request to its rows, and the text of `/metrics`, made page by page and
 //! thrown away. Then as a user has it: `highwater lag`, which makes a round a second, and is scraped over HTTP a second.
-//! Then the other, of which a scrape is both.
+//! Then kminion, of which a scrape is both; and klag-exporter, which makes a round every two seconds (within one it does not
+//! always end), says how long that took, and is scraped as often.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +31,7 @@ use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
 use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
 use protocol_tests::program::Running;
 use protocol_tests::{connect, http, make_missing_topics, servers};
+use tempfile::NamedTempFile;
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
 const SIDE_BY_SIDE: usize = 16;
@@ -49,6 +53,11 @@ async fn main() -> Outcome<()> {
     }
     if let Ok(program) = std::env::var("KMINION") {
         Peer::kminion(&program, &bootstrap)?.measure("kminion, round and text", rounds)?;
+    }
+    if let Ok(program) = std::env::var("KLAG_EXPORTER") {
+        let settings = klag_settings(&bootstrap)?;
+        let peer = Peer::klag(&program, settings.0.path(), settings.1)?;
+        peer.measure("klag-exporter, a round and a scrape every two seconds", rounds)?;
     }
     Ok(())
 }
@@ -177,11 +186,22 @@ fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
+/// klag-exporter reads a file, which has to be there when it starts.
+fn klag_settings(bootstrap: &str) -> Outcome<(NamedTempFile, SocketAddr)> {
+    let (file, address) = (NamedTempFile::new()?, free_address()?);
+    let port = address.port();
+    let exporter =
+        format!("poll_interval = \"2s\"\nhttp_host = \"127.0.0.1\"\nhttp_port = {port}\ngranularity = \"partition\"");
+    let cluster = format!("name = \"bench\"\nbootstrap_servers = \"{bootstrap}\"");
+    std::fs::write(file.path(), format!("[exporter]\n{exporter}\n[[clusters]]\n{cluster}\n"))?;
+    Ok((file, address))
+}
+
 impl Peer {
     fn highwater(program: &str, bootstrap: &str) -> Outcome<Self> {
         let address = free_address()?;
         let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &address.to_string(), "--interval", "1s"];
-        Self::start(Command::new(program).args(args), address, Duration::from_secs(1))
+        Self::start(Command::new(program).args(args), address, Duration::from_secs(1), "highwater_lag_records{")
     }
 
     fn kminion(program: &str, bootstrap: &str) -> Outcome<Self> {
@@ -192,14 +212,20 @@ impl Peer {
             .env("EXPORTER_PORT", address.port().to_string())
             .env("MINION_CONSUMERGROUPS_SCRAPEMODE", "adminApi")
             .env("MINION_CONSUMERGROUPS_GRANULARITY", "partition");
-        Self::start(&mut command, address, Duration::ZERO)
+        Self::start(&mut command, address, Duration::ZERO, "kminion_kafka_consumer_group_topic_partition_lag{")
     }
 
-    fn start(command: &mut Command, address: SocketAddr, pause: Duration) -> Outcome<Self> {
+    fn klag(program: &str, settings: &Path, address: SocketAddr) -> Outcome<Self> {
+        let pause = Duration::from_secs(2);
+        Self::start(Command::new(program).arg("-c").arg(settings), address, pause, "kafka_consumergroup_group_lag{")
+    }
+
+    /// Waits until it tells `what` of some row.
+    fn start(command: &mut Command, address: SocketAddr, pause: Duration, what: &str) -> Outcome<Self> {
         let process = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         let mut peer = Self { process, address: address.to_string(), pause };
         let began = Instant::now();
-        while peer.scrape().is_err() {
+        while !peer.scrape().is_ok_and(|text| text.contains(what)) {
             if began.elapsed() > PATIENCE || peer.process.0.try_wait()?.is_some() {
                 return Err(format!("{command:?} does not answer").into());
             }
@@ -208,21 +234,23 @@ impl Peer {
         Ok(peer)
     }
 
-    fn scrape(&self) -> Outcome<usize> {
+    fn scrape(&self) -> Outcome<String> {
         match http::get(&self.address, "/metrics")? {
-            (200, text) => Ok(text.len()),
+            (200, text) => Ok(text),
             (status, _) => Err(format!("the answer is {status}").into()),
         }
     }
 
     fn measure(&self, name: &str, rounds: usize) -> Outcome<()> {
-        let (of, mut times, mut bytes) = (self.process.0.id(), Vec::new(), 0);
+        let (of, mut times, mut rounds_took, mut bytes) = (self.process.0.id(), Vec::new(), Vec::new(), 0);
         std::thread::sleep(self.pause);
         let cpu = cpu_seconds_of(of)?;
         for _ in 0..rounds {
             let began = Instant::now();
-            bytes = self.scrape()?;
+            let text = self.scrape()?;
             times.push(began.elapsed());
+            rounds_took.extend(round_took(&text));
+            bytes = text.len();
             std::thread::sleep(self.pause.saturating_sub(began.elapsed()));
         }
         println!(
@@ -232,6 +260,16 @@ impl Peer {
             (cpu_seconds_of(of)? - cpu) / rounds as f64,
             peak_rss_kb_of(of)?,
         );
+        if !rounds_took.is_empty() {
+            println!("{name}: a round takes {:.3} s by its own word", median(rounds_took));
+        }
         Ok(())
     }
+}
+
+/// How long a round took, where a text says so.
+fn round_took(text: &str) -> Option<Duration> {
+    const SAID: &str = "kafka_lag_exporter_scrape_duration_seconds{";
+    let line = text.lines().find(|line| line.starts_with(SAID))?;
+    Duration::try_from_secs_f64(line.rsplit_once(' ')?.1.parse().ok()?).ok()
 }
