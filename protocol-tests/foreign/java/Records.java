@@ -42,6 +42,9 @@ final class Records {
         properties.put("bootstrap.servers", bootstrap);
         properties.put("linger.ms", 5);
         properties.putAll(settings);
+        // On a partition that has only just been made the first request may be refused and the second one taken; what comes again
+        // is then out of order for ever (a broker that knows nothing of a producer takes any sequence).
+        properties.putIfAbsent("max.in.flight.requests.per.connection", 1);
         return new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
