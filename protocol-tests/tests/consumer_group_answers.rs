@@ -13,7 +13,7 @@ use highwater::protocol::types::{Str, Uuid};
 use protocol_tests::script::{Outcome, Script, compare, compare_or_bless};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/consumer_group_answers.golden");
-const PATIENCE: usize = 400;
+const PATIENCE: usize = 1_200;
 
 /// A topic by name, and the id that it has.
 #[derive(Clone)]
@@ -181,16 +181,17 @@ async fn life(script: &mut Script, place: &Place) -> Outcome<()> {
     told(script, 1, seated("i", beat(&group, "alpha", 2))).await?;
     let racked = Heartbeat { rack_id: Some(Str::from("r")), ..join(&group, "beta", &[place]) };
     script.ask(1, racked).await?;
-    // Whichever of the two it was that let the target follow.
+    // Whichever of the two it was that let the target follow: both have heard of it, then.
     news(script, beat(&group, "alpha", 2)).await?;
+    let epoch = epoch_of(script, &group, "beta").await?;
+    script.ask(1, beat(&group, "beta", epoch)).await?;
     describe(script, 1, &group).await?;
     told(script, 1, beat(&group, "alpha", 2)).await?;
     told(script, 1, owning(place, &[0, 1, 2], beat(&group, "alpha", 2))).await?;
     told(script, 1, owning(place, &[0, 1], beat(&group, "alpha", 2))).await?;
     told(script, 1, owning(place, &[0, 1], beat(&group, "alpha", 2))).await?;
     told(script, 1, owning(place, &[0, 1, 2], beat(&group, "alpha", 2))).await?;
-    let epoch = epoch_of(script, &group, "beta").await?;
-    news(script, beat(&group, "beta", epoch)).await?;
+    news(script, beat(&group, "beta", 3)).await?;
     told(script, 1, owning(place, &[2, 3], beat(&group, "beta", 3))).await?;
     describe(script, 1, &group).await?;
     told(script, 1, join(&group, "alpha", &[place])).await?;
