@@ -407,10 +407,10 @@ impl Collector {
     /// Where not all brokers have listed their groups, those are gone that had committed something and have not any more:
     /// one that never has may only be hidden.
     fn drop_unlisted(&mut self, unlisted: &HashSet<Arc<str>>, sweep: &Sweep) {
-        let (before, all_listed) = (std::mem::take(&mut self.before), self.unlisted.is_empty());
-        let had_commits = |name: &str| before.binary_search_by(|was| (*was.group).cmp(name)).is_ok();
-        self.drop_groups(sweep, |name| unlisted.contains(name) && (all_listed || had_commits(name)));
-        self.before = before;
+        let had_commits = |name: &str| self.before.binary_search_by(|was| (*was.group).cmp(name)).is_ok();
+        let may_be_gone = |name: &&str| self.unlisted.is_empty() || had_commits(name);
+        let gone: HashSet<&str> = unlisted.iter().map(|name| &**name).filter(may_be_gone).collect();
+        self.drop_groups(sweep, |name| gone.contains(name));
     }
 
     /// Of groups that nobody lists, those of which their coordinators say that they have committed nothing.
