@@ -47,7 +47,12 @@ fi
 export HIGHWATER_BIN
 limit=(env); if command -v timeout >/dev/null; then limit=(timeout -k 30s "${HIGHWATER_TEST_LIMIT:-50m}"); fi
 # In the background, since `timeout` has a process group of its own, in which Ctrl-C is not heard.
-"${limit[@]}" cargo test --locked --no-fail-fast "$@" &
+"${limit[@]}" cargo test --locked --no-fail-fast "$@" > >(tee "$WORK/said") 2>&1 &
 runner=$!
 trap 'kill "$runner" 2>/dev/null; exit 130' INT TERM
-wait "$runner"
+wait "$runner" || {
+  status=$?
+  echo "=== what did not hold, once more:"
+  awk '/^---- .* ----$/ { told = 1 } /^failures:$/ { told = 0 } told' "$WORK/said"
+  exit "$status"
+}
