@@ -143,6 +143,9 @@ const KNOWN: &[(&[&str], Apply)] = &[
         it.producer.partitioner = Partitioner::from_name(value).ok_or(wanted)?;
         Ok(())
     }),
+    (&["partitioner.adaptive.partitioning.enable"], |it, value| {
+        parsed(&mut it.producer.adaptive_partitioning, value, "true or false")
+    }),
     (&["partitioner.ignore.keys"], |it, value| parsed(&mut it.ignore_keys, value, "true or false")),
     (&["linger.ms", "queue.buffering.max.ms"], |it, value| ms(&mut it.producer.linger, value)),
     (&["batch.size"], |it, value| bytes(&mut it.producer.batch_bytes, value)),

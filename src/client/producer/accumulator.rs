@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -97,9 +98,36 @@ pub(super) struct Fields<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
+/// How many batches of a partition were never sent: how far its leader is behind. What is sent again does not count.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    pub fn batches(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self) -> Unsent {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Unsent(Arc::clone(&self.0))
+    }
+}
+
+/// A batch that counts in its partition's [`Load`], until this is dropped.
+#[derive(Debug)]
+pub(super) struct Unsent(Arc<AtomicUsize>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A batch that takes records, or waits to be sent.
 #[derive(Debug)]
 pub(super) struct Filling {
+    /// `None` for a part of one that was sent.
+    pub unsent: Option<Unsent>,
     pub builder: BatchBuilder,
     pub outcome: Arc<Outcome>,
     pub since: Instant,
@@ -130,11 +158,16 @@ pub(super) enum Push {
 pub(super) struct Queue {
     full: VecDeque<Filling>,
     open: Option<Filling>,
+    load: Load,
     total: u64,
     closed: bool,
 }
 
 impl Queue {
+    pub fn new(load: Load) -> Self {
+        Self { load, ..Self::default() }
+    }
+
     /// Encodes a record of about `size` bytes into the open batch. A record larger than a batch gets one of its own.
     // Inlined so that the receipt is built where the caller wants it: moving it through each frame cost more than encoding.
     #[inline(always)]
@@ -160,7 +193,7 @@ impl Queue {
         let open = self.open.get_or_insert_with(|| {
             let (since, builder) = begin();
             opened = Some(since);
-            Filling { builder, outcome: Arc::default(), since, reserved: 0 }
+            Filling { unsent: Some(self.load.hold()), builder, outcome: Arc::default(), since, reserved: 0 }
         });
         let index = open.builder.len();
         if let Err(error) = open.builder.push(fields.timestamp_ms, fields.key, fields.value, fields.headers) {

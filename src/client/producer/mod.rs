@@ -93,6 +93,8 @@ pub struct ProducerConfig {
     /// is taken as the nearest in it, which [`ProducerConfig::check`] would call a mistake.
     pub compression_level: Option<i32>,
     pub partitioner: Partitioner,
+    /// Records that may go to any partition go less often to one whose leader does not keep up (KIP-794).
+    pub adaptive_partitioning: bool,
     /// How long an open batch waits for more records.
     pub linger: Duration,
     /// A batch is full at about this many bytes before compression. A single larger record still goes, alone. Every
@@ -131,6 +133,7 @@ impl Default for ProducerConfig {
             compression: Compression::None,
             compression_level: None,
             partitioner: Partitioner::default(),
+            adaptive_partitioning: true,
             linger: Duration::from_millis(5),
             batch_bytes: 64 * 1024,
             buffer_bytes: 32 * 1024 * 1024,

@@ -2,9 +2,9 @@
 //!
 //! A partition that the caller names is kept; else the [`Partitioner`] decides. Unless another is asked for, a key
 //! decides by murmur2 as in the Java client, so that the same key goes to the same partition whichever client writes
-//! it. A record with neither sticks to one partition until about a batch's worth of bytes went there and then moves to
-//! another at random: full batches, and an even spread by bytes however slow one broker is (KIP-480, made uniform by
-//! KIP-794).
+//! it. A record with neither sticks to one partition until about a batch's worth of bytes went there and then goes on to
+//! one at random: full batches, and an even spread by bytes (KIP-480, made uniform by KIP-794), but for a partition
+//! whose leader does not keep up, which is given less.
 
 use std::fmt;
 use std::sync::Arc;
@@ -189,6 +189,22 @@ pub(super) fn pick(available: &[i32], current: Option<i32>, random: u32) -> i32 
     others.copied().nth(random as usize % n).unwrap_or(0)
 }
 
+/// One of the available partitions at random: the one with most batches to send counts once, and one with so many fewer that
+/// many times more (KIP-794).
+pub(super) fn pick_by_load(available: &[i32], random: u32, unsent: impl Fn(i32) -> usize) -> Option<i32> {
+    let unsent: Vec<u64> = available.iter().map(|&partition| unsent(partition) as u64).collect();
+    let most = unsent.iter().max()?;
+    let odds = || unsent.iter().map(|of| most + 1 - of);
+    let mut at = (u64::from(random) * odds().sum::<u64>()) >> u32::BITS;
+    for (partition, odds) in available.iter().zip(odds()) {
+        match at.checked_sub(odds) {
+            Some(left) => at = left,
+            None => return Some(*partition),
+        }
+    }
+    None
+}
+
 fn pack(partition: i32, total: u64) -> u64 {
     u64::from(partition.cast_unsigned()) << 32 | (total & u64::from(u32::MAX))
 }
@@ -280,5 +296,23 @@ mod tests {
         for (available, current, random, want) in cases {
             assert_eq!(pick(available, *current, *random), *want, "{available:?} {current:?}");
         }
+    }
+
+    #[test]
+    fn who_has_more_to_send_is_picked_less_often() {
+        let check = |unsent: &[usize], want: &[usize]| {
+            let (available, rolls): (Vec<i32>, usize) = ((0..unsent.len() as i32).collect(), want.iter().sum());
+            let mut picked = vec![0; want.len()];
+            for roll in 0..rolls {
+                let random = ((roll as u64) << u32::BITS).div_ceil(rolls as u64) as u32;
+                picked[pick_by_load(&available, random, |at| unsent[at as usize]).unwrap() as usize] += 1;
+            }
+            assert_eq!(picked, want, "{unsent:?}");
+        };
+        check(&[7], &[3]);
+        check(&[0, 0, 0], &[2, 2, 2]);
+        check(&[5, 0, 2], &[1, 6, 4]);
+        check(&[0, 9], &[10, 1]);
+        assert_eq!(pick_by_load(&[], 7, |_| 0), None);
     }
 }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::ProducerConfig;
-use super::accumulator::Filling;
+use super::accumulator::{Filling, Unsent};
 use super::line::Identity;
 use super::receipt::{Fate, Outcome};
 use crate::client::Error;
@@ -18,6 +18,8 @@ pub(super) struct Sealed {
     batch: Batch,
     stamped: Option<(Identity, i32)>,
     is_stamped: bool,
+    /// Until it is sent for the first time.
+    pub unsent: Option<Unsent>,
     pub outcome: Arc<Outcome>,
     /// When its first record came.
     pub since: Instant,
@@ -30,9 +32,9 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Ends a batch; compression happens here.
     pub fn new(filling: Filling) -> Result<Self, BatchError> {
-        let Filling { builder, outcome, since, reserved } = filling;
+        let Filling { unsent, builder, outcome, since, reserved } = filling;
         let batch = builder.finish()?;
-        Ok(Self { batch, stamped: None, is_stamped: false, outcome, since, reserved, last_error: None })
+        Ok(Self { batch, stamped: None, is_stamped: false, unsent, outcome, since, reserved, last_error: None })
     }
 
     pub fn records(&self) -> usize {
@@ -100,7 +102,8 @@ impl Sealed {
     }
 
     fn part(&self, builder: BatchBuilder, reserved: usize) -> Option<Self> {
-        Self::new(Filling { builder, outcome: Arc::default(), since: self.since, reserved }).ok()
+        let outcome = Arc::default();
+        Self::new(Filling { unsent: None, builder, outcome, since: self.since, reserved }).ok()
     }
 }
 
@@ -127,7 +130,8 @@ mod tests {
         for (i, value) in values.iter().enumerate() {
             builder.push(100 + i as i64, (i % 2 == 0).then_some(b"key"), Some(value), headers).unwrap();
         }
-        Sealed::new(Filling { builder, outcome: Arc::default(), since: Instant::now(), reserved: 101 }).unwrap()
+        let outcome = Arc::default();
+        Sealed::new(Filling { unsent: None, builder, outcome, since: Instant::now(), reserved: 101 }).unwrap()
     }
 
     type Read = (i64, Option<Vec<u8>>, Vec<u8>, usize);

@@ -401,7 +401,8 @@ impl Sender {
             return Taken::Nothing;
         }
         let partition = &mut self.partitions[index];
-        let Some(batch) = partition.sealed.pop_front() else { return Taken::Nothing };
+        let Some(mut batch) = partition.sealed.pop_front() else { return Taken::Nothing };
+        batch.unsent = None;
         match self.identity {
             Some(identity) if self.transactions.is_some() => partition.line.assume(identity),
             Some(identity) => partition.line.adopt(identity),

@@ -11,10 +11,10 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::accumulator::{Budget, Fields, Filling, Purse, Push, Queue};
+use super::accumulator::{Budget, Fields, Filling, Load, Purse, Push, Queue};
 use super::failure;
 use super::line::Identity;
-use super::partitioner::{Choice, Sticky, choose, pick};
+use super::partitioner::{Choice, Sticky, choose, pick, pick_by_load};
 use super::receipt::{Fate, Outcome, Receipt};
 use super::sealed::Sealed;
 use super::{ProducerConfig, ProducerRecord, ProducerStats};
@@ -43,6 +43,7 @@ pub(super) struct Slot {
     pub index: usize,
     pub topic_partition: TopicPartition,
     queue: Mutex<Queue>,
+    load: Load,
     /// The topic was made anew without this partition.
     is_gone: AtomicBool,
 }
@@ -70,7 +71,15 @@ struct TopicSlots {
 impl TopicSlots {
     /// About how many bytes were enqueued to a partition, ever.
     fn total(&self, partition: i32) -> u64 {
-        usize::try_from(partition).ok().and_then(|at| self.slots.get(at)).map_or(0, |slot| slot.queue().total())
+        self.slot(partition).map_or(0, |slot| slot.queue().total())
+    }
+
+    fn load(&self, partition: i32) -> usize {
+        self.slot(partition).map_or(0, |slot| slot.load.batches())
+    }
+
+    fn slot(&self, partition: i32) -> Option<&Arc<Slot>> {
+        self.slots.get(usize::try_from(partition).ok()?)
     }
 }
 
@@ -298,8 +307,7 @@ impl Shared {
             Choice::Fixed(partition) => partition,
             Choice::Any => topic.sticky.partition(),
         };
-        let slot = usize::try_from(partition).ok().and_then(|at| topic.slots.get(at));
-        let slot = slot.ok_or_else(|| failure::no_partition(record.topic, partition))?;
+        let slot = topic.slot(partition).ok_or_else(|| failure::no_partition(record.topic, partition))?;
         let fields = Fields {
             timestamp_ms: record.timestamp_ms.unwrap_or_else(now_ms),
             key: record.key,
@@ -325,7 +333,9 @@ impl Shared {
         let Some(bytes) = topic.sticky.bytes(partition, total) else { return };
         let most = self.config.batch_bytes;
         if (filled && bytes >= most / 2) || bytes >= most * 2 {
-            let next = pick(&topic.available, Some(partition), rand::random());
+            let by_load = || pick_by_load(&topic.available, rand::random(), |at| topic.load(at));
+            let next = self.config.adaptive_partitioning.then(by_load).flatten();
+            let next = next.unwrap_or_else(|| pick(&topic.available, Some(partition), rand::random()));
             topic.sticky.leave(partition, next, topic.total(next));
         }
     }
@@ -537,7 +547,8 @@ impl Shared {
 
 impl Slots {
     fn add(&mut self, topic_partition: TopicPartition) -> Arc<Slot> {
-        let mut queue = Queue::default();
+        let load = Load::default();
+        let mut queue = Queue::new(load.clone());
         if self.closed {
             queue.close();
         }
@@ -545,6 +556,7 @@ impl Slots {
             index: self.all.len(),
             topic_partition,
             queue: Mutex::new(queue),
+            load,
             is_gone: AtomicBool::new(false),
         });
         self.all.push(Arc::clone(&slot));

@@ -13,8 +13,8 @@ use crate::devbroker::{self, DevBroker, Fault, Matching};
 use crate::protocol::api::Request;
 use crate::protocol::batch::batches;
 use crate::protocol::messages::{
-    FetchPartition, FetchRequest, FetchTopic, InitProducerIdResponse, PartitionProduceData, PartitionProduceResponse,
-    ProduceResponse, TopicProduceResponse,
+    FetchPartition, FetchRequest, FetchTopic, InitProducerIdResponse, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
 };
 use crate::protocol::murmur::partition_for_key;
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
@@ -528,33 +528,49 @@ async fn without_the_right_to_a_producer_id_records_fail_with_that() {
     assert!(error.to_string().contains("`idempotent`"), "{error}");
 }
 
-/// A broker in memory that writes everything, partition 0 after a while.
-fn slow_in_one_partition(request: &Request) -> Option<Reply> {
-    let slow = Duration::from_millis(90);
-    match request {
-        Request::Metadata(_) => Some(Reply::Say(fake::cluster(&[1], vec![fake::topic("t", &[(1, 0), (1, 0)])]).into())),
-        Request::InitProducerId(_) => Some(Reply::Say(InitProducerIdResponse::default().into())),
-        Request::Produce(it) => {
-            let topic = it.topic_data.first()?;
-            let row =
-                |data: &PartitionProduceData| PartitionProduceResponse { index: data.index, ..Default::default() };
-            let partition_responses: Vec<_> = topic.partition_data.iter().map(row).collect();
-            let is_slow = partition_responses.iter().any(|row| row.index == 0);
-            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
-            let responses = vec![TopicProduceResponse { name, topic_id, partition_responses }];
-            let response = ProduceResponse { responses, ..Default::default() };
-            Some(if is_slow { Reply::SayAfter(slow, response.into()) } else { Reply::Say(response.into()) })
-        }
-        _ => None,
+/// The partitions of each request that was seen.
+type Seen = Arc<std::sync::Mutex<Vec<Vec<i32>>>>;
+
+/// Brokers in memory that lead the partitions of a topic `t` and write everything, each batch after a wait that its partition
+/// says.
+async fn writing(leaders: &[u16], wait: fn(i32) -> Duration) -> (Client, Seen) {
+    let (net, seen, led) = (Arc::new(fake::Net::default()), Seen::default(), leaders.to_vec());
+    let mut ports = leaders.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    for port in &ports {
+        let (seen, led, ports) = (Arc::clone(&seen), led.clone(), ports.clone());
+        net.listen(*port, move |request| match request {
+            Request::Metadata(_) => {
+                let leaders: Vec<_> = led.iter().map(|port| (i32::from(*port), 0)).collect();
+                Some(Reply::Say(fake::cluster(&ports, vec![fake::topic("t", &leaders)]).into()))
+            }
+            Request::InitProducerId(_) => Some(Reply::Say(InitProducerIdResponse::default().into())),
+            Request::Produce(it) => {
+                let topic = it.topic_data.first()?;
+                let partitions: Vec<i32> = topic.partition_data.iter().map(|data| data.index).collect();
+                let row = |&index: &i32| PartitionProduceResponse { index, ..Default::default() };
+                let partition_responses = partitions.iter().map(row).collect();
+                let wait = partitions.iter().copied().map(wait).max()?;
+                seen.lock().unwrap().push(partitions);
+                let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+                let responses = vec![TopicProduceResponse { name, topic_id, partition_responses }];
+                Some(Reply::SayAfter(wait, ProduceResponse { responses, ..Default::default() }.into()))
+            }
+            _ => None,
+        });
     }
+    (Client::connect_over(fake::config(&ports), net.dial()).await.unwrap(), seen)
+}
+
+fn slow_in_the_first(partition: i32) -> Duration {
+    Duration::from_millis(if partition == 0 { 90 } else { 0 })
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_record_waits_for_its_linger_and_for_nothing_else() {
     for linger in [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(300)] {
-        let net = Arc::new(fake::Net::default());
-        net.listen(1, slow_in_one_partition);
-        let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+        let (client, _) = writing(&[1, 1], slow_in_the_first).await;
         let producer = client.producer(ProducerConfig { linger, ..Default::default() });
         let (topic, began) = (Topic::from("t"), tokio::time::Instant::now());
         let record = ProducerRecord { partition: Some(1), ..ProducerRecord::new(&topic, b"first") };
@@ -567,9 +583,7 @@ async fn the_first_record_waits_for_its_linger_and_for_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
-    let net = Arc::new(fake::Net::default());
-    net.listen(1, slow_in_one_partition);
-    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let (client, _) = writing(&[1, 1], slow_in_the_first).await;
     let config = ProducerConfig { linger: Duration::from_millis(100), batch_bytes: 1000, ..Default::default() };
     let (producer, topic) = (client.producer(config), Topic::from("t"));
     let enqueue = |partition, value: &'static [u8]| {
@@ -587,32 +601,9 @@ async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
     }
 }
 
-/// A broker in memory that takes its time to write everything, and the partitions of each request that it saw.
-fn slow_and_seeing(seen: &Arc<std::sync::Mutex<Vec<Vec<i32>>>>) -> impl Fn(&Request) -> Option<Reply> + use<> {
-    let seen = Arc::clone(seen);
-    move |request| match request {
-        Request::Metadata(_) => {
-            Some(Reply::Say(fake::cluster(&[1], vec![fake::topic("t", &[(1, 0), (1, 0), (1, 0)])]).into()))
-        }
-        Request::Produce(it) => {
-            let topic = it.topic_data.first()?;
-            let partitions: Vec<i32> = topic.partition_data.iter().map(|data| data.index).collect();
-            let row = |&index: &i32| PartitionProduceResponse { index, ..Default::default() };
-            let partition_responses = partitions.iter().map(row).collect();
-            seen.lock().unwrap().push(partitions);
-            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
-            let responses = vec![TopicProduceResponse { name, topic_id, partition_responses }];
-            Some(Reply::SayAfter(Duration::from_millis(10), ProduceResponse { responses, ..Default::default() }.into()))
-        }
-        _ => None,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
-    let (net, seen) = (Arc::new(fake::Net::default()), Arc::default());
-    net.listen(1, slow_and_seeing(&seen));
-    let client = Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap();
+    let (client, seen) = writing(&[1, 1, 1], |_| Duration::from_millis(10)).await;
     // Room for two batches.
     let (batch_bytes, max_request_bytes) = (1000, 2500);
     let config = ProducerConfig { batch_bytes, max_request_bytes, in_flight_max: 1, acks: Acks::Leader, ..brisk() };
@@ -626,5 +617,32 @@ async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
     for (number, pair) in seen.windows(2).enumerate().take(5) {
         let served: std::collections::BTreeSet<i32> = pair.iter().flatten().copied().collect();
         assert_eq!(served.len(), 3, "requests {number} and after: {seen:?}");
+    }
+}
+
+/// How many of a hundred batches that may go anywhere go to the one half of these partitions, whose leader is slow.
+async fn share_of_the_slow(leaders: &[u16], adaptive_partitioning: bool, compression: Compression) -> usize {
+    let slow = |partition| Duration::from_millis(if partition % 2 == 0 { 100 } else { 1 });
+    let (client, seen) = writing(leaders, slow).await;
+    let sizes = ProducerConfig { batch_bytes: 1000, buffer_bytes: 50_000, ..brisk() };
+    let producer = client.producer(ProducerConfig { acks: Acks::Leader, adaptive_partitioning, compression, ..sizes });
+    let topic = Topic::from("t");
+    for _ in 0..2_000 {
+        drop(producer.enqueue(ProducerRecord::new(&topic, &[b'x'; 500])).await.unwrap());
+    }
+    producer.close(Duration::from_secs(600)).await.unwrap();
+    let seen: Vec<i32> = seen.lock().unwrap().iter().flatten().copied().collect();
+    seen.iter().filter(|partition| **partition % 2 == 0).count() * 100 / seen.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_whose_leader_does_not_keep_up_is_given_less() {
+    for (leaders, compression) in
+        [(&[1, 2][..], Compression::None), (&[1, 2, 1, 2], Compression::None), (&[1, 2, 1, 2], Compression::Snappy)]
+    {
+        let even = share_of_the_slow(leaders, false, compression).await;
+        let adaptive = share_of_the_slow(leaders, true, compression).await;
+        assert!((40..=60).contains(&even), "{leaders:?} {compression}: {even} of 100");
+        assert!(adaptive <= 25, "{leaders:?} {compression}: {adaptive} of 100");
     }
 }
