@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::cluster::{Cluster, To};
-use super::consumer::leave_request;
+use super::consumer::{leave_request, left};
 use super::error::{Error, ErrorKind};
 use super::lane::Lane;
 use crate::protocol::api::Api;
@@ -113,13 +113,13 @@ impl Circle {
         self.verdict::<HeartbeatRequest>(answer.error_code)
     }
 
-    /// Not on the group's lane, where a JoinGroup may be waiting for everybody else.
+    /// Not on the group's lane, where a JoinGroup may be waiting for everybody else. Who is no member is told so.
     pub async fn leave(&self, member_id: &str, limit: Duration) -> Result<(), Error> {
         let (group, member) = (self.group(), Str::from(member_id));
         let make = move |version| leave_request(group, member, "it ends", version);
         let to = To::GroupCoordinator(&self.config.group_id);
         let answer = self.cluster.call_with::<LeaveGroupRequest>(to, Lane::General, make, limit).await?.body;
-        self.verdict::<LeaveGroupRequest>(answer.error_code)
+        self.verdict::<LeaveGroupRequest>(left(&answer).0)
     }
 
     fn group(&self) -> Str {

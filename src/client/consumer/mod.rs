@@ -80,7 +80,7 @@ pub use config::{ConsumerConfig, GroupProtocol, OffsetReset};
 pub use delivery::{Delivery, DeliveryRecords};
 pub use seeking::Seek;
 pub use subscription::TopicPattern;
-pub(super) use wire::leave as leave_request;
+pub(super) use wire::{leave as leave_request, left};
 
 use self::assigned::Assignment;
 use self::membership::{AtGroup, Closing, Command, Held, Identity, Membership, Parts, Who};

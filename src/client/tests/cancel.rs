@@ -876,6 +876,8 @@ mod circles {
         circle.heartbeat(&member, generation, LIMIT).await.unwrap();
         circle.leave(&member, LIMIT).await.unwrap();
         assert_eq!(world.members().await, 0);
+        let again = circle.leave(&member, LIMIT).await.unwrap_err();
+        assert_eq!(again.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));
     }
 
     /// Of a member that is in the circle, and goes on after that.
@@ -939,7 +941,9 @@ mod circles {
             let circle = circle(&world.client);
             let (member, _) = enter(&circle, None).await;
             let ended = cut.of(circle.leave(&member, LIMIT)).await.map(Result::unwrap);
-            circle.leave(&member, LIMIT).await.unwrap();
+            if let Err(error) = circle.leave(&member, LIMIT).await {
+                assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID), "it has left");
+            }
             assert_eq!(world.members().await, 0);
             ended.is_some()
         })
