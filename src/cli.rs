@@ -35,6 +35,7 @@ pub use self::transactions::{
 };
 pub use self::users::{AlterUsers, DeleteUsers, DescribeUsers, ScramMechanism, Users};
 use crate::generator::{Rate, Shape};
+use crate::limits::Url;
 use crate::telemetry::LogFormat;
 
 /// A Kafka client, lag monitor, record pipeline, document sink, gateway and dev broker in one binary.
@@ -212,11 +213,11 @@ pub struct Up {
     #[command(flatten)]
     pub cluster: Cluster,
     /// Store documents in this MongoDB rather than in the embedded store, e.g. mongodb://127.0.0.1:27017
-    #[arg(long, value_name = "URI", env = "MONGODB_URI")]
-    pub mongodb: Option<String>,
+    #[arg(long, value_name = "URI", env = "MONGODB_URI", hide_env_values = true)]
+    pub mongodb: Option<Url>,
     /// Keep the lag history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
-    #[arg(long, value_name = "URL", env = "REDIS_URL")]
-    pub redis: Option<String>,
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<Url>,
     /// Whether to generate records; `off` leaves the topics to other clients
     #[arg(long, value_enum, default_value_t = Switch::On, value_name = "ON|OFF")]
     pub generate: Switch,
@@ -411,6 +412,18 @@ mod tests {
     #[test]
     fn the_table_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_help_shows_a_url_of_the_environment() {
+        fn urls(command: &clap::Command, hidden: &mut Vec<bool>) {
+            let is_url = |it: &&clap::Arg| it.get_value_parser().type_id() == std::any::TypeId::of::<Url>();
+            hidden.extend(command.get_arguments().filter(is_url).map(clap::Arg::is_hide_env_values_set));
+            command.get_subcommands().for_each(|command| urls(command, hidden));
+        }
+        let mut hidden = Vec::new();
+        urls(&Cli::command(), &mut hidden);
+        assert_eq!(hidden, [true; 3]);
     }
 
     #[test]

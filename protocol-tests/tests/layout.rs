@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("gateway", &["client", "task", "limits"]),
     ("telemetry", &["net", "tls", "task", "limits"]),
     ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry", "limits"]),
-    ("cli", &["generator", "lag", "telemetry"]),
+    ("cli", &["generator", "lag", "telemetry", "limits"]),
 ];
 /// The places where rooms meet.
 const MAY_USE_ALL: [&str; 4] = ["app", "commands", "main", "lib"];

@@ -9,6 +9,7 @@ use clap::Args;
 use super::values::{NamedCluster, listen, seconds, span};
 use super::{Asking, Otlp, Printing};
 use crate::lag::{Family, Pattern, Series};
+use crate::limits::Url;
 
 #[derive(Debug, Args)]
 pub struct Lag {
@@ -46,8 +47,8 @@ pub struct Lag {
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen, default_value = "127.0.0.1:9308")]
     pub listen: SocketAddr,
     /// Keep the history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
-    #[arg(long, value_name = "URL", env = "REDIS_URL")]
-    pub redis: Option<String>,
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<Url>,
     /// The CAs that a rediss:// URL is verified against, in a PEM file [default: the system's]
     #[arg(long, value_name = "FILE", env = "REDIS_CA_FILE", value_hint = clap::ValueHint::FilePath)]
     pub redis_ca_file: Option<PathBuf>,

@@ -123,7 +123,7 @@ use serde::Deserialize;
 
 use self::nodes::Timing;
 use self::store::RedisPlace;
-use crate::limits::Limits;
+use crate::limits::{Limits, Url};
 
 pub use clusters::{ClusterConfig, Clusters};
 pub use compat::Family;
@@ -193,7 +193,7 @@ pub struct Config {
     /// The clusters, where `highwater lag` is to monitor several.
     pub clusters: Vec<ClusterConfig>,
     /// A Redis to keep the history in too.
-    pub redis: Option<String>,
+    pub redis: Option<Url>,
     /// PEM file of the CAs that the Redis is verified against where its URL asks for TLS; `None`: the system's.
     pub redis_ca_file: Option<PathBuf>,
     /// Keys in Redis start with this, and the cluster's id.
@@ -266,11 +266,10 @@ impl Config {
                 "with a node_id, under which others know this one",
             );
         }
-        if let Some(Err(error)) = self.redis.as_deref().map(RedisStore::check_url) {
-            // The URL itself may have a password in it.
-            limits.must(false, "redis", &"…", format_args!("the URL of a Redis: {error}"));
+        if let Some((url, Err(error))) = self.redis.as_ref().map(|url| (url, RedisStore::check_url(url))) {
+            limits.must(false, "redis", url, format_args!("the URL of a Redis: {error}"));
         } else if let Some(ca_file) = &self.redis_ca_file {
-            let checked = self.redis.as_deref().map(|url| RedisStore::check_ca_file(url, ca_file));
+            let checked = self.redis.as_ref().map(|url| RedisStore::check_ca_file(url, ca_file));
             let wrong = match &checked {
                 Some(Ok(())) => None,
                 Some(Err(error)) => Some(error.to_string()),

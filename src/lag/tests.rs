@@ -118,7 +118,7 @@ async fn a_redis_that_is_killed_in_the_midst_of_a_pipeline_is_filled_again() {
     let client = client(&broker).await;
     set_up(&client, PARTITIONS).await;
     let producer = client.producer(ProducerConfig::default());
-    let config = Config { redis: Some(format!("redis://{address}")), ..Config::default() };
+    let config = Config { redis: Some(format!("redis://{address}").as_str().into()), ..Config::default() };
     let mut monitor = Monitor::new(&config, &client);
     let mut round = async |wanted: bool, what: &str| -> Round {
         produce(&producer, PARTITIONS).await;

@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::client::Topic;
-use crate::limits::Limits;
+use crate::limits::{Limits, Url};
 
 pub use document::{Document, document};
 pub use metrics::{Counters, Metrics, Summary};
@@ -54,7 +54,7 @@ pub enum StoreConfig {
     /// In a directory of ours.
     Embedded { dir: PathBuf },
     MongoDb {
-        uri: String,
+        uri: Url,
         /// Where the URI names none.
         #[serde(default = "database")]
         database: String,
@@ -67,12 +67,12 @@ fn database() -> String {
 
 impl StoreConfig {
     /// In a MongoDB, in the database that is set already, else the usual one.
-    pub fn mongodb(&self, uri: &str) -> Self {
+    pub fn mongodb(&self, uri: &Url) -> Self {
         let database = match self {
             Self::MongoDb { database, .. } => database.clone(),
             Self::Embedded { .. } => database(),
         };
-        Self::MongoDb { uri: uri.to_owned(), database }
+        Self::MongoDb { uri: uri.clone(), database }
     }
 }
 
@@ -100,7 +100,7 @@ impl Config {
         match &self.store {
             StoreConfig::Embedded { dir } => limits.not_empty("store.embedded.dir", &dir.to_string_lossy()),
             StoreConfig::MongoDb { uri, database } => {
-                limits.not_empty("store.mongodb.uri", uri);
+                limits.not_empty("store.mongodb.uri", uri.reveal());
                 limits.not_empty("store.mongodb.database", database);
             }
         }

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::kept::Write;
 use crate::client::{TlsOptions, TopicId, TopicPartition};
 use crate::lag::{Remembered, Sample};
+use crate::limits::Url;
 
 /// How far back the history reaches.
 pub(super) const WINDOW_MS: i64 = 6 * 3600 * 1000;
@@ -71,14 +72,14 @@ impl From<Error> for StoreError {
 /// system's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisPlace {
-    pub url: String,
+    pub url: Url,
     pub ca_file: Option<PathBuf>,
 }
 
 impl RedisPlace {
     /// The file is read each time, so that one that was renewed is used by the connections made after that.
     fn config(&self) -> Result<Config, StoreError> {
-        let mut config = Config::from_url(&self.url)?;
+        let mut config = Config::from_url(self.url.reveal())?;
         if let (Some(tls), Some(_)) = (&mut config.tls, &self.ca_file) {
             let options = TlsOptions { ca_file: self.ca_file.clone(), ..TlsOptions::default() };
             let trusted = options.config().map_err(|error| StoreError(error.to_string()))?;
@@ -136,7 +137,8 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Whether this is a URL of a Redis: a wrong one is better refused before anything runs.
-    pub fn check_url(url: &str) -> Result<(), StoreError> {
+    pub fn check_url(url: &Url) -> Result<(), StoreError> {
+        let url = url.reveal();
         // Whatever the scheme is, fred takes it for `redis`.
         let known = ["redis", "valkey"].into_iter().any(|scheme| url.starts_with(scheme));
         match known {
@@ -146,8 +148,8 @@ impl RedisStore {
     }
 
     /// Whether there can be TLS with these CAs, and whether this is a Redis that it is for.
-    pub fn check_ca_file(url: &str, ca_file: &Path) -> Result<(), StoreError> {
-        let place = RedisPlace { url: url.to_owned(), ca_file: Some(ca_file.to_owned()) };
+    pub fn check_ca_file(url: &Url, ca_file: &Path) -> Result<(), StoreError> {
+        let place = RedisPlace { url: url.clone(), ca_file: Some(ca_file.to_owned()) };
         match place.config()?.tls {
             Some(_) => Ok(()),
             None => Err(StoreError("the URL of the Redis does not ask for TLS, as rediss:// does".to_owned())),
@@ -336,7 +338,7 @@ mod tests {
             assert!(tokio::time::Instant::now() < until, "Redis does not begin");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let url = format!("rediss://localhost:{port}");
+        let url = Url::from(format!("rediss://localhost:{port}").as_str());
         let store = |ca_file: Option<&str>| {
             RedisStore::new(RedisPlace { url: url.clone(), ca_file: ca_file.map(file) }, "test", 9)
         };
@@ -351,9 +353,9 @@ mod tests {
     fn ca_files_are_looked_at_beforehand() {
         crate::tls::install_provider().unwrap();
         let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name);
-        assert!(RedisStore::check_ca_file("rediss://localhost", &file("ca.pem")).is_ok());
+        assert!(RedisStore::check_ca_file(&"rediss://localhost".into(), &file("ca.pem")).is_ok());
         for (url, name) in [("redis://localhost", "ca.pem"), ("rediss://localhost", "none.pem")] {
-            assert!(RedisStore::check_ca_file(url, &file(name)).is_err(), "{url} {name}");
+            assert!(RedisStore::check_ca_file(&url.into(), &file(name)).is_err(), "{url} {name}");
         }
     }
 

@@ -11,6 +11,7 @@ use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection, Database};
 
 use super::{DocumentStore, Outcome, StoreError};
+use crate::limits::Url;
 use crate::sink::Document;
 
 /// How long an operation looks for a server that answers, unless the URI says otherwise: long enough for an election,
@@ -33,9 +34,16 @@ pub struct MongoStore {
 impl MongoStore {
     /// Opens the database that the URI names, else `database`. Nothing is connected yet: an outage now is no different
     /// from one later.
-    pub async fn open(uri: &str, database: &str) -> Result<Self, StoreError> {
-        let wrong = |error: Error| StoreError { store: "MongoDB URI".to_owned(), reason: error.to_string() };
-        let mut options = ClientOptions::parse(uri).await.map_err(wrong)?;
+    pub async fn open(uri: &Url, database: &str) -> Result<Self, StoreError> {
+        let reason = |error: Error| match uri.is_clear() {
+            true => error.to_string(),
+            // What the driver says quotes what it takes for a host.
+            false => "it is not mongodb://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?OPTION=VALUE]; what is special in a \
+                      password is percent-encoded"
+                .to_owned(),
+        };
+        let wrong = |error| StoreError { store: format!("MongoDB URI {uri}"), reason: reason(error) };
+        let mut options = ClientOptions::parse(uri.reveal()).await.map_err(wrong)?;
         options.app_name.get_or_insert_with(|| "highwater".to_owned());
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
         let name = options.default_database.clone().unwrap_or_else(|| database.to_owned());

@@ -45,7 +45,7 @@ async fn mongodb() {
         return;
     };
     crate::tls::install_provider().unwrap();
-    let store = MongoStore::open(&uri, "highwater_contract").await.unwrap();
+    let store = MongoStore::open(&uri.as_str().into(), "highwater_contract").await.unwrap();
     contract(&store, &format!("logins-{}", uuid::Uuid::new_v4())).await;
     let huge = made("huge", &uuid::Uuid::new_v4().to_string(), 1, &"x".repeat(17 << 20));
     let small = made("huge", &uuid::Uuid::new_v4().to_string(), 1, "x");
@@ -54,10 +54,22 @@ async fn mongodb() {
 }
 
 #[tokio::test]
+async fn a_uri_that_is_wrong_is_told_without_its_password() {
+    for (uri, said) in [
+        ("mongodb://admin:hunter2", "MongoDB URI …: it is not mongodb://"),
+        ("mongodb://user:hun?ter2@host", "MongoDB URI …: it is not mongodb://"),
+        ("mongodb://user:hunter2@host/?w=-1", "MongoDB URI mongodb://…@host/?…: "),
+    ] {
+        let error = MongoStore::open(&uri.into(), "none").await.unwrap_err().to_string();
+        assert!(error.starts_with(said) && !error.contains("hun"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_unreachable_mongodb_is_an_outage() {
     crate::tls::install_provider().unwrap();
     let uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50";
-    let store = MongoStore::open(uri, "none").await.unwrap();
+    let store = MongoStore::open(&uri.into(), "none").await.unwrap();
     let error = store.insert(&[made("c", "a", 1, "x")]).await.unwrap_err().to_string();
     assert!(error.starts_with("MongoDB at 127.0.0.1:1: "), "{error}");
 }
