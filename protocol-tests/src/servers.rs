@@ -157,10 +157,23 @@ impl Kafka {
         self.manage("start", node);
     }
 
-    fn manage(&self, verb: &str, node: usize) {
+    /// How many requests of a kind a node of our own has served, by its own account; of a kind that it has not had yet, none.
+    pub fn requests(&self, node: usize, kind: &str) -> Result<u64, String> {
+        let told = self.manage("requests", node);
+        if told.is_empty() {
+            return Err(format!("node {node} says nothing of its requests"));
+        }
+        let count = told.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+        count.map_or(Ok(0), |count| count.parse().map_err(|_| format!("{kind} {count}: no number")))
+    }
+
+    fn manage(&self, verb: &str, node: usize) -> String {
         let directory = self.directory.as_ref().unwrap_or_else(|| panic!("{} is not ours to {verb}", self.bootstrap));
-        let status = script("servers/kafka.sh").arg(verb).arg(directory).arg(node.to_string()).status();
-        assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "kafka.sh {verb} {node}: {status:?}");
+        let mut asked = script("servers/kafka.sh");
+        asked.arg(verb).arg(directory).arg(node.to_string()).stderr(Stdio::inherit());
+        let output = asked.output().unwrap_or_else(|error| panic!("kafka.sh {verb}: {error}"));
+        assert!(output.status.success(), "kafka.sh {verb} {node}: {}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A group's committed offset and lag, partition by partition, as Java's own tool sees them; empty when it cannot say.

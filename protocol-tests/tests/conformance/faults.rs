@@ -5,27 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use highwater::client::{IsolationLevel, Producer, ProducerRecord, Topic};
+use highwater::client::{
+    BrokerId, Consumer, ConsumerConfig, IsolationLevel, Producer, ProducerRecord, Topic, TopicPartition,
+};
 use protocol_tests::servers::{Kafka, tell};
 use protocol_tests::unique;
 use tokio::time::timeout;
 
 use crate::Outcome;
+use crate::positions::{next_word, write as write_numbers};
 use crate::world::{PARTITIONS, PATIENCE, Scenario, World, scenario, text, until};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("brokers die under load, and nothing acknowledged is lost", brokers_die, breaks brokers),
     scenario!("a group's coordinator dies, and every record is read", coordinator_dies, breaks brokers),
+    scenario!("a reader reads from the replica in its rack, or else from the leader", nearest_dies, breaks brokers),
 ];
 
-/// Kills a node, waits until `progress` has been made without it, and starts it again.
-async fn without(kafka: &Arc<Kafka>, node: usize, progress: impl AsyncFn() -> Outcome<()>) -> Outcome<()> {
-    let kill = Arc::clone(kafka);
-    tokio::task::spawn_blocking(move || kill.kill(node)).await?;
+/// Kills a node, waits until `progress` has been made without it, starts it again, and waits until it has all of the topic.
+async fn without(
+    world: &World,
+    topic: &Topic,
+    node: BrokerId,
+    progress: impl AsyncFnOnce() -> Outcome<()>,
+) -> Outcome<()> {
+    of_node(world, node, Kafka::kill).await?;
     let outcome = progress().await;
-    let start = Arc::clone(kafka);
-    tokio::task::spawn_blocking(move || start.restart(node)).await?;
-    outcome
+    of_node(world, node, Kafka::restart).await?;
+    outcome?;
+    in_sync(world, topic).await
+}
+
+/// Does something to a node, or asks something of it, while this thread goes on.
+async fn of_node<T: Send + 'static>(world: &World, node: BrokerId, ask: fn(&Kafka, usize) -> T) -> Outcome<T> {
+    let (kafka, node) = (world.kafka.clone().ok_or("a cluster of our own")?, usize::try_from(node)?);
+    Ok(tokio::task::spawn_blocking(move || ask(&kafka, node)).await?)
 }
 
 /// Writes numbers, as fast as they are acknowledged a hundred at a time, until it is told to stop; how many there are.
@@ -56,14 +70,12 @@ async fn more(written: &AtomicUsize, count: usize) -> Outcome<()> {
 }
 
 async fn brokers_die(world: World) -> Outcome<()> {
-    let kafka = world.kafka.clone().ok_or("a cluster of our own")?;
     let topic = world.topic("dying").await?;
     let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
     let writing = tokio::spawn(write(world.producer(), topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
     more(&written, 2_000).await?;
-    for node in 1..=world.nodes {
-        without(&kafka, node, async || more(&written, 5_000).await).await?;
-        in_sync(&world, &topic).await?;
+    for node in 1..=BrokerId::try_from(world.nodes)? {
+        without(&world, &topic, node, async || more(&written, 5_000).await).await?;
     }
     stop.store(true, Ordering::Relaxed);
     let count = writing.await??;
@@ -86,7 +98,6 @@ async fn in_sync(world: &World, topic: &Topic) -> Outcome<()> {
 }
 
 async fn coordinator_dies(world: World) -> Outcome<()> {
-    let kafka = world.kafka.clone().ok_or("a cluster of our own")?;
     let (topic, group) = (world.topic("coordinator").await?, unique("group"));
     let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
     let writing = tokio::spawn(write(world.producer(), topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
@@ -99,8 +110,7 @@ async fn coordinator_dies(world: World) -> Outcome<()> {
     more(&read, 1_000).await?;
     let described = world.client.admin().describe_groups(std::slice::from_ref(&group)).await?;
     let coordinator = described.get(&group).ok_or("no description")?.as_ref().map_err(ToString::to_string)?.coordinator;
-    without(&kafka, usize::try_from(coordinator)?, async || more(&read, 3_000).await).await?;
-    in_sync(&world, &topic).await?;
+    without(&world, &topic, coordinator, async || more(&read, 3_000).await).await?;
     more(&read, 1_000).await?;
     stop.store(true, Ordering::Relaxed);
     let count = writing.await??;
@@ -150,4 +160,37 @@ async fn member(
     }
     consumer.close(PATIENCE).await?;
     Ok(words)
+}
+
+/// The brokers are in racks that have their numbers, and say themselves who was read from.
+async fn nearest_dies(world: World) -> Outcome<()> {
+    let topic = world.topic_of("near", 1).await?;
+    in_sync(&world, &topic).await?;
+    let described = world.client.admin().describe_topics(std::slice::from_ref(&topic)).await?.remove(0).1?;
+    let leader = described.partitions[0].leader.ok_or("a leader")?;
+    let near = described.partitions[0].replicas.iter().copied().find(|it| *it != leader).ok_or("a follower")?;
+    let config = ConsumerConfig { rack: Some(format!("rack-{near}")), ..world.reading(&unique("group"), &topic) };
+    let from = vec![(TopicPartition::new(topic.clone(), 0), Some(0))];
+    let mut reader = world.another().await?.reader(config, from)?;
+    pass(&world, &topic, &mut reader, 0..10).await?;
+    let fetches = async || {
+        let of = |kafka: &Kafka, node: usize| kafka.requests(node, "FetchConsumer");
+        Outcome::Ok([of_node(&world, leader, of).await??, of_node(&world, near, of).await??])
+    };
+    let before = fetches().await?;
+    pass(&world, &topic, &mut reader, 10..40).await?;
+    let after = fetches().await?;
+    assert_eq!(after[0], before[0], "broker {leader} leads, and nobody needs to read from it");
+    assert!(after[1] >= before[1] + 30, "30 records of broker {near}, and {before:?}, {after:?} requests");
+    without(&world, &topic, near, async || pass(&world, &topic, &mut reader, 40..50).await).await?;
+    Ok(reader.close(PATIENCE).await?)
+}
+
+/// Writes numbers one by one, each when the one before was read.
+async fn pass(world: &World, topic: &Topic, reader: &mut Consumer, numbers: std::ops::Range<i64>) -> Outcome<()> {
+    for number in numbers {
+        write_numbers(world, topic, number..number + 1).await?;
+        assert_eq!(next_word(reader).await?, number.to_string());
+    }
+    Ok(())
 }

@@ -91,7 +91,7 @@ async fn seeking(world: World) -> Outcome<()> {
 }
 
 /// A record of each number, as many seconds after 1970.
-async fn write(world: &World, topic: &Topic, numbers: std::ops::Range<i64>) -> Outcome<()> {
+pub async fn write(world: &World, topic: &Topic, numbers: std::ops::Range<i64>) -> Outcome<()> {
     let producer = world.client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
     for number in numbers {
         let value = number.to_string();
@@ -102,7 +102,7 @@ async fn write(world: &World, topic: &Topic, numbers: std::ops::Range<i64>) -> O
 }
 
 /// The first word of what comes next, which is finished.
-async fn next_word(reader: &mut Consumer) -> Outcome<String> {
+pub async fn next_word(reader: &mut Consumer) -> Outcome<String> {
     let delivery = timeout(PATIENCE, reader.next()).await?.ok_or("the reader has ended")??;
     let word = delivery.records().next().map(|record| text(record.value.unwrap_or_default()));
     delivery.finish();
