@@ -3,7 +3,7 @@
 use super::super::nodes::Node;
 use super::super::rounds::tests::hear;
 use super::*;
-use crate::client::{ClientConfig, ConfigSource, NewTopic};
+use crate::client::{ClientConfig, GroupListing, NewTopic};
 use crate::devbroker::{self, DevBroker, Fault, Matching};
 use crate::protocol::api::Body;
 use crate::protocol::messages::{DescribeConfigsRequest, ListGroupsRequest, OffsetFetchRequest};
@@ -105,7 +105,7 @@ async fn a_group_that_nobody_lists_is_gone_when_its_coordinator_says_so() {
     broker.faults().inject(Matching::api(ListGroupsRequest::KEY).broker(2), 1_000, Fault::Disconnect);
     let (group_id, coordinator) = ("idle".to_owned(), 2);
     let idle = GroupListing { group_id, protocol_type: None, state: None, group_type: None, coordinator };
-    collector.groups.push(group(idle));
+    collector.groups.push(groups::group(idle));
     collector.sweep(&history).await.unwrap();
     assert!(is_told(&collector, "idle"), "{collector:?}");
     broker.faults().clear();
@@ -171,67 +171,6 @@ async fn what_the_first_round_could_not_ask_does_not_wait_for_its_turn() {
     }
     assert_eq!((collector.retention_ms.len(), broker.faults().count(DescribeConfigsRequest::KEY)), (2, 1));
     broker.stop().await.unwrap();
-}
-
-#[test]
-fn partitions_are_those_of_all_groups_however_they_divide_them() {
-    let check = |of_groups: &[&[i32]]| {
-        let commits = |at: usize, numbers: &&[i32]| Commits {
-            group: format!("g-{at:04}").into(),
-            topic: if at.is_multiple_of(2) { "a".into() } else { "b".into() },
-            offsets: numbers.iter().map(|number| (*number, 0)).collect(),
-            before_it: vec![],
-        };
-        let commits: Vec<_> = of_groups.iter().enumerate().map(|(at, of)| commits(at, of)).collect();
-        let each = commits.iter().flat_map(|it| it.offsets.iter().map(|(at, _)| (it.topic.to_string(), *at)));
-        let want: std::collections::BTreeSet<_> = each.collect();
-        let all: Vec<_> = partitions(&commits).iter().map(|it| (it.topic.to_string(), it.partition)).collect();
-        assert_eq!(all, want.into_iter().collect::<Vec<_>>(), "{of_groups:?}");
-    };
-    check(&[]);
-    check(&[&[0, 1, 2], &[0, 1], &[0, 1, 2], &[1], &[3]]);
-    check(&[&[7], &[], &[3], &[9], &[7, 9], &[1, 3, 5], &[i32::MAX, -1]]);
-    let alone: Vec<[i32; 1]> = (0..1_000).map(|at| [at * 7_919 % 1_000]).collect();
-    check(&alone.iter().map(|it| &it[..]).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_partition_is_gone_only_when_that_was_said() {
-    let check = |answer, is_known_to_be_gone, want| {
-        let said = format!("{answer:?}");
-        assert_eq!(end(answer, is_known_to_be_gone), want, "{said}");
-    };
-    let listed = |offset| Some(Ok(ListedOffset { offset, timestamp_ms: None, leader_epoch: None }));
-    let refused = |kind| Some(Err(Error::new(kind)));
-    check(listed(Some(7)), false, Ok(7));
-    check(listed(None), false, Err(Reason::EndUnknown));
-    check(refused(ErrorKind::UnknownPartition), false, Err(Reason::TopicGone));
-    check(refused(ErrorKind::NoLeader), false, Err(Reason::EndUnknown));
-    check(None, true, Err(Reason::TopicGone));
-    check(None, false, Err(Reason::EndUnknown));
-}
-
-#[test]
-fn what_retention_promises() {
-    let check = |policy: &str, bytes: &str, ms: &str, want: Option<i64>| {
-        let entry = |name: &str, value: &str| ConfigEntry {
-            name: name.to_owned(),
-            value: Some(value.to_owned()),
-            source: ConfigSource::Default,
-            is_read_only: false,
-            is_sensitive: false,
-        };
-        let entries = [entry("cleanup.policy", policy), entry("retention.bytes", bytes), entry("retention.ms", ms)];
-        assert_eq!(retention_ms(&entries), want, "{policy} {bytes} {ms}");
-    };
-    check("delete", "-1", "60000", Some(60_000));
-    check("delete", "-1", "-1", None);
-    check("delete", "1000", "60000", None);
-    check("compact", "-1", "60000", None);
-    check("compact,delete", "-1", "60000", Some(60_000));
-    check("delete, compact", "-1", "60000", Some(60_000));
-    check("compact,delete", "1000", "60000", None);
-    assert_eq!(retention_ms(&[]), None);
 }
 
 #[test]
