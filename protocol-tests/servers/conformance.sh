@@ -47,12 +47,16 @@ fi
 export HIGHWATER_BIN
 limit=(env); if command -v timeout >/dev/null; then limit=(timeout -k 30s "${HIGHWATER_TEST_LIMIT:-50m}"); fi
 # In the background, since `timeout` has a process group of its own, in which Ctrl-C is not heard.
-"${limit[@]}" cargo test --locked --no-fail-fast "$@" > >(tee "$WORK/said") 2>&1 &
+exec 3> >(tee "$WORK/said"); tee=$!
+"${limit[@]}" cargo test --locked --no-fail-fast "$@" >&3 2>&1 3>&- &
 runner=$!
 trap 'kill "$runner" 2>/dev/null; exit 130' INT TERM
-wait "$runner" || {
-  status=$?
-  echo "=== what did not hold, once more:"
-  awk '/^---- .* ----$/ { told = 1 } /^failures:$/ { told = 0 } told' "$WORK/said"
-  exit "$status"
-}
+status=0; wait "$runner" || status=$?
+# All was said, unless somebody who was left behind holds the pipe.
+exec 3>&-; for _ in $(seq 1 50); do kill -0 "$tee" 2>/dev/null || break; sleep 0.1; done
+if [ "$status" != 0 ]; then
+  echo "=== status $status$([ "$status" != 124 ] || echo ", not within ${HIGHWATER_TEST_LIMIT:-50m}"); what did not hold, once more:"
+  awk '/^---- .* ----$/ { told = 1 } /^failures:$/ { told = 0 } told || /^error/ || /^test .* FAILED$/' "$WORK/said" || true
+  echo "=== and the last lines:"; tail -n 5 "$WORK/said" || true
+fi
+exit "$status"
