@@ -19,6 +19,9 @@ use crate::lag::round::LogDirs;
 use crate::lag::row::Reason;
 use crate::lag::turns::{Retention, Stable};
 
+/// How many partitions are asked about on all rungs at once: what is under way of each takes some kilobytes.
+const CLIMB_AT_MOST: usize = 10_000;
+
 impl Collector {
     /// From now on, whenever the cluster is learned anew, these topics are too: a topic that is made anew is known by its
     /// id, and nothing more has to be asked for that.
@@ -282,6 +285,21 @@ impl Collector {
         behind: &[(TopicPartition, Offset)],
         sweep: &mut Sweep,
     ) -> Vec<(TopicPartition, Vec<Probe>)> {
+        let mut climbed = Vec::with_capacity(behind.len());
+        for some in behind.chunks(CLIMB_AT_MOST) {
+            climbed.extend(self.climb_with(now_ms, some, sweep).await);
+            // Who has not answered is not waited for with the next ones.
+            self.hush(sweep);
+        }
+        climbed
+    }
+
+    async fn climb_with(
+        &self,
+        now_ms: i64,
+        behind: &[(TopicPartition, Offset)],
+        sweep: &mut Sweep,
+    ) -> HashMap<TopicPartition, Vec<Probe>> {
         let rungs = ladder::rungs(now_ms).map(|time_ms| {
             let partitions = behind.iter().map(|(partition, _)| partition);
             let asked = self.offsets(OffsetSpec::At(time_ms), partitions, IsolationLevel::ReadUncommitted);
@@ -301,8 +319,7 @@ impl Collector {
                 }
             }
         }
-        self.hush(sweep);
-        probes.into_iter().collect()
+        probes
     }
 }
 
