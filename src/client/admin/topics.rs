@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::{Admin, Round, all_failed, milliseconds, passes_but_unknown, unanswered};
-use crate::client::cluster::{To, Topics};
+use crate::client::cluster::{To, Topics, metadata_request};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::client::metadata::TopicMetadata;
@@ -14,12 +15,14 @@ use crate::protocol::api::{Api, Body};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{
     CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
-    DeleteTopicState, DeleteTopicsRequest, MetadataRequest,
+    DeleteTopicState, DeleteTopicsRequest, MetadataRequest, MetadataResponseTopic,
 };
-use crate::protocol::types::{Str, Topic};
+use crate::protocol::types::{BrokerId, Str, Topic};
 
 /// Between two looks for a topic that was made just now.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// And how long one broker may take to say whether it shows it.
+const LOOK_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A topic that is to be made; what is not said is the broker's choice (KIP-464, Kafka 2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -132,21 +135,37 @@ impl Admin {
         Ok(topics.iter().map(|name| (name.clone(), described(name).map_err(named))).collect())
     }
 
-    /// Waits until topics are shown with a leader for each of their partitions: the answer to a creation may be faster than the
-    /// word of it, and whoever writes to a topic next should find it. Says whether that was in time.
+    /// Waits until topics are shown with a leader for each of their partitions, by every broker that answers: the answer to a
+    /// creation may be faster than the word of it, which reaches one broker after the other, and whoever is asked about a topic
+    /// next should know it. Says whether that was in time.
     pub async fn until_shown(&self, topics: &[Topic], within: Duration) -> bool {
-        let has_leaders = |topic: &TopicMetadata| topic.partitions.iter().all(|it| it.leader.is_some());
         let shown = async {
-            while !topics.is_empty() {
-                let described = self.describe_topics(topics).await.unwrap_or_default();
-                let shown = described.iter().filter(|(_, topic)| topic.as_ref().is_ok_and(has_leaders)).count();
-                if shown == topics.len() {
-                    return;
-                }
+            while !topics.is_empty() && !self.is_shown_by_all(topics).await {
                 sleep(LOOK_AGAIN).await;
             }
         };
         timeout(within, shown).await.is_ok()
+    }
+
+    async fn is_shown_by_all(&self, topics: &[Topic]) -> bool {
+        let learned = self.cluster.refresh_within(Topics::Once(topics.to_vec()), self.limit).await;
+        let Ok(known) = learned else { return false };
+        let asked = known.brokers.keys().map(|broker| self.is_shown_by(*broker, topics));
+        join_all(asked).await.into_iter().all(|is_shown| is_shown)
+    }
+
+    /// A broker that does not answer is nobody whom others will hear.
+    async fn is_shown_by(&self, broker: BrokerId, topics: &[Topic]) -> bool {
+        let names = topics.iter().map(Str::from).collect();
+        let make = move |version| metadata_request(names, false, false, version);
+        let asked =
+            self.cluster.call_with(To::Broker(broker), Lane::General, make, self.request_limit().min(LOOK_AT_MOST));
+        let has_leaders = |topic: &MetadataResponseTopic| {
+            !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| partition.leader_id >= 0)
+        };
+        asked
+            .await
+            .map_or(true, |answer| answer.body.topics.iter().filter(|it| has_leaders(it)).count() == topics.len())
     }
 
     /// Every topic that we may see, by name.
@@ -201,5 +220,43 @@ fn delete_request(names: Vec<Str>, version: i16, left: Duration) -> DeleteTopics
             let topic = |name| DeleteTopicState { name: Some(name), ..Default::default() };
             DeleteTopicsRequest { topics: names.into_iter().map(topic).collect(), timeout_ms, ..Default::default() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::client::Client;
+    use crate::client::fake::{self, Net, Reply};
+    use crate::protocol::api::Request;
+
+    /// Brokers 1 and 2, of which the second hears of the topic late, and 3, which does not answer.
+    async fn cluster(late: usize) -> (Client, Arc<AtomicUsize>) {
+        let (net, asked) = (Arc::new(Net::default()), Arc::new(AtomicUsize::new(0)));
+        for port in [1, 2] {
+            let asked = Arc::clone(&asked);
+            net.listen(port, move |request| {
+                let Request::Metadata(request) = request else { return None };
+                let about_topics = request.topics.as_ref().is_some_and(|topics| !topics.is_empty());
+                let times = if port == 2 && about_topics { asked.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
+                let leaders: &[(i32, i32)] = if times < late { &[] } else { &[(1, 0), (2, 0)] };
+                Some(Reply::Say(fake::cluster(&[1, 2, 3], vec![fake::topic("t", leaders)]).into()))
+            });
+        }
+        (Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap(), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_is_shown_when_the_last_broker_shows_it() {
+        let (topic, second) = ([Topic::from("t")], Duration::from_secs(1));
+        let (client, asked) = cluster(3).await;
+        assert!(client.admin().until_shown(&topic, second).await);
+        assert!(asked.load(Ordering::SeqCst) > 3);
+        let (client, _) = cluster(usize::MAX).await;
+        assert!(!client.admin().until_shown(&topic, second).await, "one of them never does");
+        assert!(client.admin().until_shown(&[], Duration::ZERO).await);
     }
 }

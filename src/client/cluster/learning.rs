@@ -265,7 +265,7 @@ async fn learned_meanwhile(shared: &Weak<Shared>, pause: Duration) -> bool {
     }
 }
 
-fn metadata_request(topics: Vec<Str>, all: bool, create: bool, version: i16) -> MetadataRequest {
+pub(in crate::client) fn metadata_request(topics: Vec<Str>, all: bool, create: bool, version: i16) -> MetadataRequest {
     let topics = topics.into_iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() });
     // Version 0 has no null: there, an empty list is all.
     let all = all && version >= 1;

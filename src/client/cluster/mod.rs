@@ -26,6 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::coordinators::Coordinators;
 pub(super) use self::coordinators::Kept;
+pub(super) use self::learning::metadata_request;
 use self::learning::{Flight, Wanted, keep_fresh};
 use super::ClientConfig;
 use super::broker::{Dialer, Lanes};
