@@ -167,6 +167,15 @@ impl Kafka {
         count.map_or(Ok(0), |count| count.parse().map_err(|_| format!("{kind} {count}: no number")))
     }
 
+    /// Does something to it, or asks something of it, while this thread goes on.
+    pub async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        let kafka = Arc::clone(self);
+        tokio::task::spawn_blocking(move || ask(&kafka)).await
+    }
+
     fn manage(&self, verb: &str, node: usize) -> String {
         let directory = self.directory.as_ref().unwrap_or_else(|| panic!("{} is not ours to {verb}", self.bootstrap));
         let mut asked = script("servers/kafka.sh");

@@ -562,14 +562,9 @@ async fn three_nodes_of_kafka_4_3_may_fail() -> Outcome<()> {
     let found = servers::or_skip("brokers fail under the lag monitor", own);
     let Some(kafka) = found.map(Arc::new) else { return Ok(()) };
     brokers_that_stand_still_or_die_cost_their_own_rows(&kafka).await?;
-    manage(&kafka, |kafka| kafka.restart(3)).await?;
+    kafka.aside(|kafka| kafka.restart(3)).await?;
     a_log_that_was_cut_and_has_grown_again_is_another_one(&kafka).await?;
     Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
-}
-
-async fn manage(kafka: &Arc<Kafka>, what: impl FnOnce(&Kafka) + Send + 'static) -> Outcome<()> {
-    let kafka = Arc::clone(kafka);
-    Ok(tokio::task::spawn_blocking(move || what(&kafka)).await?)
 }
 
 async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>) -> Outcome<()> {
@@ -607,8 +602,9 @@ async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>)
     until_known(without(2)).await?;
     signal(kafka, 2, "-CONT")?;
     until_known(GROUPS * 6).await?;
-    let (died, lost) = tokio::join!(manage(kafka, |kafka| kafka.kill(3)), until_known(without(3)));
-    died.and(lost)
+    let (died, lost) = tokio::join!(kafka.aside(|kafka| kafka.kill(3)), until_known(without(3)));
+    died?;
+    lost
 }
 
 /// The partition, once it is as it should be.
@@ -642,7 +638,7 @@ async fn a_log_that_was_cut_and_has_grown_again_is_another_one(kafka: &Arc<Kafka
     let follower = whole.replicas.iter().copied().find(|it| *it != leader).ok_or("a follower")?;
     produce(&client, "cut", 0, &[None; 100]).await?;
     commit(&admin, "g-cut", &[("cut", 0, 40)]).await?;
-    manage(kafka, move |kafka| kafka.kill(follower as usize)).await?;
+    kafka.aside(move |kafka| kafka.kill(follower as usize)).await?;
     partition_when(&admin, &topic, |it| it.in_sync_replicas == [leader]).await?;
     produce(&client, "cut", 0, &[None; 100]).await?;
 
@@ -661,11 +657,12 @@ async fn a_log_that_was_cut_and_has_grown_again_is_another_one(kafka: &Arc<Kafka
         }
     };
     round_with(160, Breaks::default()).await?;
-    manage(kafka, move |kafka| {
-        kafka.kill(leader as usize);
-        kafka.restart(follower as usize);
-    })
-    .await?;
+    kafka
+        .aside(move |kafka| {
+            kafka.kill(leader as usize);
+            kafka.restart(follower as usize);
+        })
+        .await?;
     partition_when(&admin, &topic, |it| it.leader == Some(follower)).await?;
     // How much the follower had kept is Kafka's to say; past the former end it is in any case.
     produce(&client, "cut", 0, &[None; 250]).await?;

@@ -36,10 +36,9 @@ async fn without(
     in_sync(world, topic).await
 }
 
-/// Does something to a node, or asks something of it, while this thread goes on.
 async fn of_node<T: Send + 'static>(world: &World, node: BrokerId, ask: fn(&Kafka, usize) -> T) -> Outcome<T> {
-    let (kafka, node) = (world.kafka.clone().ok_or("a cluster of our own")?, usize::try_from(node)?);
-    Ok(tokio::task::spawn_blocking(move || ask(&kafka, node)).await?)
+    let (kafka, node) = (world.kafka.as_ref().ok_or("a cluster of our own")?, usize::try_from(node)?);
+    Ok(kafka.aside(move |kafka| ask(kafka, node)).await?)
 }
 
 /// Writes numbers, as fast as they are acknowledged a hundred at a time, until it is told to stop; how many there are.
