@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::{Admin, Round, all_failed, milliseconds, passes_but_unknown, unanswered};
@@ -21,8 +20,8 @@ use crate::protocol::types::{BrokerId, Str, Topic};
 
 /// Between two looks for a topic that was made just now.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// And how long one broker may take to say whether it shows it.
-const LOOK_AT_MOST: Duration = Duration::from_secs(1);
+/// And how long brokers may take to say whether they show it, before it is learned anew which brokers there are.
+const LOOK_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A topic that is to be made; what is not said is the broker's choice (KIP-464, Kafka 2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,7 +134,7 @@ impl Admin {
         Ok(topics.iter().map(|name| (name.clone(), described(name).map_err(named))).collect())
     }
 
-    /// Waits until topics are shown with a leader for each of their partitions, by every broker that answers: the answer to a
+    /// Waits until topics are shown with a leader for each of their partitions, by every broker that listens: the answer to a
     /// creation may be faster than the word of it, which reaches one broker after the other, and whoever is asked about a topic
     /// next should know it. Says whether that was in time.
     pub async fn until_shown(&self, topics: &[Topic], within: Duration) -> bool {
@@ -147,25 +146,24 @@ impl Admin {
         timeout(within, shown).await.is_ok()
     }
 
+    /// A broker that hangs up is nobody whom others will hear; one that takes its time may be heard before it knows the topic.
     async fn is_shown_by_all(&self, topics: &[Topic]) -> bool {
-        let learned = self.cluster.refresh_within(Topics::Once(topics.to_vec()), self.limit).await;
-        let Ok(known) = learned else { return false };
-        let asked = known.brokers.keys().map(|broker| self.is_shown_by(*broker, topics));
-        join_all(asked).await.into_iter().all(|is_shown| is_shown)
+        // One try each: what is not shown yet is looked for again anyway.
+        let brief = self.clone().within(LOOK_AT_MOST).rounds(1);
+        match brief.of_brokers(|broker, round| self.is_shown_by(broker, topics, round)).await {
+            Ok((answers, failures)) => answers.iter().all(|it| it.1) && !failures.iter().any(Error::is_timeout),
+            Err(_) => false,
+        }
     }
 
-    /// A broker that does not answer is nobody whom others will hear.
-    async fn is_shown_by(&self, broker: BrokerId, topics: &[Topic]) -> bool {
+    async fn is_shown_by(&self, broker: BrokerId, topics: &[Topic], round: Round) -> Result<bool, Error> {
         let names = topics.iter().map(Str::from).collect();
         let make = move |version| metadata_request(names, false, false, version);
-        let asked =
-            self.cluster.call_with(To::Broker(broker), Lane::General, make, self.request_limit().min(LOOK_AT_MOST));
+        let answer = self.cluster.call_with(To::Broker(broker), Lane::General, make, round.left()).await?.body;
         let has_leaders = |topic: &MetadataResponseTopic| {
             !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| partition.leader_id >= 0)
         };
-        asked
-            .await
-            .map_or(true, |answer| answer.body.topics.iter().filter(|it| has_leaders(it)).count() == topics.len())
+        Ok(answer.topics.iter().filter(|it| has_leaders(it)).count() == topics.len())
     }
 
     /// Every topic that we may see, by name.
@@ -228,14 +226,18 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::time::Instant;
+
     use super::*;
     use crate::client::Client;
     use crate::client::fake::{self, Net, Reply};
     use crate::protocol::api::Request;
 
-    /// Brokers 1 and 2, of which the second hears of the topic late, and 3, which does not answer.
-    async fn cluster(late: usize) -> (Client, Arc<AtomicUsize>) {
+    /// Brokers 1 and 2, of which the second hears of the topic late; 3 hangs up, or takes until `hangs` is over, when the others
+    /// no longer count it.
+    async fn cluster(late: usize, hangs: Option<Duration>) -> (Client, Arc<AtomicUsize>) {
         let (net, asked) = (Arc::new(Net::default()), Arc::new(AtomicUsize::new(0)));
+        let since = Instant::now();
         for port in [1, 2] {
             let asked = Arc::clone(&asked);
             net.listen(port, move |request| {
@@ -243,8 +245,12 @@ mod tests {
                 let about_topics = request.topics.as_ref().is_some_and(|topics| !topics.is_empty());
                 let times = if port == 2 && about_topics { asked.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
                 let leaders: &[(i32, i32)] = if times < late { &[] } else { &[(1, 0), (2, 0)] };
-                Some(Reply::Say(fake::cluster(&[1, 2, 3], vec![fake::topic("t", leaders)]).into()))
+                let brokers: &[u16] = if hangs.is_some_and(|it| since.elapsed() > it) { &[1, 2] } else { &[1, 2, 3] };
+                Some(Reply::Say(fake::cluster(brokers, vec![fake::topic("t", leaders)]).into()))
             });
+        }
+        if hangs.is_some() {
+            net.listen(3, |_| Some(Reply::Nothing));
         }
         (Client::connect_over(fake::config(&[1]), net.dial()).await.unwrap(), asked)
     }
@@ -252,11 +258,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_topic_is_shown_when_the_last_broker_shows_it() {
         let (topic, second) = ([Topic::from("t")], Duration::from_secs(1));
-        let (client, asked) = cluster(3).await;
+        let (client, asked) = cluster(3, None).await;
         assert!(client.admin().until_shown(&topic, second).await);
         assert!(asked.load(Ordering::SeqCst) > 3);
-        let (client, _) = cluster(usize::MAX).await;
+        let (client, _) = cluster(usize::MAX, None).await;
         assert!(!client.admin().until_shown(&topic, second).await, "one of them never does");
         assert!(client.admin().until_shown(&[], Duration::ZERO).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_is_silent_is_waited_for_as_long_as_it_counts() {
+        let (topic, counted) = ([Topic::from("t")], Duration::from_secs(9));
+        let (client, _) = cluster(0, Some(counted)).await;
+        assert!(!client.admin().until_shown(&topic, counted).await);
+        assert!(client.admin().until_shown(&topic, 2 * LOOK_AT_MOST).await);
     }
 }
