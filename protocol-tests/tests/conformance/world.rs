@@ -10,7 +10,7 @@ use highwater::client::{
     ProducerConfig, Topic, TopicPartition,
 };
 use protocol_tests::servers::Kafka;
-use protocol_tests::unique;
+use protocol_tests::{make_topics, unique};
 use tokio::time::timeout;
 
 use crate::Outcome;
@@ -99,16 +99,8 @@ impl World {
         let new = NewTopic::new(name.as_str()).partitions(partitions).replication_factor(self.replication_factor);
         // Some scenarios write records that say they are old.
         let new = new.config("max.message.bytes", "100000").config("retention.ms", "-1");
-        for (_, made) in self.client.admin().create_topics(&[new]).await? {
-            made?;
-        }
-        let topic = [Topic::from(name.as_str())];
-        until("its partitions have leaders", async || {
-            let described = self.client.admin().describe_topics(&topic).await?.remove(0).1;
-            Ok(described.is_ok_and(|it| it.partitions.iter().all(|partition| partition.leader.is_some())))
-        })
-        .await?;
-        Ok(topic[0].clone())
+        make_topics(&self.client, &[new]).await?;
+        Ok(Topic::from(name))
     }
 
     pub fn partitions(&self, topic: &Topic) -> Vec<TopicPartition> {
