@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 use serde_json::{Map, json};
+use terminal_size::{Height, Width, terminal_size};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -19,8 +20,6 @@ use crate::lag::{self, Method, Monitor, Round, TimeLag};
 
 /// Between two looks of `--watch`.
 const WATCH: Duration = Duration::from_secs(2);
-/// Lines of a terminal that does not say how many it has.
-const LINES: usize = 24;
 /// What stands around the rows of `--watch`.
 const FRAME: usize = 5;
 /// Home, and everything below it away: what is written over stays until it is written over.
@@ -153,12 +152,12 @@ fn printed(output: Output, rounds: &[Named<'_>], unknown: &[(&str, String)]) -> 
 async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let terminal = stdout().is_terminal();
-    let most = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES) / sources.len().max(1);
+    let rows = || (Screen::now().lines / sources.len().max(1)).saturating_sub(FRAME);
     let every = args.interval.unwrap_or(WATCH);
     let (show, mut shown) = mpsc::channel(sources.len().max(1));
     let lookers = sources.iter().enumerate().map(|(at, source)| {
         let show = show.clone();
-        keep_looking(source, every, most.saturating_sub(FRAME), async move |text| {
+        keep_looking(source, every, rows, async move |text| {
             // Nobody shows anything any more when this ends.
             let _ = show.send((at, text)).await;
         })
@@ -168,7 +167,7 @@ async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
         while let Some((at, text)) = shown.recv().await {
             texts[at] = text;
             // Where what stands above stays, only what is new comes below it.
-            output::print(&if terminal { format!("{CLEAR}{}", texts.concat()) } else { texts[at].clone() })?;
+            output::print(&if terminal { Screen::now().filled_with(&texts.concat()) } else { texts[at].clone() })?;
         }
         Ok(())
     };
@@ -181,11 +180,33 @@ async fn watch(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     stop.run_until_cancelled(both).await.unwrap_or(Ok(()))
 }
 
+/// What there is place for at this moment: windows grow and shrink.
+struct Screen {
+    lines: usize,
+    columns: usize,
+}
+
+impl Screen {
+    fn now() -> Self {
+        let (columns, lines) = terminal_size()
+            .map_or((usize::MAX, 24), |(Width(columns), Height(lines))| (usize::from(columns), usize::from(lines)));
+        Self { lines, columns }
+    }
+
+    /// The text instead of all that was there. A line that would go on in the next one is cut off, and so is what would push the
+    /// first ones out.
+    fn filled_with(&self, text: &str) -> String {
+        let cut = |line: &str| line.chars().take(self.columns).collect::<String>();
+        let lines = text.lines().take(self.lines.saturating_sub(1)).map(cut);
+        lines.fold(CLEAR.to_owned(), |screen, line| screen + &line + "\n")
+    }
+}
+
 /// Ends only where the one cluster that there is cannot be reached.
 async fn keep_looking(
     source: &Source,
     every: Duration,
-    most: usize,
+    rows: impl Fn() -> usize,
     show: impl AsyncFn(String),
 ) -> Result<(), Failure> {
     let mut ticks = interval(every);
@@ -204,7 +225,7 @@ async fn keep_looking(
     loop {
         ticks.tick().await;
         let text = match monitor.round().await {
-            Ok(round) => furthest(&round, most)?,
+            Ok(round) => furthest(&round, rows())?,
             Err(error) => format!("no lag now: {error}\n"),
         };
         let end = if head.is_empty() { "" } else { "\n" };
