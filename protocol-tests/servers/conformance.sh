@@ -23,7 +23,7 @@ kafka() {
   local directory=$WORK/kafka-$1 address
   address=$("$HERE/kafka.sh" up "$directory" "$1")
   "$HERE/kafka.sh" tool "$directory" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \
-    --bootstrap-server "$address" --describe --group nobody >/dev/null 2>&1 || true
+    --bootstrap-server "$address" --timeout 60000 --describe --group nobody >/dev/null 2>&1 || true
   echo "$address"
 }
 

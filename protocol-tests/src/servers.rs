@@ -197,16 +197,19 @@ impl Kafka {
 
     fn describe(&self, group: &str) -> String {
         let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"];
-        let asked = ["--bootstrap-server", &self.bootstrap, "--describe", "--group", group];
+        let asked = ["--bootstrap-server", &self.bootstrap, "--timeout", TOOL_MS, "--describe", "--group", group];
         let output = script("servers/kafka.sh").args(tool).args(asked).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     }
 }
 
+/// Kafka's tools give up after five seconds unless told otherwise, which a machine with other work may need.
+const TOOL_MS: &str = "60000";
+
 /// What Kafka's own tool for share groups says, of whatever cluster.
 pub fn share_groups(bootstrap: &str, group: &str, args: &[&str]) -> String {
     let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ShareGroupCommand"];
-    let asked = ["--bootstrap-server", bootstrap, "--group", group];
+    let asked = ["--bootstrap-server", bootstrap, "--timeout", TOOL_MS, "--group", group];
     let output = script("servers/kafka.sh").args(tool).args(asked).args(args).output();
     output
         .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())

@@ -375,6 +375,7 @@ async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()
     until_read(&seen, 6000).await?;
     let held = || members.iter().map(Member::held).sum::<usize>();
     until("who is left has everything", async || (held() == site.partitions as usize).then_some(())).await?;
+    until_committed(&site, 6000).await?;
     for member in members {
         member.close().await?;
     }
@@ -716,10 +717,16 @@ async fn with_others(servers: String, mixture: &Mixture) -> Outcome<()> {
     let counts: Vec<_> = others.iter().map(|it| (it.name, it.read())).collect();
     servers::tell(&format!("one group of {:?}: ours read {}, {counts:?}", mixture.protocol, seen.counts().0));
     assert!(seen.counts().0 == 600 && counts.iter().all(|(_, read)| *read == 300), "{counts:?}");
+    until_committed(&site, count).await?;
     for other in &mut others {
         other.terminate().await?;
     }
     go_on_alone(&site, &seen, members, count, &others).await
+}
+
+/// Waits until so many are committed: what somebody wants to commit while another one leaves may be dropped, and is read again.
+async fn until_committed(site: &Site, count: usize) -> Outcome<()> {
+    until("all is committed", async || (site.committed().await.ok()? == count as i64).then_some(())).await
 }
 
 /// After so many records the others have left: two members of ours read 600 more, and nobody has read anything twice.
@@ -773,6 +780,7 @@ async fn classic_with_java(servers: &str, assignor: Assignor, class: &str, java_
     site.produce(0..1200).await?;
     until("all have read what is theirs", async || (seen.counts().0 + java.read() >= 1200).then_some(())).await?;
     assert_eq!((seen.counts().0, java.read()), (800, 400));
+    until_committed(&site, 1200).await?;
     java.terminate().await?;
     go_on_alone(&site, &seen, members, 1200, &foreign).await
 }

@@ -16,7 +16,7 @@ use protocol_tests::servers::{self, KAFKA_43, Kafka};
 use protocol_tests::{connect, make_topics};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// A coordinator answers a heartbeat whenever it comes; members need not wait for long between two.
 const BETWEEN: Duration = Duration::from_millis(100);
 
@@ -75,7 +75,13 @@ impl Site {
 
     fn monitor(&self) -> Outcome<(Config, Monitor)> {
         let groups = Filter { allow: vec![self.name.parse()?], ..Filter::default() };
-        let config = Config { groups, members_max: Some(10), series: Series::Partition, ..Config::default() };
+        let config = Config {
+            groups,
+            members_max: Some(10),
+            series: Series::Partition,
+            interval_seconds: 60.0,
+            ..Config::default()
+        };
         let monitor = Monitor::new(&config, &self.client);
         Ok((config, monitor))
     }

@@ -10,6 +10,8 @@ use highwater::protocol::messages::*;
 use highwater::protocol::types::{Str, Uuid};
 use protocol_tests::script::{Outcome, Script, compare, compare_or_bless};
 
+/// How often the broker is asked for what it will soon know.
+const PATIENCE: usize = 1_200;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/groups.golden");
 
 fn join(group_id: &Str, member_id: &str) -> JoinGroupRequest {
@@ -107,8 +109,24 @@ async fn create_topic(script: &mut Script) -> Outcome<Place> {
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
     let created = script.ask(7, request).await?;
     let id = created.topics.first().ok_or("no topic")?.topic_id;
+    is_led(script, &name).await?;
     script.stand_ins.push((format!("{id:?}"), "TOPIC-ID".to_owned()));
     Ok(Place { name, id, partition: 0 })
+}
+
+/// Waits until the broker leads what it was told to make: it answers before it has heard of it itself.
+async fn is_led(script: &mut Script, name: &Str) -> Outcome<()> {
+    for _ in 0..PATIENCE {
+        let topics = vec![MetadataRequestTopic { name: Some(name.clone()), ..MetadataRequestTopic::default() }];
+        let request = MetadataRequest { topics: Some(topics), ..MetadataRequest::default() };
+        let said = script.ask(9, request).await?;
+        let led = said.topics.iter().flat_map(|topic| &topic.partitions).filter(|it| it.leader_id >= 0).count();
+        if led == 2 {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Err("the topic has no leaders".into())
 }
 
 /// Groups that do not exist, in every version.

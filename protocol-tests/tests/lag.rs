@@ -562,7 +562,6 @@ async fn three_nodes_of_kafka_4_3_may_fail() -> Outcome<()> {
     let found = servers::or_skip("brokers fail under the lag monitor", own);
     let Some(kafka) = found.map(Arc::new) else { return Ok(()) };
     brokers_that_stand_still_or_die_cost_their_own_rows(&kafka).await?;
-    kafka.aside(|kafka| kafka.restart(3)).await?;
     a_log_that_was_cut_and_has_grown_again_is_another_one(&kafka).await?;
     Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
 }
@@ -583,13 +582,14 @@ async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>)
         let began = Instant::now();
         loop {
             let round_began = Instant::now();
-            let round = monitor.round().await?;
-            assert!(round_began.elapsed() < Duration::from_secs(20), "{:?}", round.failures);
-            let known = round.rows().filter(|row| row.records().is_ok()).count();
-            if known == rows && round.row_count() == GROUPS * 6 {
+            let round = monitor.round().await;
+            assert!(round_began.elapsed() < Duration::from_secs(20), "{round:?}");
+            let known = |round: &Round| round.rows().filter(|row| row.records().is_ok()).count();
+            if round.as_ref().is_ok_and(|round| known(round) == rows && round.row_count() == GROUPS * 6) {
                 return Ok(());
             }
-            assert!(began.elapsed() < PATIENCE, "{known} rows of {rows}: {:?}", round.failures);
+            // On a machine that stands still for a second, no broker may have answered.
+            assert!(began.elapsed() < PATIENCE, "not {rows} rows: {round:?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
@@ -597,14 +597,17 @@ async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>)
     // Kafka spreads partitions, but not always evenly.
     let topics = admin.list_topics().await?;
     let partitions = topics.get(&Topic::from("t")).map_or(&[][..], |it| &it.partitions);
-    let without = |broker: BrokerId| GROUPS * partitions.iter().filter(|it| it.leader != Some(broker)).count();
+    let without = |broker: BrokerId| GROUPS * partitions.iter().filter(|it| it.replicas != [broker]).count();
     signal(kafka, 2, "-STOP")?;
     until_known(without(2)).await?;
     signal(kafka, 2, "-CONT")?;
     until_known(GROUPS * 6).await?;
     let (died, lost) = tokio::join!(kafka.aside(|kafka| kafka.kill(3)), until_known(without(3)));
     died?;
-    lost
+    lost?;
+    // It is counted again, and has what only it has.
+    kafka.aside(|kafka| kafka.restart(3)).await?;
+    until_known(GROUPS * 6).await
 }
 
 /// The partition, once it is as it should be.
@@ -648,8 +651,9 @@ async fn a_log_that_was_cut_and_has_grown_again_is_another_one(kafka: &Arc<Kafka
     let mut round_with = async |records: u64, breaks: Breaks| -> Outcome<()> {
         let began = Instant::now();
         loop {
-            let round = monitor.round().await?;
-            if round.breaks == breaks && row(&round, "g-cut", 0).is_some_and(|row| row.records() == Ok(records)) {
+            let round = monitor.round().await;
+            let lags = |round: &Round| row(round, "g-cut", 0).is_some_and(|row| row.records() == Ok(records));
+            if round.as_ref().is_ok_and(|round| round.breaks == breaks && lags(round)) {
                 return Ok(());
             }
             assert!(began.elapsed() < PATIENCE, "{records} records, {breaks:?}: {round:?}");

@@ -190,13 +190,13 @@ fn what_is_pushed_is_what_is_scraped() {
 
 /// Runs the whole house for some seconds, which pushes to this port every so often, as somebody who trusts that CA; says how it
 /// ended, and what it has logged.
-fn up(port: u16, ca: &str, every: &str) -> (ExitStatus, String) {
+fn up(port: u16, ca: &str, every: &str, duration: &str) -> (ExitStatus, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let (data, ca, url) = (directory.path().join("data"), testdata(ca), format!("https://localhost:{port}"));
     let nowhere = "127.0.0.1:0";
     let arguments = [
         ["--data-dir", &data.to_string_lossy()],
-        ["--duration", "4s"],
+        ["--duration", duration],
         ["--rate", "200"],
         ["--listen", nowhere],
         ["--gateway-listen", nowhere],
@@ -215,7 +215,7 @@ fn the_whole_house_pushes_over_tls_and_goes_on_where_it_does_not_trust() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (receiver, heard) = receiver();
     let port = runtime.block_on(behind_tls(receiver)).expect("a port");
-    let (status, log) = up(port, "ca.pem", "1s");
+    let (status, log) = up(port, "ca.pem", "1s", "4s");
     assert!(status.success(), "{log}");
     let last = heard.try_iter().last().expect("a push at the end");
     let positive =
@@ -226,7 +226,7 @@ fn the_whole_house_pushes_over_tls_and_goes_on_where_it_does_not_trust() {
     }
 
     // So seldom that the first push is cut short by the end and not by the next one, which would be the reason then.
-    let (status, log) = up(port, "other-ca.pem", "3s");
+    let (status, log) = up(port, "other-ca.pem", "10s", "11s");
     assert!(status.success(), "{log}");
     let said: Vec<_> = log.lines().filter(|line| line.contains("metrics are not taken")).collect();
     let [said] = &*said else { panic!("{log}") };

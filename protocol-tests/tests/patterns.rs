@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A cluster, and two members of one group.
 struct Scene {

@@ -613,13 +613,15 @@ async fn the_program() -> Outcome<()> {
         ..reading(group, &site.topic, IsolationLevel::ReadCommitted)
     };
     let mut consumer = site.client.consumer(config)?;
-    for number in 1.. {
+    let mut number = 0;
+    loop {
         let Ok(delivery) = timeout(Duration::from_secs(3), consumer.next()).await else {
             if is_done(&site, group).await? {
                 break;
             }
             continue;
         };
+        number += 1;
         let death = if number == 2 { death } else { "never" };
         transform(&consumer, &producer, &output, delivery.ok_or("the consumer has ended")??, death).await?;
     }

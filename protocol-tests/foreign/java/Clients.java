@@ -85,6 +85,10 @@ public final class Clients {
         String topic = suite.fresh();
         create(topic, partitions, configs);
         Suite.until(() -> partitions(topic) == partitions, () -> topic + " is created");
+        // A broker shows a topic before it leads its partitions; only who leads says where one ends, and is asked until then.
+        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+        for (int p = 0; p < partitions; p++) ends.put(new TopicPartition(topic, p), OffsetSpec.latest());
+        admin.listOffsets(ends).all().get();
         return topic;
     }
 

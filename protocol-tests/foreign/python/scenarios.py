@@ -44,7 +44,16 @@ def topic_of(client, fresh, partitions=1, configs=None):
     topic = fresh()
     client.create_topic(topic, partitions, configs)
     wait_until(lambda: partitions_or_none(client, topic) == partitions, f"{topic} is created")
+    wait_until(lambda: is_led(client, topic, partitions), f"{topic} is led")
     return topic
+
+
+def is_led(client, topic, partitions):
+    """A broker shows a topic before it leads its partitions; only who leads says where one ends."""
+    try:
+        return client.list_offsets(topic, range(partitions), LATEST) == dict.fromkeys(range(partitions), 0)
+    except Refused:
+        return False
 
 
 def numbered(count, first=0, partitions=None):

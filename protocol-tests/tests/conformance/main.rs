@@ -29,9 +29,9 @@ use self::world::{Scenario, World};
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// For one scenario, beside all the others of its door.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 /// For one that kills brokers and waits for each to be back, on a machine that may have other work.
-const LIMIT_OF_BREAKING: Duration = Duration::from_secs(300);
+const LIMIT_OF_BREAKING: Duration = Duration::from_secs(600);
 
 /// All of them, in the order of the table.
 fn scenarios() -> Vec<Scenario> {

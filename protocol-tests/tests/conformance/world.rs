@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use crate::Outcome;
 use crate::sites::{Door, Open, Site};
 
-/// Far beyond what a loaded machine needs for one step.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Far beyond what a loaded machine needs for one step, beside all the other scenarios.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const PARTITIONS: i32 = 3;
 
 /// One row of the table.

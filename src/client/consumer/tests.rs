@@ -468,7 +468,7 @@ async fn where_to_begin_is_a_rule() {
 async fn one_slow_application_holds_up_neither_its_heartbeats_nor_for_ever_its_group() {
     let world = World::new().await;
     world.produce(0..60).await;
-    let config = ConsumerConfig { max_poll_interval: Duration::from_millis(300), ..world.config() };
+    let config = ConsumerConfig { max_poll_interval: Duration::from_secs(2), ..world.config() };
     let mut slow = world.client.consumer(config.clone()).unwrap();
     let delivery = timeout(LIMIT, slow.next()).await.unwrap().unwrap().unwrap();
     world.broker.faults().reset_counts();
@@ -753,7 +753,8 @@ async fn many_partitions_are_read_many_batches_at_a_time() {
     }
     producer.close(LIMIT).await.unwrap();
     world.broker.faults().reset_counts();
-    let config = ConsumerConfig { memory_bytes: 2 << 20, ..world.config() };
+    let fetch_max_wait = Duration::from_secs(1);
+    let config = ConsumerConfig { memory_bytes: 2 << 20, fetch_max_wait, ..world.config() };
     let (mut consumer, mut read) = (world.client.consumer(config).unwrap(), Read::default());
     read.until(&mut consumer, MANY as usize).await;
     let asked = world.broker.faults().count(FETCH);

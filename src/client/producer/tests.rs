@@ -362,8 +362,8 @@ async fn memory_that_comes_back_lets_the_waiting_go_on() {
 async fn what_cannot_be_enqueued_says_why() {
     let world = World::new().await;
     let config = ProducerConfig { max_request_bytes: 5000, max_block: Duration::from_millis(100), ..brisk() };
+    world.client.producer(brisk()).send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
     let producer = world.client.producer(config);
-    producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
     let large = producer.enqueue(ProducerRecord::new(&world.topic, &[b'x'; 6000])).await.unwrap_err();
     assert!(matches!(large.kind, ErrorKind::TooLarge { limit: 5000, .. }), "{large}");
     // One may yet be added, so it is waited for; the other will never be.
@@ -430,6 +430,7 @@ async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_num
     let (linger, max_block) = (Duration::from_secs(3600), Duration::from_millis(200));
     let patient = ProducerConfig { linger, max_block, ..Default::default() };
     let (producer, admin) = (world.client.producer(patient), world.client.admin());
+    world.client.producer(brisk()).send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
     check_goes_by(&world, &producer, PARTITIONS).await;
     let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
     for partitions in [2, 4] {

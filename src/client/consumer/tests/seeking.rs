@@ -417,7 +417,7 @@ async fn a_partition_that_is_located_while_somebody_seeks_is_not_lost() {
 /// However it ends, what is finished of partitions that are given is committed, within the time that there is.
 #[tokio::test]
 async fn what_is_out_for_ever_keeps_nothing_from_being_committed() {
-    let short = Duration::from_secs(2);
+    let short = Duration::from_secs(5);
     for ends in ["closed", "closed again", "dropped"] {
         let (world, consumer, of) = one(10, |it| it).await;
         drop(consumer);
