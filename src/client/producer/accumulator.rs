@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::receipt::{Outcome, Receipt};
 use crate::protocol::batch::{BatchBuilder, BatchError, HEADER_BYTES};
 
-/// How much is reserved for a batch at a time, or an eighth of it if that is less: many partitions may have a few records each.
-const STEP_BYTES: usize = 8 << 10;
+/// How much of a batch is reserved at a time.
+const STEPS: usize = 8;
 
 /// The memory that all unsettled batches of a producer share, in bytes.
 #[derive(Debug)]
@@ -263,7 +263,7 @@ impl Queue {
 fn step(batch_bytes: usize, needed: usize, reserved: usize) -> usize {
     match needed.checked_sub(reserved) {
         None | Some(0) => 0,
-        Some(missing) => missing.max((batch_bytes / 8).min(STEP_BYTES).min(batch_bytes.saturating_sub(reserved))),
+        Some(missing) => missing.max((batch_bytes / STEPS).min(batch_bytes.saturating_sub(reserved))),
     }
 }
 

@@ -97,9 +97,8 @@ pub struct ProducerConfig {
     pub adaptive_partitioning: bool,
     /// How long an open batch waits for more records.
     pub linger: Duration,
-    /// A batch is full at about this many bytes before compression, if `linger` lets it come to that. A single larger record
-    /// still goes, alone. One that the broker finds too large is split. The default is that of librdkafka and franz-go; what
-    /// batches take together is bounded by `buffer_bytes`.
+    /// A batch is full at about this many bytes before compression. A single larger record still goes, alone. Every
+    /// partition in use may hold this much, so it is a latency-free gain for few partitions and a cost in memory for many.
     pub batch_bytes: usize,
     /// What all unsettled records may take.
     pub buffer_bytes: usize,
@@ -136,7 +135,7 @@ impl Default for ProducerConfig {
             partitioner: Partitioner::default(),
             adaptive_partitioning: true,
             linger: Duration::from_millis(5),
-            batch_bytes: 1_000_000,
+            batch_bytes: 64 * 1024,
             buffer_bytes: 32 * 1024 * 1024,
             max_request_bytes: 1024 * 1024,
             delivery_timeout: Duration::from_secs(120),

@@ -2,9 +2,9 @@
 //!
 //! A partition that the caller names is kept; else the [`Partitioner`] decides. Unless another is asked for, a key
 //! decides by murmur2 as in the Java client, so that the same key goes to the same partition whichever client writes
-//! it. A record with neither sticks to one partition until a batch is full there, or some 128 KiB went there in batches that
-//! were sent before they were full, and then goes on to one at random: full batches, and an even spread by bytes (KIP-480,
-//! made uniform by KIP-794), but for a partition whose leader does not keep up, which is given less.
+//! it. A record with neither sticks to one partition until about a batch's worth of bytes went there and then goes on to
+//! one at random: full batches, and an even spread by bytes (KIP-480, made uniform by KIP-794), but for a partition
+//! whose leader does not keep up, which is given less.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::ProducerRecord;
 use crate::protocol::murmur::partition_for_key;
 
 /// Which partition a record goes to that does not name one itself. The names are librdkafka's, and what they do with keys is
-/// the same to the bit; "any" is a partition that changes after a full batch, or a few that are not.
+/// the same to the bit; "any" is a partition that changes after about a batch's worth of bytes.
 #[derive(Clone, Default)]
 pub enum Partitioner {
     /// A key goes by murmur2, as in the Java client; without a key any.

@@ -27,12 +27,8 @@ use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::InitProducerIdRequest;
 use crate::protocol::types::{Topic, TopicId, TopicPartition};
 
-/// So much goes to one partition before another one has its turn, where batches are larger than this and not filled: at a low
-/// rate a partition would be the only one for minutes.
-const STICKY_BYTES: usize = 64 << 10;
-/// How many buffers of settled batches are kept for new ones: so many, or about so many bytes.
+/// How many buffers of settled batches are kept for new ones.
 const SPARE_BUFFERS: usize = 64;
-const SPARE_BYTES: usize = 8 << 20;
 
 /// So long after a topic was made anew a broker may still speak of the one before. Brokers lag by seconds: a controller
 /// fences one that it does not hear from in nine (`broker.session.timeout.ms`).
@@ -332,10 +328,10 @@ impl Shared {
         Ok(push)
     }
 
-    /// Leaves the sticky partition where a batch is full, or after a few that were not.
+    /// Leaves the sticky partition after about a batch's worth, where a batch ends if one ends soon.
     fn move_on(&self, topic: &TopicSlots, partition: i32, total: u64, filled: bool) {
         let Some(bytes) = topic.sticky.bytes(partition, total) else { return };
-        let most = self.config.batch_bytes.min(STICKY_BYTES);
+        let most = self.config.batch_bytes;
         if (filled && bytes >= most / 2) || bytes >= most * 2 {
             let by_load = || pick_by_load(&topic.available, rand::random(), |at| topic.load(at));
             let next = self.config.adaptive_partitioning.then(by_load).flatten();
@@ -599,8 +595,7 @@ impl Shared {
     fn keep(&self, buffer: Option<BytesMut>) {
         let Some(buffer) = buffer.filter(|buffer| buffer.capacity() <= 2 * self.config.batch_bytes) else { return };
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = (SPARE_BYTES / self.config.batch_bytes.max(1)).clamp(1, SPARE_BUFFERS);
-        if buffers.len() < most {
+        if buffers.len() < SPARE_BUFFERS {
             buffers.push(buffer);
         }
     }
