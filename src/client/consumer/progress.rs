@@ -46,12 +46,36 @@ struct Run {
     state: State,
 }
 
+impl Run {
+    /// Whether somebody may still finish it.
+    fn is_held(&self) -> bool {
+        matches!(self.state, State::Open | State::Marked(_))
+    }
+
+    /// What is left of it when the log is cut within it.
+    fn before(mut self, end: Offset) -> Self {
+        self.end.offset = end;
+        let is_finished = match &mut self.state {
+            State::Open | State::Finished | State::Abandoned(None) => false,
+            State::Abandoned(Some(reached)) => *reached >= end,
+            State::Marked(marks) => {
+                marks.cut(end);
+                marks.left == 0
+            }
+        };
+        if is_finished {
+            self.state = State::Finished;
+        }
+        self
+    }
+}
+
 #[derive(Debug)]
 enum State {
     /// Nothing of it is finished yet.
     Open,
     /// Some of its records are.
-    Marked(Marks),
+    Marked(Box<Marks>),
     Finished,
     /// Dropped by its holder without being finished; the mark stays before what is left of it.
     Abandoned(Option<Offset>),
@@ -93,6 +117,19 @@ impl Offsets {
         }
     }
 
+    /// Those below `end`.
+    fn before(self, end: Offset) -> Self {
+        match self {
+            Self::Dense { first, count } => {
+                Self::Dense { first, count: count.min(usize::try_from(end - first).unwrap_or(0)) }
+            }
+            Self::Sparse(mut offsets) => {
+                offsets.truncate(offsets.partition_point(|offset| *offset < end));
+                Self::Sparse(offsets)
+            }
+        }
+    }
+
     fn offset(&self, index: usize) -> Option<Offset> {
         match self {
             Self::Dense { first, count } => (index < *count).then(|| first + index as Offset),
@@ -115,9 +152,21 @@ impl Marks {
         }
         self.done[word] |= bit;
         self.left -= 1;
-        while self.lowest < self.offsets.len() && self.done[self.lowest / 64] & (1 << (self.lowest % 64)) != 0 {
+        while self.lowest < self.offsets.len() && self.is_done(self.lowest) {
             self.lowest += 1;
         }
+    }
+
+    fn is_done(&self, index: usize) -> bool {
+        self.done[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    /// Only the records below `end` are there still.
+    fn cut(&mut self, end: Offset) {
+        let offsets = std::mem::replace(&mut self.offsets, Offsets::Sparse(Vec::new()));
+        self.offsets = offsets.before(end);
+        let all = self.offsets.len();
+        (self.left, self.lowest) = ((0..all).filter(|index| !self.is_done(*index)).count(), self.lowest.min(all));
     }
 
     /// The first unfinished record, once at least one before it is finished.
@@ -133,7 +182,8 @@ impl Progress {
 
     /// A run from `start` to `end` goes to the application. A start beyond the last run's end is a jump over offsets that
     /// nobody will get (the broker has deleted them, or a broken batch was skipped on purpose). A start before it is a
-    /// log that was cut: what was delivered from there on counts for nothing any more, and comes again.
+    /// log that was cut: what was delivered from there on counts for nothing any more, and comes again; what was delivered
+    /// before it is to be finished as ever.
     pub fn deliver(&mut self, start: Offset, end: Mark) -> RunId {
         self.join(start);
         self.outstanding += 1;
@@ -143,23 +193,44 @@ impl Progress {
     /// As [`Progress::deliver`], for a run without records: nobody has to finish it.
     pub fn skip(&mut self, start: Offset, end: Mark) {
         self.join(start);
-        self.push(end, State::Finished);
-        self.settle();
+        self.pass(end);
+    }
+
+    /// What lies before `end` and was not delivered is nobody's to finish.
+    fn pass(&mut self, end: Mark) {
+        if self.runs.is_empty() {
+            (self.finished, self.delivered) = (end, end.offset);
+        } else {
+            self.push(end, State::Finished);
+        }
     }
 
     fn join(&mut self, start: Offset) {
         if start < self.delivered {
-            self.runs.clear();
-            self.outstanding = 0;
-            let offset = self.finished.offset.min(start);
-            self.finished = Mark { offset, leader_epoch: self.finished.leader_epoch };
-            self.delivered = start;
+            self.cut(start);
         } else if start > self.delivered {
             // The epoch is that of the last record before the jump: nothing is known of what was jumped over.
             let leader_epoch = self.runs.back().map_or(self.finished.leader_epoch, |run| run.end.leader_epoch);
-            self.push(Mark { offset: start, leader_epoch }, State::Finished);
-            self.settle();
+            self.pass(Mark { offset: start, leader_epoch });
         }
+    }
+
+    fn cut(&mut self, end: Offset) {
+        while let Some(last) = self.runs.pop_back_if(|run| run.end.offset > end) {
+            let start = self.runs.back().map_or(self.finished.offset, |run| run.end.offset);
+            self.outstanding -= usize::from(last.is_held());
+            if start < end {
+                let run = last.before(end);
+                self.outstanding += usize::from(run.is_held());
+                self.runs.push_back(run);
+            }
+        }
+        self.finished.offset = self.finished.offset.min(end);
+        self.delivered = end;
+        if let Some(last) = self.runs.len().checked_sub(1) {
+            self.merge(last);
+        }
+        self.settle();
     }
 
     fn push(&mut self, end: Mark, state: State) -> RunId {
@@ -195,7 +266,7 @@ impl Progress {
     pub fn finish_record(&mut self, id: RunId, offset: Offset, offsets: impl FnOnce() -> Offsets) -> bool {
         let Some(run) = self.index(id).and_then(|index| self.runs.get_mut(index)) else { return false };
         if matches!(run.state, State::Open) {
-            run.state = State::Marked(Marks::new(offsets()));
+            run.state = State::Marked(Box::new(Marks::new(offsets().before(run.end.offset))));
         }
         let State::Marked(marks) = &mut run.state else { return false };
         marks.finish(offset);
@@ -217,7 +288,7 @@ impl Progress {
     fn close(&mut self, id: RunId, into: impl FnOnce(&State) -> State) {
         let Some(index) = self.index(id) else { return };
         let run = &mut self.runs[index];
-        if matches!(run.state, State::Open | State::Marked(_)) {
+        if run.is_held() {
             run.state = into(&run.state);
             self.outstanding -= 1;
             self.merge(index);
@@ -232,6 +303,10 @@ impl Progress {
     fn settle(&mut self) {
         while let Some(run) = self.runs.pop_front_if(|run| matches!(run.state, State::Finished)) {
             self.finished = run.end;
+        }
+        if self.runs.is_empty() {
+            // Nothing is kept where nothing is under way: most of very many partitions are quiet.
+            self.runs = VecDeque::new();
         }
     }
 
@@ -381,6 +456,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_before_a_cut_is_to_be_finished_as_ever() {
+        let (mut progress, runs) = three();
+        progress.finish_record(runs[1], 110, dense(110, 10));
+        let again = progress.deliver(115, mark(130));
+        progress.finish(again);
+        assert_eq!((progress.mark().offset, progress.outstanding()), (100, 2));
+        progress.finish(runs[2]);
+        progress.finish(runs[0]);
+        assert_eq!((progress.mark().offset, progress.outstanding()), (111, 1));
+        let last = (111..115).map(|offset| progress.finish_record(runs[1], offset, dense(110, 10))).last();
+        assert_eq!((last, progress.mark().offset, progress.outstanding()), (Some(true), 130, 0));
+    }
+
+    #[test]
     fn the_epoch_is_that_of_what_lies_before_the_mark() {
         let mut progress = Progress::new(Mark { offset: 0, leader_epoch: None });
         let old = progress.deliver(0, Mark { offset: 10, leader_epoch: Some(4) });
@@ -393,7 +482,13 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Deliver { gap: i64, count: usize, records: bool },
+        Deliver {
+            gap: i64,
+            count: usize,
+            records: bool,
+        },
+        /// What comes next begins so many offsets before the end of what came.
+        Cut(i64),
         Finish(usize),
         FinishRecord(usize, usize),
         Abandon(usize),
@@ -405,6 +500,7 @@ mod tests {
             3 => (0..8usize).prop_map(Step::Finish),
             6 => (0..8usize, 0..9usize).prop_map(|(run, record)| Step::FinishRecord(run, record)),
             1 => (0..8usize).prop_map(Step::Abandon),
+            1 => (1..20i64).prop_map(Step::Cut),
         ];
         proptest::collection::vec(step, 0..120)
     }
@@ -414,7 +510,7 @@ mod tests {
         #[test]
         fn the_mark_is_the_lowest_unfinished_record(steps in steps()) {
             let mut progress = Progress::new(mark(0));
-            let mut runs: Vec<(RunId, Offset, usize, bool)> = Vec::new();
+            let mut runs: Vec<Delivered> = Vec::new();
             let (mut unfinished, mut end, mut last) = (BTreeSet::new(), 0, 0);
             for step in steps {
                 match step {
@@ -422,30 +518,43 @@ mod tests {
                         let first = end + gap;
                         end = first + count as Offset;
                         if records {
-                            runs.push((progress.deliver(first, mark(end)), first, count, true));
+                            let id = progress.deliver(first, mark(end));
+                            runs.push(Delivered { id, first, count, end, held: true, marked: false });
                             unfinished.extend(first..end);
                         } else {
                             progress.skip(first, mark(end));
                         }
                     }
-                    Step::Finish(run) => if let Some((id, first, count, held)) = pick(&mut runs, run) {
-                        progress.finish(*id);
-                        if *held {
-                            (*first..*first + *count as Offset).for_each(|offset| { unfinished.remove(&offset); });
+                    Step::Cut(back) => {
+                        end = (end - back).max(0);
+                        last = last.min(end);
+                        progress.skip(end, mark(end));
+                        unfinished.retain(|offset| *offset < end);
+                        for run in &mut runs {
+                            run.end = run.end.min(end);
+                            let is_done = || run.marked && unfinished.range(run.first..run.end).next().is_none();
+                            run.held = run.held && run.first < run.end && !is_done();
                         }
-                        *held = false;
+                    }
+                    Step::Finish(run) => if let Some(run) = pick(&mut runs, run) {
+                        progress.finish(run.id);
+                        if run.held {
+                            (run.first..run.end).for_each(|offset| { unfinished.remove(&offset); });
+                        }
+                        run.held = false;
                     },
-                    Step::FinishRecord(run, record) => if let Some((id, first, count, held)) = pick(&mut runs, run) {
-                        let offset = *first + (record % *count) as Offset;
-                        let all = progress.finish_record(*id, offset, dense(*first, *count));
-                        if *held {
+                    Step::FinishRecord(run, record) => if let Some(run) = pick(&mut runs, run) {
+                        let offset = run.first + (record % run.count) as Offset;
+                        let all = progress.finish_record(run.id, offset, dense(run.first, run.count));
+                        run.marked = true;
+                        if run.held && offset < run.end {
                             unfinished.remove(&offset);
                         }
-                        *held &= !all;
+                        run.held &= !all;
                     },
-                    Step::Abandon(run) => if let Some((id, _, _, held)) = pick(&mut runs, run) {
-                        progress.abandon(*id);
-                        *held = false;
+                    Step::Abandon(run) => if let Some(run) = pick(&mut runs, run) {
+                        progress.abandon(run.id);
+                        run.held = false;
                     },
                 }
                 let lowest = unfinished.first().copied().unwrap_or(end);
@@ -454,7 +563,7 @@ mod tests {
                 prop_assert!((safe..lowest).all(|offset| !unfinished.contains(&offset)));
                 prop_assert!(safe >= last, "the mark went back from {last} to {safe}");
                 prop_assert!(progress.runs.len() <= 2 * runs.len() + 1);
-                prop_assert_eq!(progress.outstanding(), runs.iter().filter(|run| run.3).count());
+                prop_assert_eq!(progress.outstanding(), runs.iter().filter(|run| run.held).count());
                 if unfinished.is_empty() {
                     prop_assert_eq!(safe, end);
                 }
@@ -463,7 +572,17 @@ mod tests {
         }
     }
 
-    fn pick(runs: &mut [(RunId, Offset, usize, bool)], index: usize) -> Option<&mut (RunId, Offset, usize, bool)> {
+    /// What was delivered, of which a cut log has only what is below `end`.
+    struct Delivered {
+        id: RunId,
+        first: Offset,
+        count: usize,
+        end: Offset,
+        held: bool,
+        marked: bool,
+    }
+
+    fn pick(runs: &mut [Delivered], index: usize) -> Option<&mut Delivered> {
         let count = runs.len();
         runs.get_mut(index % count.max(1))
     }
