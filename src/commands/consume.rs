@@ -148,15 +148,14 @@ pub(super) async fn ranges(
         since(until),
     );
     let (starts, ends, begins, stops) = (starts?, ends?, begins?, stops?);
-    let mut ranges = BTreeMap::new();
-    for of in all {
+    let range = |of: &TopicPartition| {
         let start = offset(&starts, of)?.unwrap_or_default();
         let known = Known { start, end: offset(&ends, of)?.unwrap_or(start) };
         let from = known.offset(from, offset(&begins, of)?);
         let to = known.offset(until.unwrap_or(Place::End), offset(&stops, of)?);
-        ranges.insert(of.clone(), Range { from, to });
-    }
-    Ok(ranges)
+        Ok((of.clone(), Range { from, to }))
+    };
+    all.iter().map(range).collect()
 }
 
 async fn list(

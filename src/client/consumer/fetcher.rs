@@ -111,31 +111,33 @@ impl Fetcher {
 
     fn hand_over(&mut self, placed: Vec<Placed>) {
         let (mut homeless, mut refused) = (Vec::new(), Vec::new());
+        let mut at: BTreeMap<BrokerId, Vec<Cursor>> = BTreeMap::new();
         for mut placed in placed {
             if let Some(past) = self.skips.get(placed.cursor.topic_partition()) {
                 placed.cursor.skip_to(*past);
             }
             match placed.broker {
-                Some(broker) => self.send(broker, placed.cursor),
+                Some(broker) => at.entry(broker).or_default().push(placed.cursor),
                 None if placed.cursor.not_before.is_some() => refused.push(placed.cursor),
                 None => homeless.push(placed.cursor),
             }
         }
+        at.into_iter().for_each(|(broker, cursors)| self.send(broker, cursors));
         for cursors in [homeless, refused].into_iter().filter(|cursors| !cursors.is_empty()) {
             self.place(cursors);
         }
     }
 
-    fn send(&mut self, broker: BrokerId, cursor: Cursor) {
+    fn send(&mut self, broker: BrokerId, cursors: Vec<Cursor>) {
         let reader = self.readers.entry(broker).or_insert_with(|| {
             let (orders, receiver) = mpsc::unbounded_channel();
             self.tasks.spawn(Reader::new(broker, Arc::clone(&self.shared), receiver, self.back.clone()).run());
             orders
         });
-        if let Err(mpsc::error::SendError(Order::Take(cursor))) = reader.send(Order::Take(cursor)) {
+        if let Err(mpsc::error::SendError(Order::Take(cursors))) = reader.send(Order::Take(cursors)) {
             // Its task has ended, by a panic: a new one takes over.
             self.readers.remove(&broker);
-            self.place(vec![cursor]);
+            self.place(cursors);
         }
     }
 }

@@ -100,7 +100,7 @@ impl Shared {
 /// What a reader is told. The queue needs no bound of its own: a cursor is in one place at a time.
 #[derive(Debug)]
 pub(super) enum Order {
-    Take(Cursor),
+    Take(Vec<Cursor>),
     /// The application has decided to go on after a broken batch.
     Skip {
         of: TopicPartition,
@@ -178,10 +178,16 @@ impl Reader {
 
     fn obey(&mut self, order: Order) {
         match order {
-            // One that took long to place may have been revoked meanwhile, and must not stand where its successor is read.
-            Order::Take(cursor) if cursor.tenure.has_ended() => {}
-            Order::Take(cursor) => {
-                self.cursors.insert(cursor.topic_partition().clone(), cursor);
+            Order::Take(cursors) => {
+                // One that took long to place may have been revoked meanwhile, and must not stand where its successor is read.
+                let held = cursors.into_iter().filter(|cursor| !cursor.tenure.has_ended());
+                let held = held.map(|cursor| (cursor.topic_partition().clone(), cursor));
+                if self.cursors.is_empty() {
+                    // A map into which very many come one by one, in order, is half empty.
+                    self.cursors = held.collect();
+                } else {
+                    self.cursors.extend(held);
+                }
             }
             Order::Skip { of, past } => {
                 if let Some(cursor) = self.cursors.get_mut(&of) {
