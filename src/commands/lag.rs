@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 use serde_json::{Map, json};
-use terminal_size::{Height, Width, terminal_size};
+use terminal_size::{Height, Width, terminal_size_of};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -188,7 +188,7 @@ struct Screen {
 
 impl Screen {
     fn now() -> Self {
-        let (columns, lines) = terminal_size()
+        let (columns, lines) = terminal_size_of(stdout())
             .map_or((usize::MAX, 24), |(Width(columns), Height(lines))| (usize::from(columns), usize::from(lines)));
         Self { lines, columns }
     }
@@ -235,6 +235,8 @@ async fn keep_looking(
 
 /// Those that are furthest behind, as many as there is place for.
 fn furthest(round: &Round, most: usize) -> Result<String, Failure> {
+    // What went wrong is not what there is no place for.
+    let most = most - round.failures.len().min(most / 2);
     let mut rows: Vec<_> = round.rows().collect();
     rows.sort_by_key(|row| Reverse((row.time().map(|time| time.low_ms), row.records().ok())));
     let hidden = rows.len().saturating_sub(most);

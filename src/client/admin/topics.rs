@@ -134,9 +134,9 @@ impl Admin {
         Ok(topics.iter().map(|name| (name.clone(), described(name).map_err(named))).collect())
     }
 
-    /// Waits until topics are shown with a leader for each of their partitions, by every broker that listens: the answer to a
-    /// creation may be faster than the word of it, which reaches one broker after the other, and whoever is asked about a topic
-    /// next should know it. Says whether that was in time.
+    /// Waits until topics are shown with a leader for each of their partitions, by every broker that does not refuse to be
+    /// asked: the answer to a creation may be faster than the word of it, which reaches one broker after the other, and whoever
+    /// is asked about a topic next should know it. Says whether that was in time.
     pub async fn until_shown(&self, topics: &[Topic], within: Duration) -> bool {
         let shown = async {
             while !topics.is_empty() && !self.is_shown_by_all(topics).await {
