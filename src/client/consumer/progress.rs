@@ -117,16 +117,11 @@ impl Offsets {
         }
     }
 
-    /// Those below `end`.
-    fn before(self, end: Offset) -> Self {
+    /// Those below `end` stay.
+    fn truncate(&mut self, end: Offset) {
         match self {
-            Self::Dense { first, count } => {
-                Self::Dense { first, count: count.min(usize::try_from(end - first).unwrap_or(0)) }
-            }
-            Self::Sparse(mut offsets) => {
-                offsets.truncate(offsets.partition_point(|offset| *offset < end));
-                Self::Sparse(offsets)
-            }
+            Self::Dense { first, count } => *count = (*count).min(usize::try_from(end - *first).unwrap_or(0)),
+            Self::Sparse(offsets) => offsets.truncate(offsets.partition_point(|offset| *offset < end)),
         }
     }
 
@@ -163,8 +158,7 @@ impl Marks {
 
     /// Only the records below `end` are there still.
     fn cut(&mut self, end: Offset) {
-        let offsets = std::mem::replace(&mut self.offsets, Offsets::Sparse(Vec::new()));
-        self.offsets = offsets.before(end);
+        self.offsets.truncate(end);
         let all = self.offsets.len();
         (self.left, self.lowest) = ((0..all).filter(|index| !self.is_done(*index)).count(), self.lowest.min(all));
     }
@@ -266,7 +260,9 @@ impl Progress {
     pub fn finish_record(&mut self, id: RunId, offset: Offset, offsets: impl FnOnce() -> Offsets) -> bool {
         let Some(run) = self.index(id).and_then(|index| self.runs.get_mut(index)) else { return false };
         if matches!(run.state, State::Open) {
-            run.state = State::Marked(Box::new(Marks::new(offsets().before(run.end.offset))));
+            let mut offsets = offsets();
+            offsets.truncate(run.end.offset);
+            run.state = State::Marked(Box::new(Marks::new(offsets)));
         }
         let State::Marked(marks) = &mut run.state else { return false };
         marks.finish(offset);
