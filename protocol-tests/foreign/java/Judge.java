@@ -167,7 +167,7 @@ public final class Judge {
         admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().forEach((place, at) -> committed.put(place, at.offset()));
         Suite.equal(committed, ends, "the committed offsets of " + group + " beside the ends");
         List<String> rows = Console.run("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-                "--bootstrap-server", suite.bootstrap, "--timeout", "60000", "--describe", "--group", group).succeeded().lines();
+                "--bootstrap-server", suite.bootstrap, "--describe", "--group", group).succeeded().lines();
         long settled = rows.stream().map(row -> row.split("\\s+")).filter(row -> row[0].equals(group) && row[5].equals("0")).count();
         Suite.equal(settled, (long) ends.size(), "partitions without lag, in " + rows);
     }

@@ -45,8 +45,6 @@ public final class Tools {
 
     private Console.Output type(String input, String tool, String... arguments) throws Exception {
         List<String> all = new ArrayList<>(List.of("--bootstrap-server", suite.bootstrap));
-        // Five seconds otherwise, which a machine with other work may need.
-        if (tool.equals(GROUPS)) all.addAll(List.of("--timeout", "60000"));
         all.addAll(Arrays.asList(arguments));
         return Console.type(input, tool, all.toArray(String[]::new));
     }
