@@ -26,12 +26,7 @@ async fn topics(world: World) -> Outcome<()> {
     admin.create_partitions(&[(topic.clone(), 5)]).await?.remove(0).1?;
     let shrunk = admin.create_partitions(&[(topic.clone(), 4)]).await?.remove(0).1;
     assert_eq!(shrunk.err().and_then(|error| error.code()), Some(ErrorCode::INVALID_PARTITIONS));
-    // Any broker may be asked, and not all have heard of it when one has.
-    until("five partitions", async || {
-        let described = admin.describe_topics(std::slice::from_ref(&topic)).await?.remove(0).1;
-        Ok(described.is_ok_and(|it| it.partition_count() == 5))
-    })
-    .await?;
+    world.until_partitions(&topic, 5).await?;
     until("it is listed", async || Ok(admin.list_topics().await?.contains_key(&topic))).await?;
     admin.delete_topics(std::slice::from_ref(&topic)).await?.remove(0).1?;
     until("no such topic", async || {

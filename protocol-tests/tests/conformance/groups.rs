@@ -138,12 +138,7 @@ async fn growing(world: World) -> Outcome<()> {
     for (_, grown) in world.client.admin().create_partitions(&[(topic.clone(), 5)]).await? {
         grown?;
     }
-    // Any broker may be asked, and not all have heard of it when one has.
-    until("five partitions", async || {
-        let described = world.client.admin().describe_topics(std::slice::from_ref(&topic)).await?.remove(0).1;
-        Ok(described.is_ok_and(|it| it.partition_count() == 5))
-    })
-    .await?;
+    world.until_partitions(&topic, 5).await?;
     turn([&mut member], &mut words, |members, _| held(members) == [5]).await?;
     Ok(member.close(PATIENCE).await?)
 }

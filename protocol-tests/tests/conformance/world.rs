@@ -103,6 +103,15 @@ impl World {
         Ok(Topic::from(name))
     }
 
+    /// Any broker may be asked, and not all have heard of what one has.
+    pub async fn until_partitions(&self, topic: &Topic, count: i32) -> Outcome<()> {
+        until(&format!("{count} partitions"), async || {
+            let described = self.client.admin().describe_topics(std::slice::from_ref(topic)).await?.remove(0).1;
+            Ok(described.is_ok_and(|it| it.partition_count() == count))
+        })
+        .await
+    }
+
     pub fn partitions(&self, topic: &Topic) -> Vec<TopicPartition> {
         (0..PARTITIONS).map(|partition| TopicPartition::new(topic.clone(), partition)).collect()
     }
