@@ -15,8 +15,17 @@ use tokio::time::Instant;
 use super::receipt::{Outcome, Receipt};
 use crate::protocol::batch::{BatchBuilder, BatchError, HEADER_BYTES};
 
-/// How much of a batch is reserved at a time.
+/// How much of a batch that is ready is reserved at a time.
 const STEPS: usize = 8;
+
+/// How large batches become, in bytes before compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// A batch of this size is ready to be sent, however short it has lingered.
+    pub ready: usize,
+    /// One that is ready takes more records while its leader is busy with those before it, up to this size.
+    pub most: usize,
+}
 
 /// The memory that all unsettled batches of a producer share, in bytes.
 #[derive(Debug)]
@@ -98,7 +107,8 @@ pub(super) struct Fields<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
-/// How many batches of a partition were never sent: how far its leader is behind. What is sent again does not count.
+/// How many batches of a partition were never sent, one that is several times ready counted as often: how far its leader is
+/// behind. What is sent again does not count.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Load(Arc<AtomicUsize>);
 
@@ -109,17 +119,28 @@ impl Load {
 
     fn hold(&self) -> Unsent {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Unsent(Arc::clone(&self.0))
+        Unsent { load: Arc::clone(&self.0), batches: 1 }
     }
 }
 
 /// A batch that counts in its partition's [`Load`], until this is dropped.
 #[derive(Debug)]
-pub(super) struct Unsent(Arc<AtomicUsize>);
+pub(super) struct Unsent {
+    load: Arc<AtomicUsize>,
+    batches: usize,
+}
+
+impl Unsent {
+    /// It goes on beyond so many batches' worth more.
+    fn grow(&mut self, batches: usize) {
+        self.batches += batches;
+        self.load.fetch_add(batches, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(self.batches, Ordering::Relaxed);
     }
 }
 
@@ -133,6 +154,14 @@ pub(super) struct Filling {
     pub since: Instant,
     /// Bytes of the budget.
     pub reserved: usize,
+    /// How many times over it is ready.
+    pub ready: usize,
+}
+
+impl Filling {
+    fn may_go(&self, ripe: Instant) -> bool {
+        self.ready > 0 || self.since <= ripe
+    }
 }
 
 /// What became of a push.
@@ -142,7 +171,7 @@ pub(super) enum Push {
         receipt: Receipt,
         /// A batch was opened, then: its linger runs.
         opened: Option<Instant>,
-        /// A batch became full.
+        /// A batch became full, or ready once more.
         filled: bool,
         /// About how many bytes this partition has been given, ever.
         total: u64,
@@ -161,6 +190,9 @@ pub(super) struct Queue {
     load: Load,
     total: u64,
     closed: bool,
+    stays_small: bool,
+    /// Whether the last batch was ready before it was taken.
+    fills: bool,
 }
 
 impl Queue {
@@ -168,32 +200,40 @@ impl Queue {
         Self { load, ..Self::default() }
     }
 
-    /// Encodes a record of about `size` bytes into the open batch. A record larger than a batch gets one of its own.
+    /// A batch that is ready takes no more records from now on.
+    pub fn stay_small(&mut self) {
+        self.stays_small = true;
+    }
+
+    /// Encodes a record of about `size` bytes into the open batch, or into a new one if that has no room for it. `begin` is told
+    /// whether the new one will probably become ready.
     // Inlined so that the receipt is built where the caller wants it: moving it through each frame cost more than encoding.
     #[inline(always)]
     pub fn push(
         &mut self,
-        batch_bytes: usize,
+        sizes: Sizes,
         fields: Fields<'_>,
         size: usize,
         purse: &mut Purse<'_>,
-        begin: impl FnOnce() -> (Instant, BatchBuilder),
+        begin: impl FnOnce(bool) -> (Instant, BatchBuilder),
     ) -> Result<Push, BatchError> {
         if self.closed {
             return Ok(Push::Closed);
         }
-        let mut filled = self.close_if(|open| !open.builder.is_empty() && open.builder.bytes() + size > batch_bytes);
+        let sizes = if self.stays_small { Sizes { most: sizes.ready, ..sizes } } else { sizes };
+        let mut filled = self.close_if(|open| !open.builder.is_empty() && open.builder.bytes() + size > sizes.most);
         let (used, reserved) =
             self.open.as_ref().map_or((HEADER_BYTES, 0), |open| (open.builder.bytes(), open.reserved));
-        let more = step(batch_bytes, used + size, reserved);
+        let more = step(sizes, used + size, reserved).min(purse.budget.total);
         if more > 0 && !purse.spend(more) {
-            return Ok(Push::NoRoom(more));
+            // The open batch may be gone by then, and what is asked for must not fall short: who asks again stands behind others.
+            return Ok(Push::NoRoom(more.max(step(sizes, HEADER_BYTES + size, 0)).min(purse.budget.total)));
         }
         let mut opened = None;
         let open = self.open.get_or_insert_with(|| {
-            let (since, builder) = begin();
+            let (since, builder) = begin(self.fills);
             opened = Some(since);
-            Filling { unsent: Some(self.load.hold()), builder, outcome: Arc::default(), since, reserved: 0 }
+            Filling { unsent: Some(self.load.hold()), builder, outcome: Arc::default(), since, reserved: 0, ready: 0 }
         });
         let index = open.builder.len();
         if let Err(error) = open.builder.push(fields.timestamp_ms, fields.key, fields.value, fields.headers) {
@@ -204,7 +244,15 @@ impl Queue {
         open.reserved += more;
         let receipt = Receipt::new(Arc::clone(&open.outcome), index as u32, fields.timestamp_ms);
         // The next record is probably like this one: a batch without room for it is not kept waiting.
-        filled |= self.close_if(|open| open.builder.bytes() + size > batch_bytes);
+        let next = open.builder.bytes() + size;
+        if next > sizes.most {
+            filled |= self.close_if(|_| true);
+        } else if next > (open.ready + 1) * sizes.ready {
+            let more = next / sizes.ready - open.ready;
+            open.ready += more;
+            open.unsent.iter_mut().for_each(|unsent| unsent.grow(more));
+            filled = true;
+        }
         self.total += size as u64;
         Ok(Push::Done { receipt, opened, filled, total: self.total })
     }
@@ -212,6 +260,7 @@ impl Queue {
     fn close_if(&mut self, is_full: impl FnOnce(&Filling) -> bool) -> bool {
         match self.open.take_if(|open| is_full(open)) {
             Some(open) => {
+                self.fills = true;
                 self.full.push_back(open);
                 true
             }
@@ -224,14 +273,18 @@ impl Queue {
         self.full.pop_front()
     }
 
-    /// The oldest batch, full or opened no later than `ripe`.
+    /// The oldest batch: full, ready, or opened no later than `ripe`.
     pub fn take(&mut self, ripe: Instant) -> Option<Filling> {
-        self.full.pop_front().or_else(|| self.open.take_if(|open| open.since <= ripe))
+        self.full.pop_front().or_else(|| {
+            let open = self.open.take_if(|open| open.may_go(ripe))?;
+            self.fills = open.ready > 0;
+            Some(open)
+        })
     }
 
     /// Whether `take` would give something.
     pub fn has(&self, ripe: Instant) -> bool {
-        !self.full.is_empty() || self.open.as_ref().is_some_and(|open| open.since <= ripe)
+        !self.full.is_empty() || self.open.as_ref().is_some_and(|open| open.may_go(ripe))
     }
 
     /// Takes every batch that was opened no later than `before`.
@@ -241,6 +294,11 @@ impl Queue {
             if first.since > before { None } else { self.take(before) }
         })
         .collect()
+    }
+
+    /// What was opened no later than `before` takes no more records.
+    pub fn end_older(&mut self, before: Instant) {
+        self.full.extend(self.open.take_if(|open| open.since <= before));
     }
 
     /// Refuses every further record, and gives what there is.
@@ -260,10 +318,10 @@ impl Queue {
 }
 
 /// How many bytes to reserve beyond `reserved` so that `needed` fit: whole steps of a batch, or what one large record takes.
-fn step(batch_bytes: usize, needed: usize, reserved: usize) -> usize {
+fn step(sizes: Sizes, needed: usize, reserved: usize) -> usize {
     match needed.checked_sub(reserved) {
         None | Some(0) => 0,
-        Some(missing) => missing.max((batch_bytes / STEPS).min(batch_bytes.saturating_sub(reserved))),
+        Some(missing) => missing.max((sizes.ready / STEPS).min(sizes.most.saturating_sub(reserved))),
     }
 }
 
@@ -272,14 +330,18 @@ mod tests {
     use super::*;
     use crate::protocol::batch::Compression;
 
-    const BATCH: usize = 1000;
+    const SIZES: Sizes = Sizes { ready: 1000, most: 1000 };
 
     fn push(queue: &mut Queue, budget: &Budget, bytes: usize, since: Instant) -> Push {
+        push_to(queue, SIZES, budget, bytes, since)
+    }
+
+    fn push_to(queue: &mut Queue, sizes: Sizes, budget: &Budget, bytes: usize, since: Instant) -> Push {
         let value = vec![b'v'; bytes];
         let fields = Fields { timestamp_ms: 7, key: None, value: Some(&value), headers: &[] };
         let size = BatchBuilder::estimate(None, Some(&value), &[]);
-        let begin = || (since, BatchBuilder::new(Compression::None));
-        queue.push(BATCH, fields, size, &mut Purse::new(budget), begin).unwrap()
+        let begin = |_| (since, BatchBuilder::new(Compression::None));
+        queue.push(sizes, fields, size, &mut Purse::new(budget), begin).unwrap()
     }
 
     fn counts(batches: &[Filling]) -> Vec<usize> {
@@ -310,11 +372,49 @@ mod tests {
         }
     }
 
+    /// So many records more, and how often a batch was signalled meanwhile, the load by then, and whether one may go that has
+    /// not lingered.
+    #[test]
+    fn a_batch_that_is_ready_takes_more_until_it_is_taken() {
+        let sizes = Sizes { most: 3000, ..SIZES };
+        let (load, budget, start) = (Load::default(), Budget::new(1 << 20), Instant::now());
+        let (mut queue, later) = (Queue::new(load.clone()), start + std::time::Duration::from_millis(1));
+        let fill = |queue: &mut Queue, records: usize| {
+            let pushes = (0..records).map(|_| push_to(queue, sizes, &budget, 100, later));
+            pushes.filter(|push| matches!(push, Push::Done { filled: true, .. })).count()
+        };
+        for (more, signals, batches, is_ready) in
+            [(7, 0, 1, false), (1, 1, 2, true), (8, 0, 2, true), (1, 1, 3, true), (9, 1, 3, true), (1, 0, 4, true)]
+        {
+            assert_eq!(
+                (fill(&mut queue, more), load.batches(), queue.has(start)),
+                (signals, batches, is_ready),
+                "{more}"
+            );
+        }
+        assert_eq!(counts(&[queue.take(start).unwrap()]), [26]);
+        assert!(!queue.has(start), "the one that has just opened");
+        fill(&mut queue, 19);
+        assert_eq!(counts(&[queue.take(start).unwrap()]), [20], "as large as it is by now");
+        assert_eq!(load.batches(), 0);
+
+        fill(&mut queue, 19);
+        queue.stay_small();
+        fill(&mut queue, 10);
+        assert_eq!(counts(&queue.close()), [19, 8, 2]);
+    }
+
     #[test]
     fn what_is_reserved_covers_the_batch_and_comes_back() {
+        for most in [1000, 3000, 8000] {
+            check_reserved(Sizes { most, ..SIZES });
+        }
+    }
+
+    fn check_reserved(sizes: Sizes) {
         let (mut queue, budget) = (Queue::default(), Budget::new(10_000));
         for bytes in [10, 10, 300, 2000, 10, 900, 1] {
-            assert!(matches!(push(&mut queue, &budget, bytes, Instant::now()), Push::Done { .. }));
+            assert!(matches!(push_to(&mut queue, sizes, &budget, bytes, Instant::now()), Push::Done { .. }));
         }
         let batches = queue.close();
         assert_eq!(budget.used(), batches.iter().map(|batch| batch.reserved).sum::<usize>());
@@ -348,6 +448,31 @@ mod tests {
         assert_eq!(budget.used(), missing);
         drop(purse);
         assert_eq!(budget.used(), 0);
+    }
+
+    /// Whatever the open batch needs: it may be gone when the memory is there.
+    #[test]
+    fn who_finds_no_room_asks_for_what_a_new_batch_takes() {
+        let sizes = Sizes { most: 8000, ..SIZES };
+        for (total, bytes, asked) in [(2000, 1500, 1500..1600), (2000, 1985, 2000..2001), (700, 100, 160..190)] {
+            let (mut queue, budget, now) = (Queue::default(), Budget::new(total), Instant::now());
+            while let Push::Done { .. } = push_to(&mut queue, sizes, &budget, 100, now) {}
+            let Push::NoRoom(missing) = push_to(&mut queue, sizes, &budget, bytes, now) else { panic!("{bytes}") };
+            assert!(asked.contains(&missing), "{missing} of {total} for {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_old_takes_no_more() {
+        let (mut queue, budget, start) = (Queue::default(), Budget::new(1 << 20), Instant::now());
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        push(&mut queue, &budget, 10, at(5));
+        for (before, time, expected) in [(4, 6, &[2][..]), (5, 7, &[2, 1]), (5, 8, &[2, 2])] {
+            queue.end_older(at(before));
+            push(&mut queue, &budget, 10, at(time));
+            let batches: Vec<_> = queue.full.iter().chain(&queue.open).map(|batch| batch.builder.len()).collect();
+            assert_eq!(batches, expected, "at {time}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - A [`Producer`] is a cheap handle. `enqueue` encodes the record into its partition's open batch, under that partition's
 //!   lock and on the caller's thread, and gives a [`Receipt`]: the batch's shared outcome and an index in it.
 //! - One task, the sender, owns everything after that: which partitions are ready, what is on the wire, sequences, retries,
-//!   deadlines. It is woken when a batch is opened or becomes full, not by every record.
+//!   deadlines. It is woken when a batch is opened, becomes ready or full, not by every record.
 //!
 //! What stays true:
 //!
@@ -49,6 +49,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 
+use self::accumulator::Sizes;
 pub use self::partitioner::{PartitionRule, Partitioner};
 pub use self::receipt::{Receipt, RecordMetadata};
 use self::sender::{Command, Sender};
@@ -60,6 +61,11 @@ use crate::client::{Backoff, Error};
 use crate::protocol::batch::BatchBuilder;
 pub use crate::protocol::compression::Compression;
 use crate::protocol::types::Topic;
+
+/// A batch may become so much larger than `batch_bytes`, up to that many bytes: half of what topics take where nothing else is
+/// said.
+const GROWTH: usize = 8;
+const GROWN_BYTES: usize = 512 << 10;
 
 /// How many copies must exist before a record counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,8 +103,10 @@ pub struct ProducerConfig {
     pub adaptive_partitioning: bool,
     /// How long an open batch waits for more records.
     pub linger: Duration,
-    /// A batch is full at about this many bytes before compression. A single larger record still goes, alone. Every
-    /// partition in use may hold this much, so it is a latency-free gain for few partitions and a cost in memory for many.
+    /// A batch of about this many bytes before compression is sent without lingering further. Until it can be, as its leader is
+    /// busy with those before it or away, it takes more records, up to eight times as much but no more than 512 KiB: fewer and
+    /// larger batches where the broker is what is slow. This is so with idempotence and without compression only, and not in a
+    /// partition whose topic has refused such a batch for its size. A single larger record still goes.
     pub batch_bytes: usize,
     /// What all unsettled records may take.
     pub buffer_bytes: usize,
@@ -159,6 +167,15 @@ impl ProducerConfig {
             return self;
         }
         Self { acks: Acks::All, idempotent: true, ..self }
+    }
+
+    /// How large batches become. One that is compressed is so as soon as it is ready. Where no sequences guard the order, a
+    /// batch that is too large must not be the rule: its halves may be overtaken.
+    fn sizes(&self) -> Sizes {
+        let ready = self.batch_bytes;
+        let grown = ready.saturating_mul(GROWTH).min(GROWN_BYTES).min(self.max_request_bytes);
+        let may_grow = self.compression == Compression::None && self.is_idempotent();
+        Sizes { ready, most: if may_grow { grown.max(ready) } else { ready } }
     }
 
     /// Whether the codec has such a level. [`Client::producer`](crate::client::Client::producer) does not ask.

@@ -32,7 +32,7 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Ends a batch; compression happens here.
     pub fn new(filling: Filling) -> Result<Self, BatchError> {
-        let Filling { unsent, builder, outcome, since, reserved } = filling;
+        let Filling { unsent, builder, outcome, since, reserved, .. } = filling;
         let batch = builder.finish()?;
         Ok(Self { batch, stamped: None, is_stamped: false, unsent, outcome, since, reserved, last_error: None })
     }
@@ -103,7 +103,7 @@ impl Sealed {
 
     fn part(&self, builder: BatchBuilder, reserved: usize) -> Option<Self> {
         let outcome = Arc::default();
-        Self::new(Filling { unsent: None, builder, outcome, since: self.since, reserved }).ok()
+        Self::new(Filling { unsent: None, builder, outcome, since: self.since, reserved, ready: 0 }).ok()
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
             builder.push(100 + i as i64, (i % 2 == 0).then_some(b"key"), Some(value), headers).unwrap();
         }
         let outcome = Arc::default();
-        Sealed::new(Filling { unsent: None, builder, outcome, since: Instant::now(), reserved: 101 }).unwrap()
+        Sealed::new(Filling { unsent: None, builder, outcome, since: Instant::now(), reserved: 101, ready: 0 }).unwrap()
     }
 
     type Read = (i64, Option<Vec<u8>>, Vec<u8>, usize);

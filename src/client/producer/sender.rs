@@ -618,15 +618,22 @@ impl Sender {
     }
 
     /// Fails what is older than the delivery timeout, wherever it is. Looked at now and then: a failure may come late by a
-    /// fiftieth of the timeout, at most a second.
+    /// fiftieth of the timeout, at most a second. A batch fails as a whole by the age of its first record, so one that takes
+    /// records for long takes no more.
     fn sweep(&mut self, now: Instant) {
         if now < self.next_sweep {
             return;
         }
         self.next_sweep = now + self.sweep_interval();
-        let Some(before) = now.checked_sub(self.shared.config.delivery_timeout) else { return };
+        let config = &self.shared.config;
+        let Some(before) = now.checked_sub(config.delivery_timeout) else { return };
+        let old = now.checked_sub(config.linger.max(config.delivery_timeout / 10)).unwrap_or(before);
         for index in 0..self.partitions.len() {
-            let fillings = self.partitions[index].slot.queue().take_older(before);
+            let fillings = {
+                let mut queue = self.partitions[index].slot.queue();
+                queue.end_older(old);
+                queue.take_older(before)
+            };
             for filling in fillings {
                 let error = self.expired(index, None);
                 self.fail_transaction(&error);

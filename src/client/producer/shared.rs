@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::accumulator::{Budget, Fields, Filling, Load, Purse, Push, Queue};
+use super::accumulator::{Budget, Fields, Filling, Load, Purse, Push, Queue, Sizes};
 use super::failure;
 use super::line::Identity;
 use super::partitioner::{Choice, Sticky, choose, pick, pick_by_load};
@@ -169,6 +169,7 @@ impl Hasher for NameHasher {
 pub(super) struct Shared {
     pub cluster: Cluster,
     pub config: ProducerConfig,
+    sizes: Sizes,
     pub budget: Budget,
     pub counters: Counters,
     /// Nothing is accepted any more.
@@ -206,6 +207,7 @@ impl Shared {
     pub fn new(cluster: Cluster, config: ProducerConfig) -> Self {
         Self {
             cluster,
+            sizes: config.sizes(),
             budget: Budget::new(config.buffer_bytes),
             buffers: Mutex::default(),
             config,
@@ -314,8 +316,8 @@ impl Shared {
             value: record.value,
             headers: record.headers,
         };
-        let begin = || (Instant::now(), self.config.batch(self.buffer()));
-        let push = slot.queue().push(self.config.batch_bytes, fields, size, purse, begin);
+        let begin = |will_fill| (Instant::now(), self.config.batch(self.buffer(will_fill)));
+        let push = slot.queue().push(self.sizes, fields, size, purse, begin);
         let push = push.map_err(|error| failure::unwritable(&slot.topic_partition, &error))?;
         if let Push::Done { opened, filled, total, .. } = push
             && (filled || opened.is_some())
@@ -331,7 +333,7 @@ impl Shared {
     /// Leaves the sticky partition after about a batch's worth, where a batch ends if one ends soon.
     fn move_on(&self, topic: &TopicSlots, partition: i32, total: u64, filled: bool) {
         let Some(bytes) = topic.sticky.bytes(partition, total) else { return };
-        let most = self.config.batch_bytes;
+        let most = self.sizes.ready;
         if (filled && bytes >= most / 2) || bytes >= most * 2 {
             let by_load = || pick_by_load(&topic.available, rand::random(), |at| topic.load(at));
             let next = self.config.adaptive_partitioning.then(by_load).flatten();
@@ -586,14 +588,16 @@ impl Shared {
         self.keep(batch.into_buffer());
     }
 
-    /// A buffer for a new batch: one that was used before, if there is one.
-    fn buffer(&self) -> BytesMut {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    /// A buffer for a new batch: one that was used before, if there is one and the batch will probably fill it. A small batch
+    /// in a large buffer would hold more than it reserves.
+    fn buffer(&self, will_fill: bool) -> BytesMut {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if will_fill { buffers.pop().unwrap_or_default() } else { BytesMut::new() }
     }
 
     /// Keeps a buffer for another batch. What is too many or too large is let go.
     fn keep(&self, buffer: Option<BytesMut>) {
-        let Some(buffer) = buffer.filter(|buffer| buffer.capacity() <= 2 * self.config.batch_bytes) else { return };
+        let Some(buffer) = buffer.filter(|buffer| buffer.capacity() <= 2 * self.sizes.ready) else { return };
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffers.len() < SPARE_BUFFERS {
             buffers.push(buffer);

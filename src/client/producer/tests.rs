@@ -605,8 +605,8 @@ async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
     let (client, seen) = writing(&[1, 1, 1], |_| Duration::from_millis(10)).await;
-    // Room for two batches.
-    let (batch_bytes, max_request_bytes) = (1000, 2500);
+    // Room for two batches, each of one record: another one would not fit in eight times `batch_bytes`.
+    let (batch_bytes, max_request_bytes) = (150, 2500);
     let config = ProducerConfig { batch_bytes, max_request_bytes, in_flight_max: 1, acks: Acks::Leader, ..brisk() };
     let (producer, topic) = (client.producer(config), Topic::from("t"));
     for number in 0..15 {
@@ -621,19 +621,82 @@ async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
     }
 }
 
-/// How many of a hundred batches that may go anywhere go to the one half of these partitions, whose leader is slow.
+/// While its leader is silent a partition's batch takes records, but not those that have most of their time before them.
+#[tokio::test(start_paused = true)]
+async fn a_record_does_not_expire_with_much_older_ones() {
+    let (client, _) = writing(&[1], |_| Duration::from_secs(600)).await;
+    let timeout = Duration::from_secs(20);
+    let producer = client.producer(ProducerConfig { delivery_timeout: timeout, ..brisk() });
+    let (topic, mut receipts) = (Topic::from("t"), Vec::new());
+    for seconds in [1, 5, 6, 6] {
+        let receipt = producer.enqueue(ProducerRecord::new(&topic, b"v")).await.unwrap();
+        receipts.push((tokio::time::Instant::now(), receipt));
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+    for (enqueued, receipt) in receipts {
+        receipt.await.unwrap_err();
+        let age = enqueued.elapsed();
+        assert!(age > timeout - Duration::from_secs(3) && age < timeout + Duration::from_secs(1), "{age:?}");
+    }
+}
+
+#[test]
+fn batches_grow_within_what_is_usual_and_where_order_is_guarded() {
+    let kib = |n: usize| n << 10;
+    let idempotent = ProducerConfig::default;
+    let cases = [
+        (idempotent(), (kib(64), kib(512))),
+        (ProducerConfig { batch_bytes: kib(16), ..idempotent() }, (kib(16), kib(128))),
+        (ProducerConfig { batch_bytes: kib(100), ..idempotent() }, (kib(100), kib(512))),
+        (ProducerConfig { batch_bytes: 1_000_000, ..idempotent() }, (1_000_000, 1_000_000)),
+        (ProducerConfig { batch_bytes: 0, ..idempotent() }, (0, 0)),
+        (ProducerConfig { batch_bytes: usize::MAX, ..idempotent() }, (usize::MAX, usize::MAX)),
+        (ProducerConfig { max_request_bytes: kib(100), ..idempotent() }, (kib(64), kib(100))),
+        (ProducerConfig { compression: Compression::Lz4, ..idempotent() }, (kib(64), kib(64))),
+        (ProducerConfig { acks: Acks::Leader, ..idempotent() }, (kib(64), kib(64))),
+        (ProducerConfig { idempotent: false, ..idempotent() }, (kib(64), kib(64))),
+    ];
+    for (config, (ready, most)) in cases {
+        assert_eq!(config.sizes(), Sizes { ready, most }, "{config:?}");
+    }
+}
+
+/// The topic takes batches of 10,000 bytes, and what it refuses is split. That is found out once.
+#[tokio::test]
+async fn batches_grow_no_more_where_one_was_refused_for_its_size() {
+    let world = World::new().await;
+    let new = NewTopic::new("small").partitions(1).config("max.message.bytes", "10000");
+    world.client.admin().create_topics(&[new]).await.unwrap().remove(0).1.unwrap();
+    let (producer, topic) =
+        (world.client.producer(ProducerConfig { batch_bytes: 4_000, ..brisk() }), Topic::from("small"));
+    let mut splits = Vec::new();
+    for _ in 0..3 {
+        let mut receipts = Vec::new();
+        for _ in 0..500 {
+            receipts.push(producer.enqueue(ProducerRecord::new(&topic, &[b'x'; 400])).await.unwrap());
+        }
+        for receipt in receipts {
+            receipt.await.unwrap();
+        }
+        splits.push(producer.stats().splits);
+    }
+    assert!(splits[0] > 0 && splits[0] == splits[1] && splits[1] == splits[2], "{splits:?}");
+}
+
+/// How many of a hundred records that may go anywhere go to the one half of these partitions, whose leader is slow.
 async fn share_of_the_slow(leaders: &[u16], adaptive_partitioning: bool, compression: Compression) -> usize {
     let slow = |partition| Duration::from_millis(if partition % 2 == 0 { 100 } else { 1 });
-    let (client, seen) = writing(leaders, slow).await;
-    let sizes = ProducerConfig { batch_bytes: 1000, buffer_bytes: 50_000, ..brisk() };
+    let (client, _) = writing(leaders, slow).await;
+    let sizes = ProducerConfig { batch_bytes: 1000, max_request_bytes: 2000, buffer_bytes: 50_000, ..brisk() };
     let producer = client.producer(ProducerConfig { acks: Acks::Leader, adaptive_partitioning, compression, ..sizes });
     let topic = Topic::from("t");
+    let mut receipts = Vec::new();
     for _ in 0..2_000 {
-        drop(producer.enqueue(ProducerRecord::new(&topic, &[b'x'; 500])).await.unwrap());
+        receipts.push(producer.enqueue(ProducerRecord::new(&topic, &[b'x'; 500])).await.unwrap());
     }
     producer.close(Duration::from_secs(600)).await.unwrap();
-    let seen: Vec<i32> = seen.lock().unwrap().iter().flatten().copied().collect();
-    seen.iter().filter(|partition| **partition % 2 == 0).count() * 100 / seen.len()
+    let written = futures::future::try_join_all(receipts).await.unwrap();
+    written.iter().filter(|written| written.partition % 2 == 0).count() * 100 / written.len()
 }
 
 #[tokio::test(start_paused = true)]

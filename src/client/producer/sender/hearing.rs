@@ -160,11 +160,15 @@ impl Sender {
         self.settle_proven(part);
     }
 
-    /// Halves the batch, as the topic allows none of its size; a single record is refused.
+    /// Halves the batch, as the topic allows none of its size; a single record is refused. Where it had grown, no more will.
     fn too_large(&mut self, part: &Part, error: Error, now: Instant) {
-        let line = &mut self.partitions[part.index].line;
-        let halves = line.find(part.ticket).and_then(|sent| sent.batch.halves(&self.shared.config));
-        let Some((halves, fate)) = halves else { return self.answer(part, self.not_written(), error) };
+        let (partition, config) = (&mut self.partitions[part.index], &self.shared.config);
+        let line = &mut partition.line;
+        let sent = line.find(part.ticket).map(|sent| (sent.batch.bytes(), sent.batch.halves(config)));
+        let Some((bytes, Some((halves, fate)))) = sent else { return self.answer(part, self.not_written(), error) };
+        if bytes > config.batch_bytes {
+            partition.slot.queue().stay_small();
+        }
         let parts = halves.into_iter().map(|half| (half.count(), half)).map(|(count, half)| (half, count)).collect();
         if let Some(whole) = line.answer(part.ticket, Answer::Split(now, parts)) {
             Counters::add(&self.shared.counters.splits, 1);
