@@ -63,7 +63,7 @@ impl Status {
             ErrorKind::Broker(code, _) if forbidden.contains(code) => Self::NotPermitted,
             ErrorKind::Broker(..) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Self::Data,
             ErrorKind::UnknownPartition | ErrorKind::TooLarge { .. } | ErrorKind::Unsupported => Self::Data,
-            ErrorKind::Corrupt { .. } | ErrorKind::Oversized { .. } => Self::Data,
+            ErrorKind::Corrupt { .. } | ErrorKind::Oversized { .. } | ErrorKind::Neighbour { .. } => Self::Data,
             ErrorKind::Config(_) => Self::Config,
             ErrorKind::Protocol(_) | ErrorKind::Closed => Self::Software,
             ErrorKind::Broker(..) if !error.is_retriable() => Self::Data,

@@ -72,6 +72,9 @@ pub enum ErrorKind {
     Oversized { offset: Offset, limit: usize },
     /// A record that is larger than the limit.
     TooLarge { bytes: usize, limit: usize },
+    /// The broker has refused the record's whole batch for this other record of it (KIP-467), and why. Sent again, without that
+    /// one, it may be written.
+    Neighbour { index: u32, why: Arc<str> },
     /// No room in the buffer within the time allowed.
     BufferFull,
     /// The transaction could not be committed, for this reason, and is aborted: nothing of it will be read by those who
@@ -169,7 +172,10 @@ impl Error {
         match &self.kind {
             ErrorKind::Broker(code, _) => code.class(),
             _ if self.is_authentication() => Class::Fatal,
-            ErrorKind::Timeout(_) | ErrorKind::BufferFull | ErrorKind::NoCredentials(_) => Class::Retry,
+            ErrorKind::Timeout(_)
+            | ErrorKind::BufferFull
+            | ErrorKind::Neighbour { .. }
+            | ErrorKind::NoCredentials(_) => Class::Retry,
             ErrorKind::Connect(_)
             | ErrorKind::Disconnected(_)
             | ErrorKind::Tls(_)
@@ -319,6 +325,7 @@ impl fmt::Display for ErrorKind {
                 "the batch at offset {offset} unpacks to more than {limit} bytes: raise memory_bytes, or pass it over"
             ),
             Self::TooLarge { bytes, limit } => write!(f, "{bytes} bytes are more than the limit of {limit}"),
+            Self::Neighbour { index, why } => write!(f, "not written because of record {index} of its batch: {why}"),
             Self::BufferFull => f.write_str("the buffer is full"),
             Self::Aborted(cause) => write!(f, "the transaction is aborted: {cause}"),
             Self::Closed => f.write_str("the client is closed"),

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::verdict::Rejection;
-use crate::client::{Error, ErrorCode};
+use crate::client::{Error, ErrorCode, ErrorKind};
 
-/// A broker refuses a whole batch for one record in it. A refusal that does not say which is believed the third time, as
-/// what is sent again goes one by one.
+/// A broker refuses a whole batch for one record in it. Where it does not say which, it is believed the third time, as what is
+/// sent again goes one by one.
 const TRIES: u8 = 3;
 
 /// What a dead letter carries.
@@ -52,6 +52,9 @@ impl Parcel {
 
     /// What to send after this was refused; `Err` with the same if it was not, or if nothing less is left.
     pub(super) fn after(self, error: &Error) -> Result<Self, Self> {
+        if matches!(error.kind, ErrorKind::Neighbour { .. }) {
+            return Ok(self);
+        }
         let is_too_large = error.is_too_large();
         if !is_too_large && !is_refusal(error) {
             return Err(self);
@@ -118,7 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_s_fault_is_not_believed_at_once() {
+    fn for_a_neighbour_s_fault_the_same_is_sent_again() {
+        let error = Error::new(ErrorKind::Neighbour { index: 3, why: "no key".into() });
+        let parcel = Parcel { tries: TRIES - 1, ..Parcel::default() };
+        assert_eq!(parcel.clone().after(&error), Ok(parcel));
+    }
+
+    #[test]
+    fn a_fault_that_may_be_a_neighbour_s_is_not_believed_at_once() {
         let error = Error::from(ErrorCode::INVALID_RECORD);
         let mut parcel = Parcel::default();
         for _ in 1..TRIES {

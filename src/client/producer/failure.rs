@@ -69,14 +69,15 @@ pub(super) fn refused(broker: BrokerId, part: &Part, code: ErrorCode, message: O
 /// What a broker has said of single records, if it has said of any that they are to blame (KIP-467).
 pub(super) fn rejection(refused: &Error, answer: &PartitionProduceResponse) -> Option<Rejection> {
     let code = refused.code()?;
-    let said = |words: &str| Error { kind: ErrorKind::Broker(code, Some(words.into())), ..refused.clone() };
+    let said = |kind| Error { kind, ..refused.clone() };
     let mut blamed = BTreeMap::new();
     let mut others = None;
     for error in &answer.record_errors {
         let Ok(index) = u32::try_from(error.batch_index) else { continue };
         let why = error.batch_index_error_message.as_ref().map(Str::as_str).or(code.meaning()).unwrap_or_default();
-        blamed.insert(index, said(&format!("this record is rejected: {why}")));
-        others.get_or_insert_with(|| said(&format!("not written because of record {index} of the batch: {why}")));
+        let words = format!("this record is rejected: {why}");
+        blamed.insert(index, said(ErrorKind::Broker(code, Some(words.into()))));
+        others.get_or_insert_with(|| said(ErrorKind::Neighbour { index, why: why.into() }));
     }
     Some(Rejection { blamed, others: others? })
 }

@@ -511,10 +511,12 @@ async fn of_a_refused_batch_the_records_that_are_to_blame_are_named() {
     let mut said = Vec::new();
     for receipt in receipts {
         let error = receipt.await.unwrap_err();
-        assert_eq!(error.code(), Some(ErrorCode::INVALID_RECORD), "{error}");
-        said.push(error.to_string());
+        said.push((error.code(), error.is_retriable(), error.to_string()));
     }
-    assert!(said[1].contains("this record") && said[0].contains("record 1 of the batch"), "{said:?}");
+    let (code, is_retriable, words) = &said[1];
+    assert!(*code == Some(ErrorCode::INVALID_RECORD) && !is_retriable && words.contains("this record"), "{said:?}");
+    let (code, is_retriable, words) = &said[0];
+    assert!(code.is_none() && *is_retriable && words.contains("record 1 of its batch"), "{said:?}");
     assert!(said[0] == said[2], "{said:?}");
     assert_eq!((producer.stats().records_failed, producer.stats().buffered_bytes), (3, 0));
 }

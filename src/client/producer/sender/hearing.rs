@@ -90,8 +90,7 @@ impl Sender {
         let Some(rejection) = failure::rejection(&error, answer) else {
             return self.answer(part, self.not_written(), error);
         };
-        let others = rejection.others.clone();
-        self.conclude(part, self.not_written(), &others, Fate::Rejected(Arc::new(rejection)));
+        self.conclude(part, self.not_written(), &error, Fate::Rejected(Arc::new(rejection)));
     }
 
     /// In a transaction, the sequences after a batch that is not written are the next epoch's matter.
