@@ -94,11 +94,6 @@ impl Grant {
         self.bytes
     }
 
-    /// Keeps no more than so many.
-    pub fn keep(&mut self, bytes: usize) {
-        drop(self.split(self.bytes.saturating_sub(bytes)));
-    }
-
     /// A grant of its own for so many of these bytes; what is missing is taken, whether there is room or not.
     pub fn split(&mut self, bytes: usize) -> Grant {
         let mine = bytes.min(self.bytes);
@@ -133,8 +128,7 @@ mod tests {
         assert_eq!((part.bytes(), more.bytes(), rest.bytes(), memory.used()), (15, 15, 0, 110));
         drop((part, rest));
         let mut rest = more;
-        rest.keep(5);
-        drop(rest.split(0));
+        drop((rest.split(10), rest.split(0)));
         assert_eq!(memory.used(), 85);
         let rest = memory.try_take(1, 100).map(|more| (more, rest)).expect("15 are left");
         let beyond = memory.take(50);

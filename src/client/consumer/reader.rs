@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConsumerConfig;
-use super::cursor::{Cursor, Place, Replica};
+use super::cursor::{ASK_BYTES_MIN, Cursor, Place, Replica};
 use super::delivery::Fetched;
 use super::group::REFUSED_PAUSE;
 use super::memory::{Grant, Memory};
@@ -41,10 +41,6 @@ use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartiti
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
 /// A partition is left alone for so long after a failure that is not its broker's.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A partition is asked for no less than this, if there is memory for it, however small its share. A broker passes over a
-/// partition, all but the first of an answer, whose next batch is larger than was asked for: with less, and batches of the
-/// usual sizes, every answer would hold a single batch.
-const ASK_BYTES_MIN: usize = 128 << 10;
 /// A batch may be unpacked into so much, or all of the memory if that is more: brokers take batches by what they are packed,
 /// and one that cannot be unpacked stops its partition. Beyond this it is more likely made to exhaust whoever reads it.
 const UNPACKED_BYTES_MAX: usize = 128 << 20;
@@ -220,12 +216,16 @@ impl Reader {
         }
         // Every reader may have one request out and the records of another in hand, and none takes another's part.
         let part = memory.limit() / (self.shared.readers.load(Ordering::Relaxed) + 1);
-        let most = self.shared.config.fetch_max_bytes.min(part).min(each * wanted.len());
+        let all = each * wanted.len();
+        let most = self.shared.config.fetch_max_bytes.min(part).min(all);
         let grant = memory.try_take(each.min(most), most)?;
+        // All counts as it will once it is unpacked; a broker knows it only as it is.
+        let packed: usize = wanted.values().map(|ask| ask.max_bytes).sum();
+        let max_bytes = (packed as f64 * grant.bytes().min(all) as f64 / all as f64) as usize;
         for (of, cursor) in &mut self.cursors {
             cursor.asked = wanted.get(of).map(|ask| ask.offset);
         }
-        let request = self.request(&wanted, grant.bytes());
+        let request = self.request(&wanted, max_bytes.max(1));
         let (cluster, broker) = (self.shared.cluster.clone(), self.broker);
         let deadline = self.shared.config.fetch_max_wait + cluster.config().request_timeout;
         // In a task of its own, so that it is sent while this one works.
@@ -277,7 +277,6 @@ impl Reader {
             return None;
         }
         let total: usize = answer.responses.iter().flat_map(|topic| &topic.partitions).map(data_bytes).sum();
-        grant.keep(total);
         let work = self.sort(answer, total, &mut grant);
         drop(grant);
         let next = self.ask();
@@ -375,8 +374,12 @@ impl Reader {
         let unpacked_bytes_max = memory.limit().max(UNPACKED_BYTES_MAX);
         let rules = scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max, whole };
         let tenure = Arc::clone(weight.tenure());
+        let packed = record_set.len();
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
-        // What is unpacked counts from now on, not what came.
+        if let Some(cursor) = self.cursors.get_mut(&of) {
+            cursor.learn(packed, chunks.iter().map(|chunk| chunk.bytes).sum());
+        }
+        // What is unpacked counts from now on, not what was expected.
         let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();
         drop(weight);
         for (chunk, weight) in chunks.into_iter().zip(weights) {
@@ -466,7 +469,7 @@ fn found(
     if record_set.len() * FRAME_PART_MIN < total {
         record_set = Bytes::copy_from_slice(&record_set);
     }
-    let weight = cursor.tenure.weigh(grant.split(record_set.len()));
+    let weight = cursor.tenure.weigh(grant.split(cursor.unpacked(record_set.len())));
     let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
     let aborted = data.aborted_transactions.unwrap_or_default();
     let rewinds = cursor.rewinds;

@@ -778,6 +778,37 @@ async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
     consumer.close(LIMIT).await.unwrap();
 }
 
+/// What it unpacks to is not known before the first answer; from then on it is what is asked for.
+#[tokio::test]
+async fn what_packs_well_is_fetched_by_what_it_unpacks_to() {
+    const RECORDS: usize = 800;
+    let world = World::new().await;
+    let producer = world.client.producer(ProducerConfig { compression: Compression::Gzip, ..Default::default() });
+    let (mut large, mut random, mut receipts) = (vec![b' '; 40 << 10], 1_u32, Vec::new());
+    for _ in 0..RECORDS {
+        // About a twentieth of it is left when it is packed.
+        for byte in large.iter_mut().step_by(64) {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (random >> 24) as u8;
+        }
+        let record = ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, &large) };
+        receipts.push(producer.enqueue(record).await.unwrap());
+    }
+    futures::future::try_join_all(receipts).await.unwrap();
+    let config = ConsumerConfig { memory_bytes: 1 << 20, partition_max_bytes: 512 << 10, ..world.config() };
+    let mut consumer = world.client.consumer(config).unwrap();
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < RECORDS {
+        let delivery = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap();
+        sizes.push(delivery.records().count());
+        delivery.finish();
+    }
+    // One request was out when the first answer came.
+    assert!(sizes[0] > 50 && sizes[2..].iter().all(|records| *records <= 26), "records at a time: {sizes:?}");
+    consumer.close(LIMIT).await.unwrap();
+    producer.close(LIMIT).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_partition_that_stays_broken_is_said() {
     let world = World::new().await;
