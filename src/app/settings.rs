@@ -61,8 +61,14 @@ pub fn of_lag(args: &cli::Lag) -> Result<Config, Failure> {
     if args.redis.is_some() {
         config.redis.clone_from(&args.redis);
     }
-    if args.redis_ca_file.is_some() {
-        config.redis_ca_file.clone_from(&args.redis_ca_file);
+    for (given, file) in [
+        (&args.redis_ca_file, &mut config.redis_ca_file),
+        (&args.redis_cert_file, &mut config.redis_cert_file),
+        (&args.redis_key_file, &mut config.redis_key_file),
+    ] {
+        if given.is_some() {
+            file.clone_from(given);
+        }
     }
     if args.node_id.is_some() {
         config.node_id.clone_from(&args.node_id);

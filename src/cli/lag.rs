@@ -52,6 +52,12 @@ pub struct Lag {
     /// The CAs that a rediss:// URL is verified against, in a PEM file [default: the system's]
     #[arg(long, value_name = "FILE", env = "REDIS_CA_FILE", value_hint = clap::ValueHint::FilePath)]
     pub redis_ca_file: Option<PathBuf>,
+    /// Our certificate for a Redis that asks for one (PEM, with those that signed it); a renewed file is used by new connections
+    #[arg(long, value_name = "FILE", env = "REDIS_CERT_FILE", value_hint = clap::ValueHint::FilePath)]
+    pub redis_cert_file: Option<PathBuf>,
+    /// The private key of --redis-cert-file (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", env = "REDIS_KEY_FILE", value_hint = clap::ValueHint::FilePath)]
+    pub redis_key_file: Option<PathBuf>,
     /// Share the groups with other monitors of the cluster, under this name; each group is told by one. They find each other in
     /// the Redis, or else in a group of their own. All need the same filters of groups, the same lease, and clocks that agree
     /// (NTP)

@@ -123,6 +123,7 @@ use serde::Deserialize;
 
 use self::nodes::Timing;
 use self::store::RedisPlace;
+use crate::client::TlsOptions;
 use crate::limits::{Limits, Url};
 
 pub use clusters::{ClusterConfig, Clusters};
@@ -196,6 +197,10 @@ pub struct Config {
     pub redis: Option<Url>,
     /// PEM file of the CAs that the Redis is verified against where its URL asks for TLS; `None`: the system's.
     pub redis_ca_file: Option<PathBuf>,
+    /// PEM file of our certificate, and those that signed it, for a Redis that asks for one; with `redis_key_file`.
+    pub redis_cert_file: Option<PathBuf>,
+    /// PEM file of the certificate's private key, not encrypted.
+    pub redis_key_file: Option<PathBuf>,
     /// Keys in Redis start with this, and the cluster's id.
     pub redis_prefix: String,
     /// This monitor's name among others that share the groups. `None`: it tells all groups.
@@ -229,6 +234,8 @@ impl Default for Config {
             clusters: Vec::new(),
             redis: None,
             redis_ca_file: None,
+            redis_cert_file: None,
+            redis_key_file: None,
             redis_prefix: "highwater".to_owned(),
             node_id: None,
             nodes_group: None,
@@ -268,18 +275,25 @@ impl Config {
         }
         if let Some((url, Err(error))) = self.redis.as_ref().map(|url| (url, RedisStore::check_url(url))) {
             limits.must(false, "redis", url, format_args!("the URL of a Redis: {error}"));
-        } else if let Some(ca_file) = &self.redis_ca_file {
-            let checked = self.redis.as_ref().map(|url| RedisStore::check_ca_file(url, ca_file));
-            let wrong = match &checked {
-                Some(Ok(())) => None,
-                Some(Err(error)) => Some(error.to_string()),
+        } else if let Some((name, file)) = self.redis_files().next() {
+            let wrong = match self.redis_place() {
+                Some(place) => RedisStore::check_tls(&place).err().map(|error| error.to_string()),
                 None => Some("there is no Redis that it is for".to_owned()),
             };
             if let Some(wrong) = wrong {
-                let is = format_args!("of CAs that a rediss:// URL is verified against: {wrong}");
-                limits.must(false, "redis_ca_file", &ca_file.display(), is);
+                limits.must(false, name, &file.display(), format_args!("a file for TLS to the Redis: {wrong}"));
             }
         }
+    }
+
+    /// The files that TLS to the Redis is made of.
+    fn redis_files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let files = [
+            ("redis_ca_file", &self.redis_ca_file),
+            ("redis_cert_file", &self.redis_cert_file),
+            ("redis_key_file", &self.redis_key_file),
+        ];
+        files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?)))
     }
 
     /// The settings of one of several clusters.
@@ -294,7 +308,9 @@ impl Config {
 
     fn redis_place(&self) -> Option<RedisPlace> {
         let url = self.redis.clone()?;
-        Some(RedisPlace { url, ca_file: self.redis_ca_file.clone() })
+        let [ca_file, cert_file, key_file] =
+            [&self.redis_ca_file, &self.redis_cert_file, &self.redis_key_file].map(Option::clone);
+        Some(RedisPlace { url, tls: TlsOptions { ca_file, cert_file, key_file, server_name: None } })
     }
 
     /// How long a round waits for a broker: half an interval, so that the rounds after it are in time whatever happens, but no

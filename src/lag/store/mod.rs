@@ -12,7 +12,7 @@ pub use registry::RedisRegistry;
 
 #[cfg(test)]
 pub(super) fn redis_at(url: &str) -> RedisPlace {
-    RedisPlace { url: url.into(), ca_file: None }
+    RedisPlace { url: url.into(), tls: crate::client::TlsOptions::default() }
 }
 
 /// The Redis that `HIGHWATER_TEST_REDIS` names; without one, a test says that it is skipped.

@@ -14,7 +14,6 @@
 //! something is produced: 0.5 and 13 MB. A pipeline has at most [`SAMPLES_A_PIPELINE`] samples, written or read: about 100 kB,
 //! and half a megabyte where each is of another partition.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -68,22 +67,21 @@ impl From<Error> for StoreError {
     }
 }
 
-/// Where a Redis is, and, where it is to be reached by TLS, the PEM file of the CAs that it is verified against; `None`: the
-/// system's.
+/// Where a Redis is, and, where its URL asks for TLS, whom to trust there and who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisPlace {
     pub url: Url,
-    pub ca_file: Option<PathBuf>,
+    /// Its server name is not looked at: a certificate is to be for the host that the URL names, or the cluster does.
+    pub tls: TlsOptions,
 }
 
 impl RedisPlace {
-    /// The file is read each time, so that one that was renewed is used by the connections made after that.
+    /// The files are read each time, so that one that was renewed is used by the connections made after that.
     fn config(&self) -> Result<Config, StoreError> {
         let mut config = Config::from_url(self.url.reveal())?;
-        if let (Some(tls), Some(_)) = (&mut config.tls, &self.ca_file) {
-            let options = TlsOptions { ca_file: self.ca_file.clone(), ..TlsOptions::default() };
-            let trusted = options.config().map_err(|error| StoreError(error.to_string()))?;
-            tls.connector = TlsConnector::Rustls(trusted.into());
+        if let Some(tls) = &mut config.tls {
+            let ours = self.tls.config().map_err(|error| StoreError(error.to_string()))?;
+            tls.connector = TlsConnector::Rustls(ours.into());
         }
         Ok(config)
     }
@@ -147,9 +145,8 @@ impl RedisStore {
         }
     }
 
-    /// Whether there can be TLS with these CAs, and whether this is a Redis that it is for.
-    pub fn check_ca_file(url: &Url, ca_file: &Path) -> Result<(), StoreError> {
-        let place = RedisPlace { url: url.clone(), ca_file: Some(ca_file.to_owned()) };
+    /// Whether there can be TLS with these files, and whether this is a Redis that they are for.
+    pub fn check_tls(place: &RedisPlace) -> Result<(), StoreError> {
         match place.config()?.tls {
             Some(_) => Ok(()),
             None => Err(StoreError("the URL of the Redis does not ask for TLS, as rediss:// does".to_owned())),
@@ -293,6 +290,8 @@ fn parse(text: &str) -> Option<Remembered> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use fred::interfaces::{KeysInterface, LuaInterface};
 
     use super::super::redis_at;
@@ -320,42 +319,67 @@ mod tests {
         assert_ne!(key(Some(1)), key(Some(2)));
     }
 
-    /// A CA that is not among the system's.
+    fn file(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name)
+    }
+
+    /// With these CAs, and this client's certificate and key.
+    fn tls(ca: Option<&str>, client: Option<&str>) -> TlsOptions {
+        let (cert_file, key_file) =
+            client.map(|name| (file(&format!("{name}.pem")), file(&format!("{name}.key.pem")))).unzip();
+        TlsOptions { ca_file: ca.map(file), cert_file, key_file, server_name: None }
+    }
+
+    /// A CA that is not among the system's, and a Redis that lets in nobody without a certificate, as it does by default.
     #[tokio::test]
     async fn a_redis_is_reached_by_tls() {
         if super::super::redis_of_tests().is_none() {
             return;
         }
-        let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name);
+        for (asks_clients, ca, client, is_let_in) in [
+            ("no", Some("ca.pem"), None, true),
+            ("no", Some("other-ca.pem"), None, false),
+            ("no", None, None, false),
+            ("yes", Some("ca.pem"), None, false),
+            ("yes", Some("ca.pem"), Some("client"), true),
+        ] {
+            let (_server, url) = redis_with_tls(asks_clients).await;
+            let mut store = RedisStore::new(RedisPlace { url, tls: tls(ca, client) }, "test", 9);
+            let written = store.write(&[write(&life(0, 1), &[sample(0, 1)])]).await;
+            let is_written = written.as_ref().is_ok_and(|written| written[0].is_ok());
+            assert_eq!(is_written, is_let_in, "{asks_clients} {ca:?} {client:?}: {written:?}");
+        }
+    }
+
+    async fn redis_with_tls(asks_clients: &str) -> (tokio::process::Child, Url) {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = tokio::process::Command::new("redis-server");
         server.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         server.arg("--tls-cert-file").arg(file("server.pem")).arg("--tls-key-file").arg(file("server.key.pem"));
-        server.arg("--tls-ca-cert-file").arg(file("ca.pem")).args(["--tls-auth-clients", "no"]);
-        let _server = server.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        server.arg("--tls-ca-cert-file").arg(file("ca.pem")).args(["--tls-auth-clients", asks_clients]);
+        let server = server.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let until = tokio::time::Instant::now() + Duration::from_secs(30);
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             assert!(tokio::time::Instant::now() < until, "Redis does not begin");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let url = Url::from(format!("rediss://localhost:{port}").as_str());
-        let store = |ca_file: Option<&str>| {
-            RedisStore::new(RedisPlace { url: url.clone(), ca_file: ca_file.map(file) }, "test", 9)
-        };
-        let written = store(Some("ca.pem")).write(&[write(&life(0, 1), &[sample(0, 1)])]).await.unwrap();
-        assert!(written[0].is_ok(), "{written:?}");
-        for ca_file in [Some("other-ca.pem"), None] {
-            assert!(store(ca_file).write(&[]).await.is_err(), "{ca_file:?}");
-        }
+        (server, Url::from(format!("rediss://localhost:{port}").as_str()))
     }
 
     #[test]
-    fn ca_files_are_looked_at_beforehand() {
+    fn files_for_tls_are_looked_at_beforehand() {
         crate::tls::install_provider().unwrap();
-        let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/testdata").join(name);
-        assert!(RedisStore::check_ca_file(&"rediss://localhost".into(), &file("ca.pem")).is_ok());
-        for (url, name) in [("redis://localhost", "ca.pem"), ("rediss://localhost", "none.pem")] {
-            assert!(RedisStore::check_ca_file(&url.into(), &file(name)).is_err(), "{url} {name}");
+        let half = TlsOptions { key_file: None, ..tls(None, Some("client")) };
+        for (url, tls, is_right) in [
+            ("rediss://localhost", tls(Some("ca.pem"), None), true),
+            ("rediss://localhost", tls(Some("ca.pem"), Some("client")), true),
+            ("redis://localhost", tls(Some("ca.pem"), None), false),
+            ("rediss://localhost", tls(Some("none.pem"), None), false),
+            ("rediss://localhost", tls(Some("ca.pem"), Some("none")), false),
+            ("rediss://localhost", half, false),
+        ] {
+            let checked = RedisStore::check_tls(&RedisPlace { url: url.into(), tls });
+            assert_eq!(checked.is_ok(), is_right, "{url}: {checked:?}");
         }
     }
 
