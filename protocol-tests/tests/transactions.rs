@@ -571,7 +571,7 @@ async fn a_program_that_is_killed_leaves_every_record_once() -> Outcome<()> {
 /// Numbered records, in small batches, so that they are read in many pieces.
 async fn fill(site: &Site, count: usize) -> Outcome<()> {
     let producer = site.client.producer(ProducerConfig {
-        batch_bytes: 1024,
+        batch_bytes: 128,
         delivery_timeout: Duration::from_secs(15),
         ..Default::default()
     });

@@ -19,14 +19,6 @@ const FAILURES_TOLD: u32 = 10;
 /// So many moves in a row that have come to nothing, and a replica is left alone.
 const FAILURES_OF_REPLICAS: u32 = 3;
 
-/// A partition is asked for so much at first, as nobody knows what that unpacks to, and later for no less than this once it is
-/// unpacked, if there is memory for it, however small its share. A broker passes over a partition, all but the first of an
-/// answer, whose next batch is larger than was asked for: with less, and batches of the usual sizes, every answer would hold a
-/// single batch.
-pub const ASK_BYTES_MIN: usize = 128 << 10;
-/// However well a partition packs, it is asked for no less than this.
-const ASK_PACKED_MIN: usize = 4 << 10;
-
 /// See the module.
 #[derive(Debug)]
 pub struct Cursor {
@@ -54,8 +46,6 @@ pub struct Cursor {
     pub rewinds: u32,
     /// Moves in a row that have come to nothing.
     pub failures: u32,
-    /// How many times as many bytes records take once they are unpacked, as they lately did.
-    ratio: Option<f32>,
 }
 
 /// A replica that is nearer than the leader (KIP-392).
@@ -102,28 +92,8 @@ impl Cursor {
             leaving: false,
             rewinds: tenure.rewinds(),
             failures: 0,
-            ratio: None,
             tenure,
         }
-    }
-
-    /// How many bytes of records to ask for, so that they are about `bytes` once they are unpacked.
-    fn packed(&self, bytes: usize) -> usize {
-        match self.ratio {
-            Some(ratio) => ((bytes as f32 / ratio) as usize).max(ASK_PACKED_MIN.min(bytes)),
-            None => bytes.min(ASK_BYTES_MIN),
-        }
-    }
-
-    /// About how many bytes so many will be once they are unpacked.
-    pub fn unpacked(&self, bytes: usize) -> usize {
-        (bytes as f32 * self.ratio.unwrap_or(1.0)) as usize
-    }
-
-    /// What so many bytes were when they were unpacked. More than before is believed at once, less by and by.
-    pub fn learn(&mut self, packed: usize, unpacked: usize) {
-        let seen = (unpacked as f32 / packed.max(1) as f32).max(1.0);
-        self.ratio = Some(self.ratio.map_or(seen, |ratio| seen.max((ratio + seen) / 2.0)));
     }
 
     /// One more move that has come to nothing; true if there were so many in a row by now that somebody should know.
@@ -183,13 +153,13 @@ impl Cursor {
         replica.map_or(leader.broker, |replica| replica.broker)
     }
 
-    /// What to ask for, of about so many bytes once they are unpacked; `None` if it is not to be asked for now.
-    pub fn ask(&self, now: Instant, bytes: usize) -> Option<Ask> {
+    /// What to ask for; `None` if it is not to be asked for now.
+    pub fn ask(&self, now: Instant, max_bytes: usize) -> Option<Ask> {
         let early = self.not_before.is_some_and(|at| now < at);
         let waits = self.parked || self.leaving || early || self.tenure.is_paused() || !self.tenure.has_room();
         let offset = self.position().filter(|_| !waits)?;
         let leader_epoch = self.leader.and_then(|leader| leader.epoch);
-        Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes: self.packed(bytes) })
+        Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes })
     }
 }
 
@@ -200,26 +170,6 @@ mod tests {
 
     fn at(offset: Offset) -> Place {
         Place::At(Mark { offset, leader_epoch: Some(7) })
-    }
-
-    #[test]
-    fn what_is_packed_is_asked_for_by_what_it_unpacks_to() {
-        let mut cursor = Cursor::new(Tenure::new(TopicPartition::new("t", 0), Memory::new(100)), Place::Uncommitted);
-        let (least, most) = (ASK_BYTES_MIN, 8 * ASK_BYTES_MIN);
-        assert_eq!([cursor.packed(most), cursor.packed(least / 2), cursor.unpacked(7)], [least, least / 2, 7]);
-        // What came, what it was unpacked, and what is asked for then.
-        for (packed, unpacked, ask) in [
-            (1000, 4000, most / 4),
-            (1000, 1_000_000, ASK_PACKED_MIN),
-            (1000, 0, most / 500),
-            (0, 0, most / 250),
-            (1000, 16_000, most / 133),
-        ] {
-            cursor.learn(packed, unpacked);
-            let asked = cursor.packed(most);
-            assert!(asked.abs_diff(ask.max(ASK_PACKED_MIN)) <= ask / 50, "{packed} {unpacked}: {asked}, not {ask}");
-        }
-        assert_eq!(cursor.packed(1000), 1000, "it may be one batch");
     }
 
     #[test]

@@ -9,6 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
+/// How many times as large records are taken to be once they are unpacked, before any were.
+const UNKNOWN_RATIO: usize = 32;
+/// See [`Packing::learn`].
+const PACKED_REMEMBERED: usize = 2 << 20;
+
 /// Bytes in use, of so many.
 #[derive(Debug)]
 pub struct Memory {
@@ -94,6 +99,11 @@ impl Grant {
         self.bytes
     }
 
+    /// Keeps no more than so many.
+    pub fn keep(&mut self, bytes: usize) {
+        drop(self.split(self.bytes.saturating_sub(bytes)));
+    }
+
     /// A grant of its own for so many of these bytes; what is missing is taken, whether there is room or not.
     pub fn split(&mut self, bytes: usize) -> Grant {
         let mine = bytes.min(self.bytes);
@@ -102,6 +112,46 @@ impl Grant {
         part.bytes += mine;
         part
     }
+}
+
+/// How well what a broker has lately sent was packed, by bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    packed: usize,
+    unpacked: usize,
+}
+
+impl Default for Packing {
+    /// Little is asked for as long as nothing is known.
+    fn default() -> Self {
+        Self { packed: 1, unpacked: UNKNOWN_RATIO }
+    }
+}
+
+impl Packing {
+    pub fn learn(&mut self, packed: usize, unpacked: usize) {
+        self.packed += packed;
+        self.unpacked += unpacked.max(packed);
+        // Of what is older than so many bytes half remains: by bytes and not by answers, as those without a backlog are small,
+        // and small batches do not pack as well.
+        if self.packed > PACKED_REMEMBERED {
+            (self.packed, self.unpacked) = (self.packed / 2, self.unpacked / 2);
+        }
+    }
+
+    /// What so many bytes will probably be once they are unpacked.
+    pub fn unpacked(&self, packed: usize) -> usize {
+        scale(packed, self.unpacked, self.packed)
+    }
+
+    /// How many bytes will probably be so many once they are unpacked.
+    pub fn packed(&self, unpacked: usize) -> usize {
+        scale(unpacked, self.packed, self.unpacked)
+    }
+}
+
+fn scale(bytes: usize, by: usize, of: usize) -> usize {
+    usize::try_from(bytes as u128 * by as u128 / of.max(1) as u128).unwrap_or(usize::MAX)
 }
 
 impl Drop for Grant {
@@ -114,6 +164,28 @@ impl Drop for Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What came, packed and unpacked, and what is asked for then where there is room for 64 MiB.
+    #[test]
+    fn what_is_asked_for_goes_by_what_was_unpacked() {
+        let (mut packing, mib) = (Packing::default(), 1 << 20);
+        assert_eq!(packing.packed(64 * mib), 2 * mib, "nothing is known");
+        for (packed, unpacked, expected) in [
+            (mib, mib, 64 * mib),
+            (mib, 99 * mib, 64 * mib / 50),
+            // A few small answers change little, and those of nothing at all nothing.
+            (1000, 2000, 64 * mib / 50),
+            (0, 0, 64 * mib / 50),
+            (8 * mib, 8 * mib, 64 * mib / 6),
+            (8 * mib, 0, 64 * mib / 3),
+            (8 * mib, 8 * mib, 64 * mib / 15 * 8),
+        ] {
+            packing.learn(packed, unpacked);
+            let asked = packing.packed(64 * mib);
+            assert!(asked.abs_diff(expected) < expected / 10, "{packed} {unpacked}: {asked}, not {expected}");
+            assert!(packing.unpacked(asked).abs_diff(64 * mib) < mib, "{asked}");
+        }
+    }
 
     #[test]
     fn room_is_taken_and_given_back() {
@@ -128,7 +200,8 @@ mod tests {
         assert_eq!((part.bytes(), more.bytes(), rest.bytes(), memory.used()), (15, 15, 0, 110));
         drop((part, rest));
         let mut rest = more;
-        drop((rest.split(10), rest.split(0)));
+        rest.keep(5);
+        drop(rest.split(0));
         assert_eq!(memory.used(), 85);
         let rest = memory.try_take(1, 100).map(|more| (more, rest)).expect("15 are left");
         let beyond = memory.take(50);

@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConsumerConfig;
-use super::cursor::{ASK_BYTES_MIN, Cursor, Place, Replica};
+use super::cursor::{Cursor, Place, Replica};
 use super::delivery::Fetched;
 use super::group::REFUSED_PAUSE;
-use super::memory::{Grant, Memory};
+use super::memory::{Grant, Memory, Packing};
 use super::progress::Mark;
 use super::scan::{self, Broken};
 use super::session::{Asks, Session};
@@ -41,6 +41,10 @@ use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartiti
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
 /// A partition is left alone for so long after a failure that is not its broker's.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A partition is asked for no less than this, if there is memory for it, however small its share. A broker passes over a
+/// partition, all but the first of an answer, whose next batch is larger than was asked for: with less, and batches of the
+/// usual sizes, every answer would hold a single batch.
+const ASK_BYTES_MIN: usize = 128 << 10;
 /// A batch may be unpacked into so much, or all of the memory if that is more: brokers take batches by what they are packed,
 /// and one that cannot be unpacked stops its partition. Beyond this it is more likely made to exhaust whoever reads it.
 const UNPACKED_BYTES_MAX: usize = 128 << 20;
@@ -112,6 +116,7 @@ pub(super) struct Reader {
     back: mpsc::UnboundedSender<Cursor>,
     cursors: BTreeMap<TopicPartition, Cursor>,
     session: Session,
+    packing: Packing,
     not_before: Option<Instant>,
 }
 
@@ -141,7 +146,8 @@ impl Reader {
         back: mpsc::UnboundedSender<Cursor>,
     ) -> Self {
         shared.readers.fetch_add(1, Ordering::Relaxed);
-        Self { broker, shared, orders, back, cursors: BTreeMap::new(), session: Session::default(), not_before: None }
+        let (session, packing) = (Session::default(), Packing::default());
+        Self { broker, shared, orders, back, cursors: BTreeMap::new(), session, packing, not_before: None }
     }
 
     /// Until the fetcher or the consumer is gone.
@@ -216,16 +222,16 @@ impl Reader {
         }
         // Every reader may have one request out and the records of another in hand, and none takes another's part.
         let part = memory.limit() / (self.shared.readers.load(Ordering::Relaxed) + 1);
-        let all = each * wanted.len();
-        let most = self.shared.config.fetch_max_bytes.min(part).min(all);
+        let on_the_wire = self.shared.config.fetch_max_bytes.min(each * wanted.len());
+        let most = self.packing.unpacked(on_the_wire).min(part);
         let grant = memory.try_take(each.min(most), most)?;
-        // All counts as it will once it is unpacked; a broker knows it only as it is.
-        let packed: usize = wanted.values().map(|ask| ask.max_bytes).sum();
-        let max_bytes = (packed as f64 * grant.bytes().min(all) as f64 / all as f64) as usize;
+        // However well it packs, batches of the usual sizes have to fit.
+        let least = ASK_BYTES_MIN.min(grant.bytes());
+        let max_bytes = self.packing.packed(grant.bytes()).max(least).min(on_the_wire);
         for (of, cursor) in &mut self.cursors {
             cursor.asked = wanted.get(of).map(|ask| ask.offset);
         }
-        let request = self.request(&wanted, max_bytes.max(1));
+        let request = self.request(&wanted, max_bytes);
         let (cluster, broker) = (self.shared.cluster.clone(), self.broker);
         let deadline = self.shared.config.fetch_max_wait + cluster.config().request_timeout;
         // In a task of its own, so that it is sent while this one works.
@@ -277,6 +283,7 @@ impl Reader {
             return None;
         }
         let total: usize = answer.responses.iter().flat_map(|topic| &topic.partitions).map(data_bytes).sum();
+        grant.keep(self.packing.unpacked(total));
         let work = self.sort(answer, total, &mut grant);
         drop(grant);
         let next = self.ask();
@@ -351,7 +358,7 @@ impl Reader {
                     failed.insert(of);
                     redirected(&self.shared, cursor, nearer);
                 } else if code.is_ok() {
-                    work.extend(found(cursor, of, position, data, total, grant));
+                    work.extend(found(cursor, of, position, data, total, grant, self.packing));
                 } else {
                     failed.insert(of);
                     refused(&self.shared, self.broker, cursor, code, &data);
@@ -374,10 +381,9 @@ impl Reader {
         let unpacked_bytes_max = memory.limit().max(UNPACKED_BYTES_MAX);
         let rules = scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max, whole };
         let tenure = Arc::clone(weight.tenure());
-        let packed = record_set.len();
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
-        if let Some(cursor) = self.cursors.get_mut(&of) {
-            cursor.learn(packed, chunks.iter().map(|chunk| chunk.bytes).sum());
+        for chunk in &chunks {
+            self.packing.learn(chunk.packed, chunk.bytes);
         }
         // What is unpacked counts from now on, not what was expected.
         let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();
@@ -460,6 +466,7 @@ fn found(
     data: PartitionData,
     total: usize,
     grant: &mut Grant,
+    packing: Packing,
 ) -> Option<Work> {
     let mut record_set = data.records.filter(|records| !records.is_empty())?;
     let whole = std::mem::replace(&mut cursor.alone, scan::is_cut_off(&record_set));
@@ -469,7 +476,8 @@ fn found(
     if record_set.len() * FRAME_PART_MIN < total {
         record_set = Bytes::copy_from_slice(&record_set);
     }
-    let weight = cursor.tenure.weigh(grant.split(cursor.unpacked(record_set.len())));
+    let expected = packing.unpacked(record_set.len()).min(grant.bytes()).max(record_set.len());
+    let weight = cursor.tenure.weigh(grant.split(expected));
     let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
     let aborted = data.aborted_transactions.unwrap_or_default();
     let rewinds = cursor.rewinds;

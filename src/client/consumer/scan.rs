@@ -38,6 +38,8 @@ pub struct Chunk {
     pub batches: Vec<Records>,
     pub records: usize,
     pub bytes: usize,
+    /// What its batches took before they were unpacked.
+    pub packed: usize,
 }
 
 /// A batch that cannot be read, and the offsets that are not readable because of it.
@@ -69,7 +71,7 @@ impl Chunk {
 
     /// No records between two offsets.
     pub fn empty(start: Offset, end: Mark) -> Self {
-        Self { start, end, last: start, batches: Vec::new(), records: 0, bytes: 0 }
+        Self { start, end, last: start, batches: Vec::new(), records: 0, bytes: 0, packed: 0 }
     }
 }
 
@@ -168,6 +170,7 @@ impl Scan {
                 chunk.records += count;
                 chunk.last = last;
                 chunk.bytes += bytes;
+                chunk.packed += batch.bytes().len();
                 chunk.batches.push(records);
             }
         }

@@ -778,7 +778,7 @@ async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
     consumer.close(LIMIT).await.unwrap();
 }
 
-/// What it unpacks to is not known before the first answer; from then on it is what is asked for.
+/// As much as there is memory for, and not as much as fits into an answer.
 #[tokio::test]
 async fn what_packs_well_is_fetched_by_what_it_unpacks_to() {
     const RECORDS: usize = 800;
@@ -795,7 +795,8 @@ async fn what_packs_well_is_fetched_by_what_it_unpacks_to() {
         receipts.push(producer.enqueue(record).await.unwrap());
     }
     futures::future::try_join_all(receipts).await.unwrap();
-    let config = ConsumerConfig { memory_bytes: 1 << 20, partition_max_bytes: 512 << 10, ..world.config() };
+    // A request may take half of the memory, which is a hundred records; an answer could hold all of them.
+    let config = ConsumerConfig { memory_bytes: 8 << 20, ..world.config() };
     let mut consumer = world.client.consumer(config).unwrap();
     let mut sizes = Vec::new();
     while sizes.iter().sum::<usize>() < RECORDS {
@@ -803,8 +804,7 @@ async fn what_packs_well_is_fetched_by_what_it_unpacks_to() {
         sizes.push(delivery.records().count());
         delivery.finish();
     }
-    // One request was out when the first answer came.
-    assert!(sizes[0] > 50 && sizes[2..].iter().all(|records| *records <= 26), "records at a time: {sizes:?}");
+    assert!(sizes.iter().all(|records| *records <= 130), "records at a time: {sizes:?}");
     consumer.close(LIMIT).await.unwrap();
     producer.close(LIMIT).await.unwrap();
 }

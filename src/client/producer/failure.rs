@@ -66,14 +66,15 @@ pub(super) fn refused(broker: BrokerId, part: &Part, code: ErrorCode, message: O
         .at(part.topic_partition.clone())
 }
 
-/// What a broker has said of single records, if it has said of any that they are to blame (KIP-467).
-pub(super) fn rejection(refused: &Error, answer: &PartitionProduceResponse) -> Option<Rejection> {
+/// What a broker has said of single ones of so many records, if it has said of any that they are to blame (KIP-467).
+pub(super) fn rejection(refused: &Error, answer: &PartitionProduceResponse, records: usize) -> Option<Rejection> {
     let code = refused.code()?;
     let said = |kind| Error { kind, ..refused.clone() };
     let mut blamed = BTreeMap::new();
     let mut others = None;
     for error in &answer.record_errors {
-        let Ok(index) = u32::try_from(error.batch_index) else { continue };
+        let index = u32::try_from(error.batch_index).ok().filter(|index| (*index as usize) < records);
+        let Some(index) = index else { continue };
         let why = error.batch_index_error_message.as_ref().map(Str::as_str).or(code.meaning()).unwrap_or_default();
         let words = format!("this record is rejected: {why}");
         blamed.insert(index, said(ErrorKind::Broker(code, Some(words.into()))));
@@ -98,4 +99,31 @@ pub(super) fn expired(topic_partition: &TopicPartition, after: Duration, last: O
 pub(super) fn undelivered(records: usize) -> Error {
     let words = format!("the producer was closed before {records} records were delivered");
     Error::broker_says(ErrorCode::REQUEST_TIMED_OUT, Some(&words)).of(PRODUCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::messages::BatchIndexAndErrorMessage;
+
+    /// The records that are blamed, where a broker names these of three.
+    #[test]
+    fn only_records_of_the_batch_are_to_blame() {
+        for (named, blamed) in [
+            (&[][..], None),
+            (&[1], Some(&[1][..])),
+            (&[2, 0, 2], Some(&[0, 2])),
+            (&[3], None),
+            (&[-1, 1, 7], Some(&[1])),
+        ] {
+            let record_errors = named
+                .iter()
+                .map(|&batch_index| BatchIndexAndErrorMessage { batch_index, ..Default::default() })
+                .collect();
+            let answer = PartitionProduceResponse { record_errors, ..Default::default() };
+            let rejection = rejection(&Error::broker(ErrorCode::INVALID_RECORD), &answer, 3);
+            let said = rejection.map(|rejection| rejection.blamed.into_keys().collect::<Vec<_>>());
+            assert_eq!(said.as_deref(), blamed, "{named:?}");
+        }
+    }
 }

@@ -87,7 +87,8 @@ impl Sender {
 
     /// None of it is written, and the broker may have said on whose account.
     fn rejected(&mut self, part: &Part, answer: &PartitionProduceResponse, error: Error) {
-        let Some(rejection) = failure::rejection(&error, answer) else {
+        let records = self.partitions[part.index].line.find(part.ticket).map_or(0, |sent| sent.batch.records());
+        let Some(rejection) = failure::rejection(&error, answer, records) else {
             return self.answer(part, self.not_written(), error);
         };
         self.conclude(part, self.not_written(), &error, Fate::Rejected(Arc::new(rejection)));
