@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::event::BodyError;
-use crate::client::{Error, ErrorKind};
+use crate::client::Error;
 
 /// A problem document: what kind, how it is answered, what happened this time.
 #[derive(Debug, Serialize)]
@@ -49,9 +49,6 @@ impl From<&Error> for Problem {
         let detail = error.to_string();
         if error.is_too_large() {
             Self::new(StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The record is too large", detail)
-        } else if matches!(error.kind, ErrorKind::Neighbour { .. }) {
-            // Sent again, the whole body would fail again.
-            Self::new(StatusCode::BAD_GATEWAY, "/problems/refused", "The cluster refused another record", detail)
         } else if error.is_retriable() || error.is_timeout() || error.is_closed() {
             Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

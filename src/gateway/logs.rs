@@ -82,10 +82,12 @@ fn answer(mut outcomes: Vec<Outcome>) -> Response {
             written => (StatusCode::CREATED, Json(written)).into_response(),
         };
     }
-    let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed { .. })).count();
-    let status = match outcomes.iter().find_map(failure) {
+    let failed: Vec<StatusCode> = outcomes.iter().filter_map(failure).collect();
+    // What no retry helps says more of the whole than what one does.
+    let first = failed.iter().find(|status| **status != StatusCode::SERVICE_UNAVAILABLE).or(failed.first());
+    let status = match first {
         None => StatusCode::CREATED,
-        Some(first) if failed == outcomes.len() => first,
+        Some(first) if failed.len() == outcomes.len() => *first,
         Some(_) => StatusCode::MULTI_STATUS,
     };
     (status, Json(serde_json::json!({ "results": outcomes }))).into_response()

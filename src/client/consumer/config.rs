@@ -97,8 +97,8 @@ pub struct ConsumerConfig {
     /// Brokers hold an answer back until they have `fetch_min_bytes`, or for so long.
     pub fetch_max_wait: Duration,
     pub fetch_min_bytes: usize,
-    /// For one answer of one broker; less where it is compressed and would unpack to more than there is memory for. Each is
-    /// in memory whole; larger ones than the default made nothing faster.
+    /// For one answer of one broker. Each is in memory whole; larger ones than the default made nothing faster. What is
+    /// compressed counts, here and below, as about what it unpacks to, but no less than 128 KiB of it are asked for.
     pub fetch_max_bytes: usize,
     /// For one partition in one answer. One batch is always given whole, however large.
     pub partition_max_bytes: usize,

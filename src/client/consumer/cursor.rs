@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::memory::Packing;
 use super::progress::Mark;
 use super::session::Ask;
 use super::tenure::Tenure;
@@ -46,6 +47,7 @@ pub struct Cursor {
     pub rewinds: u32,
     /// Moves in a row that have come to nothing.
     pub failures: u32,
+    pub packing: Packing,
 }
 
 /// A replica that is nearer than the leader (KIP-392).
@@ -92,6 +94,7 @@ impl Cursor {
             leaving: false,
             rewinds: tenure.rewinds(),
             failures: 0,
+            packing: Packing::default(),
             tenure,
         }
     }
@@ -153,13 +156,13 @@ impl Cursor {
         replica.map_or(leader.broker, |replica| replica.broker)
     }
 
-    /// What to ask for; `None` if it is not to be asked for now.
-    pub fn ask(&self, now: Instant, max_bytes: usize) -> Option<Ask> {
+    /// What to ask for, so that it unpacks to about so many bytes; `None` if it is not to be asked for now.
+    pub fn ask(&self, now: Instant, bytes: usize) -> Option<Ask> {
         let early = self.not_before.is_some_and(|at| now < at);
         let waits = self.parked || self.leaving || early || self.tenure.is_paused() || !self.tenure.has_room();
         let offset = self.position().filter(|_| !waits)?;
         let leader_epoch = self.leader.and_then(|leader| leader.epoch);
-        Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes })
+        Some(Ask { topic_id: self.topic_id, offset, leader_epoch, max_bytes: self.packing.packed(bytes) })
     }
 }
 

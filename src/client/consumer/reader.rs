@@ -22,7 +22,7 @@ use super::config::ConsumerConfig;
 use super::cursor::{Cursor, Place, Replica};
 use super::delivery::Fetched;
 use super::group::REFUSED_PAUSE;
-use super::memory::{Grant, Memory, Packing};
+use super::memory::{ASK_BYTES_MIN, Grant, Memory, Packing};
 use super::progress::Mark;
 use super::scan::{self, Broken};
 use super::session::{Asks, Session};
@@ -41,10 +41,6 @@ use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartiti
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
 /// A partition is left alone for so long after a failure that is not its broker's.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A partition is asked for no less than this, if there is memory for it, however small its share. A broker passes over a
-/// partition, all but the first of an answer, whose next batch is larger than was asked for: with less, and batches of the
-/// usual sizes, every answer would hold a single batch.
-const ASK_BYTES_MIN: usize = 128 << 10;
 /// A batch may be unpacked into so much, or all of the memory if that is more: brokers take batches by what they are packed,
 /// and one that cannot be unpacked stops its partition. Beyond this it is more likely made to exhaust whoever reads it.
 const UNPACKED_BYTES_MAX: usize = 128 << 20;
@@ -222,12 +218,9 @@ impl Reader {
         }
         // Every reader may have one request out and the records of another in hand, and none takes another's part.
         let part = memory.limit() / (self.shared.readers.load(Ordering::Relaxed) + 1);
-        let on_the_wire = self.shared.config.fetch_max_bytes.min(each * wanted.len());
-        let most = self.packing.unpacked(on_the_wire).min(part);
+        let most = self.shared.config.fetch_max_bytes.min(part).min(each * wanted.len());
         let grant = memory.try_take(each.min(most), most)?;
-        // However well it packs, batches of the usual sizes have to fit.
-        let least = ASK_BYTES_MIN.min(grant.bytes());
-        let max_bytes = self.packing.packed(grant.bytes()).max(least).min(on_the_wire);
+        let max_bytes = self.packing.packed(grant.bytes());
         for (of, cursor) in &mut self.cursors {
             cursor.asked = wanted.get(of).map(|ask| ask.offset);
         }
@@ -384,6 +377,9 @@ impl Reader {
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
         for chunk in &chunks {
             self.packing.learn(chunk.packed, chunk.bytes);
+            if let Some(cursor) = self.cursors.get_mut(&of) {
+                cursor.packing.learn(chunk.packed, chunk.bytes);
+            }
         }
         // What is unpacked counts from now on, not what was expected.
         let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();
