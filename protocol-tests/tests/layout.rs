@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("net", &["tls"]),
     ("client", &["protocol", "net", "tls", "task"]),
     ("devbroker", &["protocol", "tls", "task"]),
-    ("lag", &["client", "task", "limits"]),
+    ("lag", &["client", "tls", "task", "limits"]),
     ("pipeline", &["client", "task", "limits"]),
     ("sink", &["client", "task", "limits"]),
     ("generator", &["client", "task", "limits"]),

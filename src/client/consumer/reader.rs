@@ -351,7 +351,7 @@ impl Reader {
                     failed.insert(of);
                     redirected(&self.shared, cursor, nearer);
                 } else if code.is_ok() {
-                    work.extend(found(cursor, of, position, data, total, grant, self.packing));
+                    work.extend(found(cursor, of, position, data, total, grant));
                 } else {
                     failed.insert(of);
                     refused(&self.shared, self.broker, cursor, code, &data);
@@ -462,7 +462,6 @@ fn found(
     data: PartitionData,
     total: usize,
     grant: &mut Grant,
-    packing: Packing,
 ) -> Option<Work> {
     let mut record_set = data.records.filter(|records| !records.is_empty())?;
     let whole = std::mem::replace(&mut cursor.alone, scan::is_cut_off(&record_set));
@@ -472,7 +471,7 @@ fn found(
     if record_set.len() * FRAME_PART_MIN < total {
         record_set = Bytes::copy_from_slice(&record_set);
     }
-    let expected = packing.unpacked(record_set.len()).min(grant.bytes()).max(record_set.len());
+    let expected = cursor.packing.unpacked(record_set.len()).min(grant.bytes()).max(record_set.len());
     let weight = cursor.tenure.weigh(grant.split(expected));
     let high_watermark = Some(data.high_watermark).filter(|offset| *offset >= 0);
     let aborted = data.aborted_transactions.unwrap_or_default();

@@ -28,6 +28,7 @@ use super::kept::Write;
 use crate::client::{TlsOptions, TopicId, TopicPartition};
 use crate::lag::{Remembered, Sample};
 use crate::limits::Url;
+use crate::tls::install_provider;
 
 /// How far back the history reaches.
 pub(super) const WINDOW_MS: i64 = 6 * 3600 * 1000;
@@ -78,13 +79,21 @@ pub struct RedisPlace {
 impl RedisPlace {
     /// The files are read each time, so that one that was renewed is used by the connections made after that.
     fn config(&self) -> Result<Config, StoreError> {
-        let mut config = Config::from_url(self.url.reveal())?;
+        let mut config = parsed(self.url.reveal())?;
         if let Some(tls) = &mut config.tls {
             let ours = self.tls.config().map_err(|error| StoreError(error.to_string()))?;
             tls.connector = TlsConnector::Rustls(ours.into());
         }
         Ok(config)
     }
+}
+
+/// Where the URL asks for TLS, fred makes a connector of its own at once, and panics if the process has no provider for it.
+fn parsed(url: &str) -> Result<Config, StoreError> {
+    if ["rediss", "valkeys"].into_iter().any(|scheme| url.starts_with(scheme)) {
+        install_provider().map_err(|error| StoreError(error.to_string()))?;
+    }
+    Ok(Config::from_url(url)?)
 }
 
 /// A connection that is opened at the first use, and reopened when it was lost. It is given up after anything that goes wrong:
@@ -140,7 +149,7 @@ impl RedisStore {
         // Whatever the scheme is, fred takes it for `redis`.
         let known = ["redis", "valkey"].into_iter().any(|scheme| url.starts_with(scheme));
         match known {
-            true => Ok(Config::from_url(url).map(drop)?),
+            true => parsed(url).map(drop),
             false => Err(StoreError("it begins with neither redis:// nor rediss://".to_owned())),
         }
     }
@@ -368,7 +377,6 @@ mod tests {
 
     #[test]
     fn files_for_tls_are_looked_at_beforehand() {
-        crate::tls::install_provider().unwrap();
         let half = TlsOptions { key_file: None, ..tls(None, Some("client")) };
         for (url, tls, is_right) in [
             ("rediss://localhost", tls(Some("ca.pem"), None), true),
