@@ -275,7 +275,7 @@ impl Config {
         }
         if let Some((url, Err(error))) = self.redis.as_ref().map(|url| (url, RedisStore::check_url(url))) {
             limits.must(false, "redis", url, format_args!("the URL of a Redis: {error}"));
-        } else if let Some((name, file)) = self.redis_files().next() {
+        } else if let Some((name, file)) = self.redis_file() {
             let wrong = match self.redis_place() {
                 Some(place) => RedisStore::check_tls(&place).err().map(|error| error.to_string()),
                 None => Some("there is no Redis that it is for".to_owned()),
@@ -286,14 +286,14 @@ impl Config {
         }
     }
 
-    /// The files that TLS to the Redis is made of.
-    fn redis_files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+    /// The first of the files that TLS to the Redis is made of.
+    fn redis_file(&self) -> Option<(&'static str, &PathBuf)> {
         let files = [
             ("redis_ca_file", &self.redis_ca_file),
             ("redis_cert_file", &self.redis_cert_file),
             ("redis_key_file", &self.redis_key_file),
         ];
-        files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?)))
+        files.into_iter().find_map(|(name, file)| Some((name, file.as_ref()?)))
     }
 
     /// The settings of one of several clusters.

@@ -137,17 +137,18 @@ impl Packing {
 
     /// What so many bytes will probably be once they are unpacked.
     pub fn unpacked(&self, packed: usize) -> usize {
-        (packed as f32 * self.ratio()) as usize
+        (packed as f32 * self.ratio().unwrap_or(1.0)) as usize
     }
 
     /// How many bytes to ask for, so that they will probably be so many once they are unpacked. While nothing is known, little.
     pub fn packed(&self, unpacked: usize) -> usize {
-        let packed = if self.packed == 0 { 0 } else { (unpacked as f32 / self.ratio()) as usize };
+        let packed = self.ratio().map_or(0, |ratio| (unpacked as f32 / ratio) as usize);
         packed.max(ASK_BYTES_MIN).min(unpacked)
     }
 
-    fn ratio(&self) -> f32 {
-        if self.packed == 0 { 1.0 } else { (self.unpacked / self.packed as f32).max(1.0) }
+    /// `None` while nothing is known.
+    fn ratio(&self) -> Option<f32> {
+        (self.packed > 0).then(|| (self.unpacked / self.packed as f32).max(1.0))
     }
 }
 

@@ -375,11 +375,9 @@ impl Reader {
         let rules = scan::Rules { check_crcs: self.shared.config.check_crcs, unpacked_bytes_max, whole };
         let tenure = Arc::clone(weight.tenure());
         let (chunks, broken) = scan::scan(record_set, start, aborted, rules);
-        for chunk in &chunks {
-            self.packing.learn(chunk.packed, chunk.bytes);
-            if let Some(cursor) = self.cursors.get_mut(&of) {
-                cursor.packing.learn(chunk.packed, chunk.bytes);
-            }
+        let cursor = self.cursors.get_mut(&of).map(|cursor| &mut cursor.packing);
+        for packing in [Some(&mut self.packing), cursor].into_iter().flatten() {
+            chunks.iter().for_each(|chunk| packing.learn(chunk.packed, chunk.bytes));
         }
         // What is unpacked counts from now on, not what was expected.
         let weights: Vec<Weight> = chunks.iter().map(|chunk| tenure.weigh(memory.take(chunk.bytes))).collect();

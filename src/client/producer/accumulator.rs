@@ -250,7 +250,9 @@ impl Queue {
         } else if next > (open.ready + 1) * sizes.ready {
             let more = next / sizes.ready - open.ready;
             open.ready += more;
-            open.unsent.iter_mut().for_each(|unsent| unsent.grow(more));
+            if let Some(unsent) = &mut open.unsent {
+                unsent.grow(more);
+            }
             filled = true;
         }
         self.total += size as u64;
