@@ -15,8 +15,8 @@
 use std::time::{Duration, Instant};
 
 use highwater::client::{Consumer, ConsumerConfig, OffsetReset, Topic};
-use protocol_tests::connect;
-use protocol_tests::measure::{Outcome, compare, cpu_seconds, peak_rss_kb, setting};
+use protocol_tests::measure::{compare, cpu_seconds, peak_rss_kb, setting};
+use protocol_tests::{Outcome, connect};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {

@@ -18,9 +18,9 @@ use highwater::client::{
     Client, Error, ErrorCode, IsolationLevel, ListedOffset, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord,
     Topic, TopicPartition,
 };
-use protocol_tests::measure::{Outcome, cpu_seconds_of, peak_rss_kb_of, setting};
+use protocol_tests::measure::{cpu_seconds_of, peak_rss_kb_of, setting};
 use protocol_tests::program::Running;
-use protocol_tests::{connect, make_topics};
+use protocol_tests::{Outcome, connect, make_topics};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {

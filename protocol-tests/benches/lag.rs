@@ -28,9 +28,9 @@ use highwater::client::{
     Client, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use highwater::lag::{Config, Dialect, Monitor, Round, exposition};
-use protocol_tests::measure::{Outcome, cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
+use protocol_tests::measure::{cpu_seconds, cpu_seconds_of, peak_rss_kb, peak_rss_kb_of, setting};
 use protocol_tests::program::Running;
-use protocol_tests::{connect, http, make_missing_topics, servers};
+use protocol_tests::{Outcome, connect, http, make_missing_topics, servers};
 use tempfile::NamedTempFile;
 
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.

@@ -10,8 +10,8 @@
 use std::time::{Duration, Instant};
 
 use highwater::client::{Client, NewTopic, ProducerConfig, ProducerRecord, Topic};
-use protocol_tests::measure::{Outcome, compare, setting};
-use protocol_tests::{connect, make_missing_topics};
+use protocol_tests::measure::{compare, setting};
+use protocol_tests::{Outcome, connect, make_missing_topics};
 
 #[tokio::main]
 async fn main() -> Outcome<()> {

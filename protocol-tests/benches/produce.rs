@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use highwater::client::producer::Receipt;
 use highwater::client::{Producer, ProducerConfig, ProducerRecord, Topic};
-use protocol_tests::connect;
-use protocol_tests::measure::{Outcome, compare, cpu_seconds, peak_rss_kb, setting};
+use protocol_tests::measure::{compare, cpu_seconds, peak_rss_kb, setting};
+use protocol_tests::{Outcome, connect};
 
 /// Receipts that wait to be looked at.
 const UNREAD: usize = 50_000;

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use highwater::client::{Client, ClientConfig, Error, ErrorCode, NewTopic, Topic};
 
+/// What tests that ask servers come to.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
 /// Asks again and again until the answer is there; panics with `what` after `within`. A deadline is no timing assertion: it
 /// is far beyond what a loaded machine needs.
 pub fn wait_until<T>(what: &str, within: Duration, mut answer: impl FnMut() -> Option<T>) -> T {
@@ -24,6 +27,23 @@ pub fn wait_until<T>(what: &str, within: Duration, mut answer: impl FnMut() -> O
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// The same of an answer that is waited for, and may be an error. Much in a cluster is true a little after it was answered.
+pub async fn until<T>(
+    what: impl Display,
+    within: Duration,
+    mut ask: impl AsyncFnMut() -> Outcome<Option<T>>,
+) -> Outcome<T> {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(within, asked).await.map_err(|_| format!("not within {within:?}: {what}"))?
 }
 
 /// A client as it comes, of the servers in a text with commas.

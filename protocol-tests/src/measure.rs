@@ -1,10 +1,9 @@
 //! What the benchmarks share: settings from the environment, and what the process has cost so far.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::Outcome;
 
 /// A setting from the environment.
 pub fn setting<T: FromStr<Err: Display>>(name: &str, default: T) -> Outcome<T> {

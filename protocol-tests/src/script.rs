@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::Outcome;
 use bytes::{Bytes, BytesMut};
 use highwater::protocol::api::{Api, Request, Response, decode_response_header, encode_request_frame};
 use highwater::protocol::messages::JoinGroupRequest;
 use highwater::protocol::types::{Str, Uuid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A connection, and what was said over it. What differs from run to run goes by a stand-in.
 #[derive(Debug)]

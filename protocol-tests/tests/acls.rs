@@ -13,10 +13,8 @@ use highwater::client::{
 use highwater::devbroker::{Config, DevBroker, Mechanism, Profile, SaslConfig, User};
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
-use protocol_tests::{finish, make_topics};
+use protocol_tests::{Outcome, finish, make_topics};
 use tokio::time::timeout;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -72,20 +70,10 @@ impl Site {
 /// Asks until it is as expected: brokers hear of changes after the answer to them.
 async fn until<T: PartialEq + std::fmt::Debug>(expect: T, mut ask: impl AsyncFnMut() -> Outcome<T>) -> Outcome<()> {
     let mut last = None;
-    let asked = async {
-        loop {
-            let said = ask().await?;
-            if said == expect {
-                return Ok(());
-            }
-            last = Some(said);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    match timeout(LIMIT, asked).await {
-        Ok(outcome) => outcome,
-        Err(_) => panic!("{last:?} rather than {expect:?}"),
-    }
+    let asked = protocol_tests::until(format!("{expect:?}"), LIMIT, async || {
+        Ok((*last.insert(ask().await?) == expect).then_some(()))
+    });
+    asked.await.map_err(|error| format!("{error}, but {last:?}").into())
 }
 
 fn rule(name: &str, pattern: AclPattern, principal: &str, operation: AclOperation, permission: AclPermission) -> Acl {

@@ -9,9 +9,7 @@ use highwater::client::{
 use highwater::devbroker::{Config, DevBroker, Fault, Matching};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
-use protocol_tests::{connect, make_topics};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use protocol_tests::{Outcome, connect, make_topics};
 
 async fn house() -> Outcome<(DevBroker, Admin)> {
     let broker = DevBroker::start(Config::with_brokers(3)).await?;

@@ -1,19 +1,19 @@
 //! Record sets that other clients wrote and Kafka stored, read by us; `vectors/batches/` says at the head of each how it
 //! came to be. All hold the same twenty records.
 
-use std::error::Error;
 use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
 use highwater::protocol::batch::{ControlType, RecordBatch, batches};
 use highwater::protocol::compression::Compression;
+use protocol_tests::Outcome;
 
 const RECORDS: i64 = 20;
 const FIRST_TIME_MS: i64 = 1_700_000_000_000;
 const LIMIT: usize = 1 << 20;
 
-fn vector(name: &str) -> Result<Bytes, Box<dyn Error>> {
+fn vector(name: &str) -> Outcome<Bytes> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/batches").join(name).with_extension("hex");
     let text = fs::read_to_string(file)?;
     let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -22,7 +22,7 @@ fn vector(name: &str) -> Result<Bytes, Box<dyn Error>> {
 }
 
 /// Whether a batch's twenty records are those that every writer was given; `time_ms` is that of a record by its number.
-fn check_records(name: &str, batch: &RecordBatch, time_ms: impl Fn(i64) -> i64) -> Result<(), Box<dyn Error>> {
+fn check_records(name: &str, batch: &RecordBatch, time_ms: impl Fn(i64) -> i64) -> Outcome<()> {
     batch.verify_crc()?;
     let records = batch.records(LIMIT)?;
     let mut count = 0;
@@ -40,7 +40,7 @@ fn check_records(name: &str, batch: &RecordBatch, time_ms: impl Fn(i64) -> i64) 
     Ok(())
 }
 
-fn only(name: &str) -> Result<RecordBatch, Box<dyn Error>> {
+fn only(name: &str) -> Outcome<RecordBatch> {
     let mut walk = batches(vector(name)?);
     let batch = walk.next().ok_or("no batch")??;
     assert!(walk.next().is_none() && walk.rest().is_empty(), "{name}");
@@ -48,7 +48,7 @@ fn only(name: &str) -> Result<RecordBatch, Box<dyn Error>> {
 }
 
 #[test]
-fn what_other_clients_packed_is_read() -> Result<(), Box<dyn Error>> {
+fn what_other_clients_packed_is_read() -> Outcome<()> {
     for codec in Compression::ALL {
         for (client, idempotent) in [("java", true), ("librdkafka", true), ("kafka-python", false)] {
             let name = format!("{client}-{codec}");
@@ -69,7 +69,7 @@ fn what_other_clients_packed_is_read() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn the_time_of_appending_is_that_of_every_record() -> Result<(), Box<dyn Error>> {
+fn the_time_of_appending_is_that_of_every_record() -> Outcome<()> {
     let batch = only("log-append-time")?;
     assert!(batch.attributes.is_log_append_time());
     assert_ne!(batch.base_timestamp_ms, batch.max_timestamp_ms);
@@ -77,7 +77,7 @@ fn the_time_of_appending_is_that_of_every_record() -> Result<(), Box<dyn Error>>
 }
 
 #[test]
-fn transactions_end_in_markers() -> Result<(), Box<dyn Error>> {
+fn transactions_end_in_markers() -> Outcome<()> {
     let found = batches(vector("transactions")?).collect::<Result<Vec<_>, _>>()?;
     assert!(found.iter().all(|batch| batch.attributes.is_transactional() && batch.verify_crc().is_ok()));
     let ends: Vec<_> = found.iter().map(RecordBatch::control_type).collect();

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
+use protocol_tests::Outcome;
 use protocol_tests::program::binary;
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
 
@@ -248,7 +249,7 @@ fn elections(bootstrap: &str) {
 }
 
 /// The verbs against a broker of our own, which does not wait for more members of a new group.
-async fn over_our_own(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
+async fn over_our_own(profile: Profile) -> Outcome<()> {
     let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
     let broker = DevBroker::start(Config { profile, groups, ..Config::with_brokers(1) }).await?;
     let bootstrap = broker.bootstrap_servers();
@@ -263,13 +264,13 @@ async fn over_our_own(profile: Profile) -> Result<(), Box<dyn std::error::Error>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_the_embedded_broker() -> Result<(), Box<dyn std::error::Error>> {
+async fn over_the_embedded_broker() -> Outcome<()> {
     over_our_own(Profile::default()).await
 }
 
 /// The same verbs, in the versions of clusters that have not all of ours.
 #[tokio::test(flavor = "multi_thread")]
-async fn over_older_brokers() -> Result<(), Box<dyn std::error::Error>> {
+async fn over_older_brokers() -> Outcome<()> {
     for profile in Profile::OLDER {
         over_our_own(profile).await?;
     }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use highwater::client::{Client, ConsumerConfig, NewTopic, OffsetReset, ProducerConfig, ProducerRecord, Topic};
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
-use protocol_tests::{connect, make_topics};
-use tokio::time::{sleep, timeout};
+use protocol_tests::{Outcome, connect, make_topics, until};
+use tokio::time::timeout;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// Offset, key and value.
 type Row = (i64, String, Option<String>);
 
@@ -80,17 +79,11 @@ async fn of_each_key_the_newest_is_read(servers: &str) -> Outcome<()> {
         row(31, "gone", None),
         row(32, "end", Some("end")),
     ];
-    let cleaned = async {
-        loop {
-            let (rows, committed) = read(servers, &topic, 32).await?;
-            if rows == want {
-                assert_eq!(committed, Some(33));
-                return Outcome::Ok(());
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(LIMIT, cleaned).await??;
+    let cleaned = until("the log is cleaned", LIMIT, async || {
+        let (rows, committed) = read(servers, &topic, 32).await?;
+        Ok((rows == want).then_some(committed))
+    });
+    assert_eq!(cleaned.await?, Some(33));
     client.admin().delete_topics(&[topic]).await?;
     Ok(())
 }

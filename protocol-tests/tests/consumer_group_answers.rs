@@ -10,7 +10,8 @@ use bytes::Bytes;
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::{Str, Uuid};
-use protocol_tests::script::{Outcome, Script, compare, compare_or_bless};
+use protocol_tests::Outcome;
+use protocol_tests::script::{Script, compare, compare_or_bless};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/consumer_group_answers.golden");
 const PATIENCE: usize = 1_200;

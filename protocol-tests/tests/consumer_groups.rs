@@ -17,12 +17,10 @@ use highwater::client::{
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use protocol_tests::program::{Running, binary};
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Missing, Version};
-use protocol_tests::{connect, make_topics};
+use protocol_tests::{Outcome, connect, make_topics};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -135,15 +133,7 @@ impl Site {
 }
 
 async fn until<T>(what: &str, mut answer: impl AsyncFnMut() -> Option<T>) -> Outcome<T> {
-    let answered = timeout(PATIENCE, async {
-        loop {
-            if let Some(answer) = answer().await {
-                return answer;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    Ok(answered.await.map_err(|_| format!("not within {PATIENCE:?}: {what}"))?)
+    protocol_tests::until(what, PATIENCE, async || Ok(answer().await)).await
 }
 
 async fn until_read(seen: &Seen, count: usize) -> Outcome<()> {

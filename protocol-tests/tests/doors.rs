@@ -1,7 +1,6 @@
 //! Peers that mean no good, over TCP: to the dev broker, and to the client. What they send, or do not send, ends their own
 //! connection, in time and for little memory; nobody else notices.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use highwater::devbroker::{Config, DevBroker};
 use highwater::protocol::api::{APIS, encode_response_frame};
 use highwater::protocol::messages::{ApiVersion, ApiVersionsResponse};
 use peak_alloc::PeakAlloc;
-use protocol_tests::make_topics;
+use protocol_tests::{Outcome, make_topics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -19,8 +18,6 @@ use tokio::time::timeout;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What is allocated is allocated by all of the process: one test at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());

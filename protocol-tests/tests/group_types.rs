@@ -11,9 +11,9 @@ use highwater::client::{
 use highwater::lag::{Config, Dialect, Filter, Monitor, Series, exposition};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
-use protocol_tests::script::{Outcome, Script};
+use protocol_tests::script::Script;
 use protocol_tests::servers::{self, KAFKA_43, Kafka};
-use protocol_tests::{connect, make_topics};
+use protocol_tests::{Outcome, connect, make_topics};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use highwater::devbroker::{Config, DevBroker, GroupConfig};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::{Str, Uuid};
-use protocol_tests::script::{Outcome, Script, compare, compare_or_bless};
+use protocol_tests::Outcome;
+use protocol_tests::script::{Script, compare, compare_or_bless};
 
 /// How often the broker is asked for what it will soon know.
 const PATIENCE: usize = 1_200;

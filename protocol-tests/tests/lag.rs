@@ -16,9 +16,7 @@ use highwater::lag::{
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
-use protocol_tests::{connect, make_topics, unique};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use protocol_tests::{Outcome, connect, make_topics, unique, until};
 
 const BROKERS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -579,21 +577,19 @@ async fn brokers_that_stand_still_or_die_cost_their_own_rows(kafka: &Arc<Kafka>)
     let mut monitor = Monitor::new(&config, &client);
     // Every row that is known in one round, once that is so; no round before it takes as long as a request may.
     let mut until_known = async |rows: usize| -> Outcome<()> {
-        let (began, mut unanswered) = (Instant::now(), 0);
-        loop {
+        let mut unanswered = 0;
+        until(format!("{rows} rows"), PATIENCE, async || {
             let round_began = Instant::now();
             let round = monitor.round().await;
             assert!(round_began.elapsed() < Duration::from_secs(20), "{round:?}");
-            let known = |round: &Round| round.rows().filter(|row| row.records().is_ok()).count();
-            if round.as_ref().is_ok_and(|round| known(round) == rows && round.row_count() == GROUPS * 6) {
-                return Ok(());
-            }
             // On a machine that stands still for a second, no broker may have answered; that is not so again and again.
             unanswered += usize::from(round.is_err());
             assert!(unanswered <= 3, "{round:?}");
-            assert!(began.elapsed() < PATIENCE, "not {rows} rows: {round:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            let known = |round: &Round| round.rows().filter(|row| row.records().is_ok()).count();
+            let is_known = |round: &Round| known(round) == rows && round.row_count() == GROUPS * 6;
+            Ok(round.is_ok_and(|round| is_known(&round)).then_some(()))
+        })
+        .await
     };
     until_known(GROUPS * 6).await?;
     // Kafka spreads partitions, but not always evenly.
@@ -618,16 +614,12 @@ async fn partition_when(
     topic: &Topic,
     is: impl Fn(&PartitionMetadata) -> bool,
 ) -> Outcome<PartitionMetadata> {
-    let began = Instant::now();
-    loop {
+    until("the partition is as it should be", PATIENCE, async || {
         let described = admin.describe_topics(std::slice::from_ref(topic)).await;
         let partition = described.ok().and_then(|it| it.first()?.1.as_ref().ok()?.partitions.first().cloned());
-        if let Some(partition) = partition.as_ref().filter(|it| is(it)) {
-            return Ok(partition.clone());
-        }
-        assert!(began.elapsed() < PATIENCE, "{partition:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        Ok(partition.filter(|it| is(it)))
+    })
+    .await
 }
 
 /// The leader dies with records that its follower does not have, and the follower leads and writes past them before anybody
@@ -651,16 +643,13 @@ async fn a_log_that_was_cut_and_has_grown_again_is_another_one(kafka: &Arc<Kafka
     let mut monitor = Monitor::new(&Config { groups, ..Config::default() }, &client);
     // A leader that does not say yet where the epoch before it ended is asked again in the next round.
     let mut round_with = async |records: u64, breaks: Breaks| -> Outcome<()> {
-        let began = Instant::now();
-        loop {
-            let round = monitor.round().await;
+        let mut last = None;
+        let told = until(format!("{records} records, {breaks:?}"), PATIENCE, async || {
+            let round = last.insert(monitor.round().await);
             let lags = |round: &Round| row(round, "g-cut", 0).is_some_and(|row| row.records() == Ok(records));
-            if round.as_ref().is_ok_and(|round| round.breaks == breaks && lags(round)) {
-                return Ok(());
-            }
-            assert!(began.elapsed() < PATIENCE, "{records} records, {breaks:?}: {round:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            Ok(round.as_ref().is_ok_and(|round| round.breaks == breaks && lags(round)).then_some(()))
+        });
+        told.await.map_err(|error| format!("{error}: {last:?}").into())
     };
     round_with(160, Breaks::default()).await?;
     kafka

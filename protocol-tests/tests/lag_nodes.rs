@@ -13,7 +13,7 @@ use highwater::client::{Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, Running, binary};
 use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
-use protocol_tests::{connect, http, make_topics, servers, unique, wait_until};
+use protocol_tests::{Outcome, connect, http, make_topics, servers, unique, wait_until};
 
 const GROUPS: usize = 40;
 const LEASE: &str = "3s";
@@ -25,7 +25,7 @@ const CIRCLE_HANDOVER: Duration = Duration::from_secs(10 + 1 + 9);
 const WITHIN: Duration = Duration::from_secs(40);
 
 /// A broker with groups that lag, which lives as long as its runtime.
-fn cluster(runtime: &tokio::runtime::Runtime) -> Result<DevBroker, Box<dyn std::error::Error>> {
+fn cluster(runtime: &tokio::runtime::Runtime) -> Outcome<DevBroker> {
     runtime.block_on(async {
         let broker = DevBroker::start(devbroker::Config::with_brokers(3)).await?;
         groups_that_lag(&broker.bootstrap_servers(), "group").await?;

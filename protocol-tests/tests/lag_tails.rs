@@ -11,9 +11,7 @@ use highwater::lag::{Config, Filter, Method, Monitor, Round, Row, Status, json};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::{FetchRequest, ListOffsetsRequest, OffsetFetchRequest};
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
-use protocol_tests::{connect, make_topics, unique};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use protocol_tests::{Outcome, connect, make_topics, unique};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -7,11 +7,9 @@ use highwater::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, OffsetReset, ProducerRecord, Topic, TopicPattern,
 };
 use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
-use protocol_tests::make_topics;
 use protocol_tests::servers::{KAFKA_39, KAFKA_43, Kafka, Version, or_skip};
-use tokio::time::{sleep, timeout};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use protocol_tests::{Outcome, make_topics, until};
+use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -45,19 +43,14 @@ impl Scene {
     /// a coordinator refuses.
     async fn until_members_of_nothing(&self) -> Outcome<()> {
         let group = format!("patterns-{}", self.run);
-        let joined = async {
-            loop {
-                let mut described = self.client.admin().describe_groups(std::slice::from_ref(&group)).await?;
-                if let Some(Ok(it)) = described.remove(&group)
-                    && (it.state.as_str(), it.members.len()) == ("Stable", 2)
-                {
-                    assert!(it.members.iter().all(|member| member.assignment.is_empty()), "{it:?}");
-                    return Ok(());
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(LIMIT, joined).await.map_err(|_| "a member without topics is not let in")?
+        let stable = until("members without topics are let in", LIMIT, async || {
+            let mut described = self.client.admin().describe_groups(std::slice::from_ref(&group)).await?;
+            let described = described.remove(&group).and_then(Result::ok);
+            Ok(described.filter(|it| (it.state.as_str(), it.members.len()) == ("Stable", 2)))
+        });
+        let stable = stable.await?;
+        assert!(stable.members.iter().all(|member| member.assignment.is_empty()), "{stable:?}");
+        Ok(())
     }
 
     fn topic(&self, name: &str) -> Topic {

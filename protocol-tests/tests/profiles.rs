@@ -12,10 +12,8 @@ use highwater::devbroker::{Config, DevBroker, GroupConfig, Profile};
 use highwater::lag::{self, Monitor};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::*;
-use protocol_tests::{connect, make_topics};
+use protocol_tests::{Outcome, connect, make_topics};
 use tokio::time::timeout;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 6;
@@ -75,7 +73,7 @@ impl House {
                     delivery.finish();
                 }
             }
-            Ok::<_, Box<dyn std::error::Error>>(())
+            Outcome::Ok(())
         };
         timeout(LIMIT, reading).await??;
         assert!(read.values().all(|times| *times == 1), "cooperative members keep what they have");

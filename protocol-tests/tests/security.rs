@@ -16,13 +16,11 @@ use highwater::devbroker::{self, DevBroker, Mechanism, SaslConfig, User};
 use highwater::protocol::api::Body;
 use highwater::protocol::messages::SaslHandshakeRequest;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Listener, Missing, Version};
-use protocol_tests::{finish, make_missing_topics};
+use protocol_tests::{Outcome, finish, make_missing_topics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Sessions of PLAIN and SCRAM last so long on the listener without TLS of Kafka.
@@ -176,7 +174,7 @@ async fn a_certificate_that_is_not_right_is_named(site: &Site) -> Outcome<()> {
         let error = refused(&site.tls, options, None).await?;
         let ErrorKind::Connect(tried) = &error.kind else { return Err(error.into()) };
         assert_eq!((error.is_authentication(), error.is_retriable()), (true, false), "{error}");
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(tried.first().and_then(|attempt| attempt.tls.clone()))
+        Outcome::Ok(tried.first().and_then(|attempt| attempt.tls.clone()))
     };
     let another_ca = options(&|it| it.ca_file = Some(testdata("other-ca.pem")));
     assert_eq!(fault(another_ca).await?, Some(TlsFault::UnknownIssuer));

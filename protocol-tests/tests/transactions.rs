@@ -18,12 +18,10 @@ use highwater::protocol::batch::{BatchBuilder, Compression, ProducerStamp};
 use highwater::protocol::messages::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol_tests::program::binary;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Kafka, Version};
-use protocol_tests::{connect, make_topics};
+use protocol_tests::{Outcome, connect, make_topics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const PARTITIONS: i32 = 3;

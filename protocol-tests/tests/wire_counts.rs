@@ -13,9 +13,7 @@ use highwater::net;
 use highwater::protocol::api::{Api, Body};
 use highwater::protocol::messages::*;
 use highwater::protocol::types::Str;
-use protocol_tests::make_topics;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use protocol_tests::{Outcome, make_topics};
 
 const BROKERS: i32 = 3;
 const PARTITIONS: i32 = 40;

@@ -4,11 +4,10 @@ use highwater::client::{
     ConfigChange, ConfigResource, DeleteBefore, ErrorCode, IsolationLevel, NewOffset, NewTopic, OffsetSpec,
     TopicMetadata,
 };
-use protocol_tests::unique;
 
-use crate::Outcome;
 use crate::groups::fill;
 use crate::world::{PATIENCE, Scenario, Words, World, scenario, turn, until};
+use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("topics are made, described, grown and deleted", topics),

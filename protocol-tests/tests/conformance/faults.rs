@@ -9,12 +9,11 @@ use highwater::client::{
     BrokerId, Consumer, ConsumerConfig, IsolationLevel, Producer, ProducerRecord, Topic, TopicPartition,
 };
 use protocol_tests::servers::{Kafka, tell};
-use protocol_tests::unique;
 use tokio::time::timeout;
 
-use crate::Outcome;
 use crate::positions::{next_word, write as write_numbers};
 use crate::world::{PARTITIONS, PATIENCE, Scenario, World, scenario, text, until};
+use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("brokers die under load, and nothing acknowledged is lost", brokers_die, breaks brokers),

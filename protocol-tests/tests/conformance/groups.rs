@@ -5,10 +5,9 @@ use std::time::Duration;
 use highwater::client::{
     Assigned, Assignor, Consumer, ConsumerConfig, GroupMetadata, GroupProtocol, ProducerConfig, ProducerRecord, Topic,
 };
-use protocol_tests::unique;
 
-use crate::Outcome;
 use crate::world::{PARTITIONS, PATIENCE, Scenario, Words, World, scenario, turn, until};
+use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("a group goes on where it stopped", goes_on),

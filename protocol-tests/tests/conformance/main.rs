@@ -19,14 +19,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
+use protocol_tests::Outcome;
 use protocol_tests::servers::{self, KAFKA_39, KAFKA_43, Version, tell};
 use tokio::time::timeout;
 
 use self::sites::{DOORS, Site};
 use self::table::{Cell, Table};
 use self::world::{Scenario, World};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// For one scenario, beside all the others of its door.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -99,7 +98,7 @@ fn check(site: &Site) {
             tell(&format!("{} has no column in src/docs/conformance.md yet; HIGHWATER_BLESS=1 writes it", site.name));
             return Ok(());
         }
-        Err::<_, Box<dyn std::error::Error + Send + Sync>>(
+        Outcome::Err(
             format!("src/docs/conformance.md is not what was seen on {}; HIGHWATER_BLESS=1 writes it anew", site.name)
                 .into(),
         )
@@ -149,6 +148,6 @@ fn the_table_lists_what_is_played() {
         let table = Table::read()?;
         let (listed, played) = (table.rows(), scenarios().iter().map(|it| it.name).collect::<Vec<_>>());
         assert_eq!(listed, played, "HIGHWATER_BLESS=1 writes src/docs/conformance.md anew");
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        Outcome::Ok(())
     });
 }

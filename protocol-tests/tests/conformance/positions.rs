@@ -7,12 +7,11 @@ use highwater::client::{
     Consumer, ConsumerConfig, DeleteBefore, ErrorCode, GroupProtocol, OffsetReset, Position, ProducerConfig,
     ProducerRecord, Seek, Topic, TopicPartition,
 };
-use protocol_tests::unique;
 use tokio::time::timeout;
 
-use crate::Outcome;
 use crate::groups::{count, fill, held};
 use crate::world::{PARTITIONS, PATIENCE, Scenario, Words, World, scenario, take, text, turn, until};
+use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("partitions are read with a group's offsets, without being a member", assigned),

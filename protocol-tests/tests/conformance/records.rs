@@ -7,11 +7,10 @@ use highwater::client::{
     Acks, Compression, ErrorCode, IsolationLevel, OffsetSpec, ProducerConfig, ProducerRecord, Topic, TopicPartition,
     partition_for_key,
 };
-use protocol_tests::unique;
 use tokio::time::timeout;
 
-use crate::Outcome;
 use crate::world::{PARTITIONS, PATIENCE, Scenario, World, scenario, until};
+use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("every codec keeps all that a record holds", every_codec),

@@ -8,7 +8,7 @@ use highwater::client::{ClientConfig, Login, Sasl, Tls, TlsOptions};
 use highwater::devbroker::{self, DevBroker, GroupConfig, Mechanism, SaslConfig, User};
 use protocol_tests::servers::{Kafka, Listener, Missing, Version};
 
-use crate::Outcome;
+use protocol_tests::Outcome;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Door {

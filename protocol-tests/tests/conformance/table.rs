@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::Outcome;
 use crate::sites::{DOORS, Door};
 use crate::world::Scenario;
+use protocol_tests::Outcome;
 
 const COLUMNS: [&str; 5] = ["embedded", "Kafka 3.9.1", "Kafka 4.3.0", "Kafka 4.3.0, 3 nodes", "Redpanda"];
 

@@ -10,11 +10,10 @@ use highwater::client::{
     ProducerConfig, Topic, TopicPartition,
 };
 use protocol_tests::servers::Kafka;
-use protocol_tests::{make_topics, unique};
 use tokio::time::timeout;
 
-use crate::Outcome;
 use crate::sites::{Door, Open, Site};
+use protocol_tests::{Outcome, make_topics, unique};
 
 /// Far beyond what a loaded machine needs for one step, beside all the other scenarios.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -203,13 +202,7 @@ pub async fn turn<'a>(
     timeout(PATIENCE, turning).await.map_err(|_| "the members do not come to it")?
 }
 
-/// Asks until it is so: much in a cluster is true a little after it was answered.
+/// Asks until it is so.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> Outcome<bool>) -> Outcome<()> {
-    let asked = async {
-        while !is_so().await? {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Outcome::Ok(())
-    };
-    timeout(PATIENCE, asked).await.map_err(|_| format!("never: {what}"))?
+    protocol_tests::until(what, PATIENCE, async || Ok(is_so().await?.then_some(()))).await
 }

@@ -8,10 +8,8 @@ use highwater::client::{
     TopicPartition,
 };
 use protocol_tests::servers::{Missing, tell};
-use protocol_tests::{connect, finish, make_topics, unique};
+use protocol_tests::{Outcome, connect, finish, make_topics, unique};
 use tokio::time::timeout;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const OURS: &str = "highwater";
 const OTHERS: [&str; 4] = ["librdkafka", "kafka-python", "aiokafka", "java"];
