@@ -72,6 +72,8 @@ pub enum ErrorKind {
     Oversized { offset: Offset, limit: usize },
     /// A record that is larger than the limit.
     TooLarge { bytes: usize, limit: usize },
+    /// The broker's verdict on this very record, for which it has refused the record's whole batch (KIP-467), and its words.
+    Rejected(ErrorCode, Arc<str>),
     /// The broker has refused the record's whole batch for this other record of it (KIP-467), and why. Sent again, without that
     /// one, it may be written.
     Neighbour { index: u32, why: Arc<str> },
@@ -162,7 +164,7 @@ impl Error {
     /// The broker's verdict, if it was one.
     pub fn code(&self) -> Option<ErrorCode> {
         match &self.kind {
-            ErrorKind::Broker(code, _) => Some(*code),
+            ErrorKind::Broker(code, _) | ErrorKind::Rejected(code, _) => Some(*code),
             _ => None,
         }
     }
@@ -170,7 +172,7 @@ impl Error {
     /// What to do about it: a broker's verdict by Kafka's table, a lost connection by learning the cluster anew.
     pub fn class(&self) -> Class {
         match &self.kind {
-            ErrorKind::Broker(code, _) => code.class(),
+            ErrorKind::Broker(code, _) | ErrorKind::Rejected(code, _) => code.class(),
             _ if self.is_authentication() => Class::Fatal,
             ErrorKind::Timeout(_)
             | ErrorKind::BufferFull
@@ -255,7 +257,7 @@ impl StdError for Error {
         match &self.kind {
             ErrorKind::Protocol(cause) | ErrorKind::Corrupt { cause, .. } => Some(cause.as_ref()),
             ErrorKind::Aborted(cause) => Some(cause.as_ref()),
-            ErrorKind::Broker(code, _) => Some(code),
+            ErrorKind::Broker(code, _) | ErrorKind::Rejected(code, _) => Some(code),
             _ => None,
         }
     }
@@ -325,6 +327,7 @@ impl fmt::Display for ErrorKind {
                 "the batch at offset {offset} unpacks to more than {limit} bytes: raise memory_bytes, or pass it over"
             ),
             Self::TooLarge { bytes, limit } => write!(f, "{bytes} bytes are more than the limit of {limit}"),
+            Self::Rejected(code, why) => write!(f, "{code}: this record is rejected: {why}"),
             Self::Neighbour { index, why } => write!(f, "not written because of record {index} of its batch: {why}"),
             Self::BufferFull => f.write_str("the buffer is full"),
             Self::Aborted(cause) => write!(f, "the transaction is aborted: {cause}"),

@@ -8,8 +8,8 @@
 //! - every record read ends in exactly one of the two topics before its offset is committed; after a kill or a rebalance a
 //!   record may be there twice, never not at all;
 //! - **an outage is not a poison pill**: what the cluster cannot take now is tried again in place, without limit, and
-//!   only a fault of the record itself sends it to the dead letters: at once what does not hold here, and what the output
-//!   refuses when it has refused it for the third time;
+//!   only a fault of the record itself sends it to the dead letters: at once what does not hold here, or what the output's
+//!   broker rejects by name (KIP-467), and what it refuses without one when it has refused it for the third time;
 //! - records of one partition go out in the order they came in.
 //!
 //! Deliberately absent: retry topics (they lose that order), and any memory of records beyond those in flight.

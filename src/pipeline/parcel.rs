@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::verdict::Rejection;
 use crate::client::{Error, ErrorCode, ErrorKind};
 
-/// A broker refuses a whole batch for one record in it. Where it does not say which, it is believed the third time, as what is
-/// sent again goes one by one.
+/// A broker refuses a whole batch for one record in it. Where it does not say for which, it is believed the third time, as what
+/// is sent again goes one by one.
 const TRIES: u8 = 3;
 
 /// What a dead letter carries.
@@ -59,7 +59,8 @@ impl Parcel {
         if !is_too_large && !is_refusal(error) {
             return Err(self);
         }
-        if !is_too_large && self.tries + 1 < TRIES {
+        let is_certain = is_too_large || matches!(error.kind, ErrorKind::Rejected(..));
+        if !is_certain && self.tries + 1 < TRIES {
             return Ok(Self { tries: self.tries + 1, ..self });
         }
         if !self.is_dead_letter {
@@ -129,13 +130,15 @@ mod tests {
 
     #[test]
     fn a_fault_that_may_be_a_neighbour_s_is_not_believed_at_once() {
-        let error = Error::from(ErrorCode::INVALID_RECORD);
-        let mut parcel = Parcel::default();
-        for _ in 1..TRIES {
+        let named = ErrorKind::Rejected(ErrorCode::INVALID_RECORD, "no key".into());
+        for (error, tries) in [(Error::from(ErrorCode::INVALID_RECORD), TRIES), (Error::new(named), 1)] {
+            let mut parcel = Parcel::default();
+            for _ in 1..tries {
+                parcel = parcel.after(&error).unwrap_or_else(|same| same);
+                assert!(!parcel.is_dead_letter(), "{error}");
+            }
             parcel = parcel.after(&error).unwrap_or_else(|same| same);
-            assert!(!parcel.is_dead_letter());
+            assert_eq!(parcel.refused().map(|why| why.reason.as_ref()), Some("output.refused"), "{error}");
         }
-        parcel = parcel.after(&error).unwrap_or_else(|same| same);
-        assert_eq!(parcel.refused().map(|why| why.reason.as_ref()), Some("output.refused"));
     }
 }

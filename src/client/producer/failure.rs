@@ -76,8 +76,7 @@ pub(super) fn rejection(refused: &Error, answer: &PartitionProduceResponse, reco
         let index = u32::try_from(error.batch_index).ok().filter(|index| (*index as usize) < records);
         let Some(index) = index else { continue };
         let why = error.batch_index_error_message.as_ref().map(Str::as_str).or(code.meaning()).unwrap_or_default();
-        let words = format!("this record is rejected: {why}");
-        blamed.insert(index, said(ErrorKind::Broker(code, Some(words.into()))));
+        blamed.insert(index, said(ErrorKind::Rejected(code, why.into())));
         others.get_or_insert_with(|| said(ErrorKind::Neighbour { index, why: why.into() }));
     }
     Some(Rejection { blamed, others: others? })
