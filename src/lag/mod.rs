@@ -170,7 +170,8 @@ pub struct Config {
     pub read_committed: Vec<Pattern>,
     /// Samples kept a partition, 12 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
-    /// Rounds over which a group is judged, about five bytes each for every group and partition.
+    /// Commits over which a group is judged, about five bytes each for every group and partition. One that stands counts again
+    /// as often as makes half a minute of all of them, but no more often than there are rounds.
     pub status_window: u16,
     /// Which groups are looked at.
     pub groups: Filter,

@@ -2,8 +2,9 @@
 //!
 //! The rules (Burrow, *Consumer Lag Evaluation Rules*) look at whether commits move and lag shrinks, not at a threshold.
 //! Burrow reads every commit from `__consumer_offsets`; asking brokers shows only where a commit stands. So an entry of
-//! the window is made in each round in which the commit moved *or the group has members*: members that are alive and
-//! commit the same offset again are what Burrow calls stalled, a group that is gone is what it calls stopped.
+//! the window is made when the commit moved *or the group has members*: members that are alive and commit the same offset
+//! again are what Burrow calls stalled, a group that is gone is what it calls stopped. As rounds may come every second, and
+//! commits do not, entries of a commit that stands are so far apart that a window full of them spans [`STANDS_MS`].
 
 use super::window::Window;
 use crate::client::Offset;
@@ -17,7 +18,7 @@ pub enum Status {
     Slow,
     /// Commits do not move, though somebody is there.
     Stalled,
-    /// No commits any more, for longer than the window was.
+    /// No commits any more, for longer than the window was, and than a commit may stand.
     Stopped,
     /// A commit went back.
     Rewound,
@@ -49,13 +50,18 @@ pub struct Commit {
 /// Fewer entries than this say nothing about motion.
 pub const ENTRIES_MIN: usize = 3;
 
+/// A commit that has stood for less says nothing: members commit every five seconds if they are not told otherwise
+/// (`auto.commit.interval.ms`), and some every half minute.
+pub const STANDS_MS: i64 = 30_000;
+
 /// The verdict over `window` of a group that lags by `lag` now. `None`: not seen for long enough.
 pub fn status(window: &Window, lag: u64, now_ms: i64) -> Option<Status> {
     if lag == 0 {
         return Some(Status::Ok);
     }
     let (first, last) = (window.first()?, window.last()?);
-    if now_ms - last.at_ms > last.at_ms - first.at_ms && last.lag > 0 {
+    let spans_ms = last.at_ms - first.at_ms;
+    if now_ms - last.at_ms > spans_ms.max(STANDS_MS) && last.lag > 0 {
         return Some(Status::Stopped);
     }
     if window.was_at_end() {
@@ -68,7 +74,7 @@ pub fn status(window: &Window, lag: u64, now_ms: i64) -> Option<Status> {
         return None;
     }
     if !window.has_moved() {
-        return Some(Status::Stalled);
+        return (spans_ms >= STANDS_MS).then_some(Status::Stalled);
     }
     Some(if window.has_gained() { Status::Ok } else { Status::Slow })
 }
@@ -78,9 +84,11 @@ mod tests {
     use super::super::window::tests::window;
     use super::*;
 
-    fn check(entries: &[(i64, Offset, u64)], lag: u64, now_ms: i64, want: Option<Status>) {
-        let entries: Vec<_> = entries.iter().map(|&(at_ms, offset, lag)| Commit { at_ms, offset, lag }).collect();
-        assert_eq!(status(&window(&entries), lag, now_ms), want, "{entries:?}, lag {lag} at {now_ms}");
+    /// Times are in seconds.
+    fn check(entries: &[(i64, Offset, u64)], lag: u64, now: i64, want: Option<Status>) {
+        let commit = |&(at, offset, lag): &(i64, Offset, u64)| Commit { at_ms: at * 1_000, offset, lag };
+        let entries: Vec<_> = entries.iter().map(commit).collect();
+        assert_eq!(status(&window(&entries), lag, now * 1_000), want, "{entries:?}, lag {lag} at {now}");
     }
 
     /// The cases of Burrow's own description, and the edges between them.
@@ -93,14 +101,14 @@ mod tests {
         check(&[(0, 10, 5), (10, 20, 5), (20, 30, 5)], 5, 20, Some(Slow));
         check(&[(0, 10, 5), (10, 20, 6), (20, 30, 4)], 4, 20, Some(Ok));
         check(&[(0, 10, 0), (10, 20, 6), (20, 30, 9)], 9, 20, Some(Ok));
-        check(&[(0, 10, 5), (10, 10, 5), (20, 10, 9)], 9, 20, Some(Stalled));
-        check(&[(0, 10, 5), (10, 10, 5), (20, 10, 5)], 5, 20, Some(Stalled));
+        check(&[(0, 10, 5), (10, 10, 5), (30, 10, 9)], 9, 30, Some(Stalled));
+        check(&[(0, 10, 5), (10, 10, 5), (30, 10, 5)], 5, 30, Some(Stalled));
         check(&[(0, 10, 5), (10, 4, 11), (20, 8, 9)], 9, 20, Some(Rewound));
         check(&moving, 8, 60, Some(Slow));
         check(&moving, 8, 61, Some(Stopped));
         // It was at the end when it was last heard of: what came since is not its fault yet.
         check(&[(0, 10, 3), (10, 20, 0)], 5, 99, Some(Ok));
-        check(&[(0, 10, 3), (10, 20, 0), (20, 20, 4)], 4, 41, Some(Stopped));
+        check(&[(0, 10, 3), (10, 20, 0), (20, 20, 4)], 4, 51, Some(Stopped));
     }
 
     #[test]
@@ -108,7 +116,9 @@ mod tests {
         check(&[], 5, 0, None);
         check(&[(0, 10, 5)], 5, 0, None);
         check(&[(0, 10, 5), (10, 10, 5)], 5, 10, None);
-        check(&[(0, 10, 5)], 5, 10, Some(Status::Stopped));
+        check(&[(0, 10, 5), (10, 10, 5), (29, 10, 5)], 5, 29, None);
+        check(&[(0, 10, 5)], 5, 30, None);
+        check(&[(0, 10, 5)], 5, 31, Some(Status::Stopped));
         check(&[], 0, 0, Some(Status::Ok));
         check(&[(0, 10, 5), (10, 9, 6)], 6, 10, Some(Status::Rewound));
     }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::Cell;
-use super::status::{Commit, ENTRIES_MIN};
+use super::status::{Commit, ENTRIES_MIN, STANDS_MS};
 use super::window::Window;
 use crate::client::{Topic, TopicPartition};
 
@@ -158,7 +158,7 @@ impl Tracks {
     }
 }
 
-/// An entry is made where the commit moved, or somebody is there to move it.
+/// An entry is made where the commit moved, or somebody has been there to move it since the last entry.
 fn step(
     cell: &mut Cell,
     (before, packed): (Option<&Cell>, &[u8]),
@@ -172,8 +172,10 @@ fn step(
     let stands = before.filter(|before| before.committed == cell.committed);
     cell.since_ms = stands.map_or(look.at_ms, |before| before.since_ms);
     cell.window = known;
+    let apart_ms = STANDS_MS / i64::from(window_max.saturating_sub(1).max(1));
+    let stood = look.alive && known.last().is_some_and(|last| look.at_ms - last.at_ms >= apart_ms);
     match lag {
-        Some(lag) if moved || look.alive => {
+        Some(lag) if moved || stood => {
             let entry = Commit { at_ms: look.at_ms, offset: cell.committed, lag };
             cell.window.push(entry, window_max, packed, out);
         }
@@ -222,16 +224,43 @@ mod tests {
 
     #[test]
     fn motions() {
-        let step = |n: i64, offset, lag| (n * 1_000, offset, lag, true);
+        let step = |n: i64, offset, lag| (n * 10_000, offset, lag, true);
         check(&[step(1, 10, 5)], None, None, 0);
-        check(&[step(1, 10, 5), step(2, 20, 5), step(3, 30, 5)], Some(Status::Slow), Some(10.0), 0);
-        check(&[step(1, 10, 5), step(2, 10, 5), step(3, 10, 5)], Some(Status::Stalled), Some(0.0), 2_000);
+        check(&[step(1, 10, 5), step(2, 20, 5), step(3, 30, 5)], Some(Status::Slow), Some(1.0), 0);
+        let stands = [step(1, 10, 5), step(2, 10, 5), step(3, 10, 5), step(4, 10, 5)];
+        check(&stands[..3], None, Some(0.0), 20_000);
+        check(&stands, Some(Status::Stalled), Some(0.0), 30_000);
         check(&[step(1, 10, 5), step(2, 4, 11)], Some(Status::Rewound), None, 0);
-        let left = |n: i64| (n * 1_000, 30, 9, false);
-        check(&[step(1, 10, 5), step(2, 30, 5), left(3)], None, Some(10.0), 1_000);
-        check(&[step(1, 10, 5), step(2, 30, 5), left(3), left(4)], Some(Status::Stopped), Some(20.0 / 3.0), 2_000);
+        let left = |n: i64| (n * 10_000, 30, 9, false);
+        check(&[step(1, 10, 5), step(2, 30, 5), left(3)], None, Some(1.0), 10_000);
+        check(&[step(1, 10, 5), step(2, 30, 5), left(3), left(6)], Some(Status::Stopped), Some(0.4), 40_000);
         let five = [step(1, 10, 5), step(2, 20, 5), step(3, 30, 5), step(4, 40, 5), step(5, 60, 5)];
-        check(&five, Some(Status::Slow), Some(40.0 / 3.0), 0);
+        check(&five, Some(Status::Slow), Some(4.0 / 3.0), 0);
+    }
+
+    /// What a commit's standing says does not depend on how often it is looked at.
+    #[test]
+    fn motions_seen_every_second() {
+        let commits_every = |period: i64, seconds: i64| -> Vec<Seen> {
+            (0..=seconds).map(|at| (at * 1_000, at / period * 10, 5, true)).collect()
+        };
+        for (period, seconds, status, standing_ms) in [
+            (100, 29, None, 29_000),
+            (100, 30, Some(Status::Stalled), 30_000),
+            (100, 99, Some(Status::Stalled), 99_000),
+            (5, 100, Some(Status::Slow), 0),
+            (20, 119, Some(Status::Slow), 19_000),
+        ] {
+            let (mut tracks, mut row) = (Tracks::new(4), None);
+            for round in commits_every(period, seconds) {
+                row = Some(see(&mut tracks, "g", round)[0]);
+                tracks.end();
+            }
+            let row = row.expect("a round");
+            let now_ms = seconds * 1_000;
+            let seen = (super::super::status::status(&row.window, 5, now_ms), now_ms - row.since_ms);
+            assert_eq!(seen, (status, standing_ms), "every {period} s, after {seconds} s");
+        }
     }
 
     #[test]
@@ -251,10 +280,11 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_not_forgotten() {
         let mut tracks = Tracks::new(4);
-        let look = |tracks: &mut Tracks, topic: &str, at_ms, partitions: &[i32]| -> Vec<_> {
+        let look = |tracks: &mut Tracks, topic: &str, at: i64, partitions: &[i32]| -> Vec<_> {
+            let look = Look { at_ms: at * 1_000, alive: true };
             let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
-            let cells = tracks.see(&Arc::from("g"), &topic.into(), cells, Look { at_ms, alive: true }, |_| Some(3));
-            cells.iter().map(|cell| (cell.partition, cell.since_ms, cell.window.len())).collect()
+            let cells = tracks.see(&Arc::from("g"), &topic.into(), cells, look, |_| Some(3));
+            cells.iter().map(|cell| (cell.partition, cell.since_ms / 1_000, cell.window.len())).collect()
         };
         let hide = |tracks: &mut Tracks| tracks.hide([Arc::from("g")].iter());
         look(&mut tracks, "t", 0, &[0, 1, 2]);
@@ -290,12 +320,13 @@ mod tests {
     #[test]
     fn windows_stay_with_their_partitions() {
         let mut tracks = Tracks::new(4);
-        let check = |tracks: &mut Tracks, at_ms, partitions: &[i32], want: &[(i64, usize)]| {
+        let check = |tracks: &mut Tracks, at: i64, partitions: &[i32], want: &[(i64, usize)]| {
+            let look = Look { at_ms: at * 1_000, alive: true };
             let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
-            let cells = tracks.see(&Arc::from("g"), &"t".into(), cells, Look { at_ms, alive: true }, |_| Some(3));
+            let cells = tracks.see(&Arc::from("g"), &"t".into(), cells, look, |_| Some(3));
             tracks.end();
-            let seen: Vec<_> = cells.iter().map(|cell| (cell.since_ms, cell.window.len())).collect();
-            assert_eq!(seen, want, "at {at_ms}");
+            let seen: Vec<_> = cells.iter().map(|cell| (cell.since_ms / 1_000, cell.window.len())).collect();
+            assert_eq!(seen, want, "at {at}");
         };
         check(&mut tracks, 0, &[0, 2], &[(0, 1), (0, 1)]);
         check(&mut tracks, 10, &[0, 1, 2], &[(0, 2), (10, 1), (0, 2)]);
