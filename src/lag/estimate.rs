@@ -107,7 +107,7 @@ mod tests {
         }
         if !probes.is_empty() {
             let probes = probes.iter().map(|&(time_ms, offset)| Probe { time_ms, offset });
-            history.climbed(&partition, probes.collect());
+            history.climbed(&partition, probes.collect(), true);
         }
         history.of(&partition).cloned().unwrap_or_default()
     }

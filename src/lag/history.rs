@@ -105,6 +105,10 @@ struct Packed {
     end: u32,
 }
 
+/// A ladder that was not climbed to its end is climbed again, so often in all: an index that never answers in time is not
+/// waited for in every round.
+const CLIMBS_MAX: u8 = 3;
+
 /// What is remembered of one partition: samples of our own, and before them what Kafka's time index says.
 #[derive(Debug, Clone, Default)]
 pub struct Ring {
@@ -115,8 +119,9 @@ pub struct Ring {
     /// After the oldest, in order; end offsets never go back. They reach back 49 days and four thousand million records at
     /// most, so that twelve bytes hold a sample.
     samples: VecDeque<Packed>,
-    /// In order, all before the first sample; `None` until the ladder was climbed.
-    probes: Option<Box<[Probe]>>,
+    /// In order, all before the first sample.
+    probes: Box<[Probe]>,
+    climbs: u8,
     lineage: Lineage,
     /// The last end that is known of a leader of that epoch.
     epoch_end: Offset,
@@ -165,13 +170,13 @@ impl Ring {
     }
 
     pub fn probes(&self) -> &[Probe] {
-        self.probes.as_deref().unwrap_or_default()
+        &self.probes
     }
 
-    /// Whether Kafka's time index could still say more than the samples do: it was not asked, and the first unread
-    /// record is older than the first sample.
+    /// Whether Kafka's time index could still say more than the samples do: it was not asked, or has not said all, and the
+    /// first unread record is older than the first sample.
     pub fn lacks_probes(&self, position: Offset) -> bool {
-        self.probes.is_none() && self.first().is_some_and(|first| position < first.end_offset)
+        self.climbs < CLIMBS_MAX && self.first().is_some_and(|first| position < first.end_offset)
     }
 
     /// Records a second, over the samples of about the last `window_ms`; `None` while there are not two.
@@ -185,7 +190,7 @@ impl Ring {
 
     /// As [`History::clock_was_set`] says. Where it is more than a sample can hold, the history begins anew.
     fn clock_was_set(&mut self, unseen_ms: i64) {
-        self.probes = None;
+        (self.probes, self.climbs) = Default::default();
         let longest = self.samples.iter().map(|packed| packed.took).max().unwrap_or_default();
         let Some(unseen) = u32::try_from(unseen_ms).ok().filter(|it| longest.checked_add(*it).is_some()) else {
             *self = Self { lineage: self.lineage, ..Self::default() };
@@ -395,17 +400,22 @@ impl History {
         for sample in samples {
             ring.push(sample, self.samples_max);
         }
-        let probes = ring.probes.take();
-        ring.probes = probes.zip(ring.first()).map(|(probes, first)| before(probes.into_vec(), first));
+        let probes = std::mem::take(&mut ring.probes).into_vec();
+        ring.probes = ring.first().map(|first| before(probes, first)).unwrap_or_default();
     }
 
-    /// Keeps what the time index said, as far as it goes before the samples and agrees with them.
-    pub fn climbed(&mut self, partition: &TopicPartition, mut probes: Vec<Probe>) {
+    /// Keeps what the time index said, as far as it goes before the samples and agrees with them. If that was not all that it
+    /// was asked, it may be asked again, and what it says of more times is kept then.
+    pub fn climbed(&mut self, partition: &TopicPartition, mut probes: Vec<Probe>, is_whole: bool) {
         let Some(ring) = self.rings.get_mut(partition) else { return };
         let Some(first) = ring.first() else { return };
         probes.sort_by_key(|probe| (probe.time_ms, probe.offset));
         probes.dedup_by_key(|probe| probe.time_ms);
-        ring.probes = Some(before(probes, first));
+        let probes = before(probes, first);
+        if probes.len() >= ring.probes.len() {
+            ring.probes = probes;
+        }
+        ring.climbs = if is_whole { CLIMBS_MAX } else { ring.climbs.saturating_add(1) };
     }
 
     /// The wall's clock was set, and up to `unseen_ms` may have passed that the steady one knows nothing of: what was asked
@@ -531,7 +541,7 @@ mod tests {
             for (at, end) in [(0, 5), (1_000, 7), (2_000, 9)] {
                 history.add(&partition(), sample(at, end), Lineage::default());
             }
-            history.climbed(&partition(), vec![Probe { time_ms: -5_000, offset: 1 }]);
+            history.climbed(&partition(), vec![Probe { time_ms: -5_000, offset: 1 }], true);
             history.clock_was_set(unseen_ms);
             history.add(&partition(), sample(3_000, 12), Lineage::default());
             let ring = history.of(&partition()).unwrap();
@@ -700,15 +710,27 @@ mod tests {
 
     #[test]
     fn probes_go_before_the_samples() {
-        let mut history = History::new(9);
-        history.add(&partition(), sample(100, 50), Lineage::default());
-        let lacks = |history: &History, position| history.of(&partition()).is_some_and(|it| it.lacks_probes(position));
-        assert!(lacks(&history, 49) && !lacks(&history, 50));
         let probe = |time_ms, offset| Probe { time_ms, offset };
-        history.climbed(&partition(), vec![probe(90, 60), probe(70, 20), probe(100, 50), probe(10, 5)]);
-        let ring = history.of(&partition());
-        assert_eq!(ring.map(Ring::probes), Some(&[probe(10, 5), probe(70, 20)][..]));
-        assert!(!lacks(&history, 49), "once a life is enough");
+        let all = &[probe(90, 60), probe(70, 20), probe(100, 50), probe(10, 5)][..];
+        let some = &[probe(71, 21)][..];
+        // What each climb brought, and whether that was all of it; what is known then, and whether more can be.
+        let check = |climbs: &[(&[Probe], bool)], known: &[Probe], lacks: bool| {
+            let mut history = History::new(9);
+            history.add(&partition(), sample(100, 50), Lineage::default());
+            for (probes, is_whole) in climbs {
+                history.climbed(&partition(), probes.to_vec(), *is_whole);
+            }
+            let ring = history.of(&partition()).expect("it has a sample");
+            assert_eq!((ring.probes(), ring.lacks_probes(49)), (known, lacks), "{climbs:?}");
+            assert!(!ring.lacks_probes(50), "the samples say it");
+        };
+        let known = [probe(10, 5), probe(70, 20)];
+        check(&[], &[], true);
+        check(&[(all, true)], &known, false);
+        check(&[(some, false)], some, true);
+        check(&[(some, false), (&[], false)], some, true);
+        check(&[(some, false), (all, true)], &known, false);
+        check(&[(&[], false), (some, false), (&[], false)], some, false);
     }
 
     #[test]

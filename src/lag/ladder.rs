@@ -3,8 +3,8 @@
 //!
 //! ListOffsets for a timestamp T answers the first record with a timestamp of at least T, so all records below it were
 //! stamped before T. A few such times, each one request a leader for all partitions together, are a history of days, had
-//! in the first round and without a store. Only partitions with a reader behind the first sample are asked about, and
-//! only once in a life.
+//! in the first round and without a store. Only partitions with a reader behind the first sample are asked about, and only
+//! once in a life, or a few times if some of it was not answered.
 
 use std::time::Duration;
 

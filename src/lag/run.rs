@@ -10,6 +10,7 @@ use super::clock::{Clock, Wall};
 use super::collect::{Collector, Sweep};
 use super::history::{History, Probe};
 use super::join::{Read, furthest_behind, join, position};
+use super::ladder;
 use super::nodes::{Node, keep, keep_in_circle};
 use super::round::{Cost, Round};
 use super::row::{Partition, Reason};
@@ -267,8 +268,9 @@ impl Monitor {
         }
         let (wall, now_ms) = (self.wall, self.wall.of_steady(sweep.ends_answered_ms));
         for (partition, probes) in self.collector.climb(now_ms, &behind, sweep).await {
+            let is_whole = probes.len() == ladder::rungs(now_ms).count();
             let probes = probes.into_iter().map(|it| Probe { time_ms: wall.to_steady(it.time_ms), ..it });
-            self.history.climbed(&partition, probes.collect());
+            self.history.climbed(&partition, probes.collect(), is_whole);
         }
     }
 
@@ -298,7 +300,7 @@ mod tests {
     use super::super::Family;
     use super::super::history::Ring;
     use super::*;
-    use crate::client::{BrokerId, ClientConfig, NewTopic, ProducerConfig, ProducerRecord, Topic};
+    use crate::client::{BrokerId, ClientConfig, ErrorCode, NewTopic, ProducerConfig, ProducerRecord, Topic};
     use crate::devbroker::{self, DevBroker, Fault, Matching};
     use crate::net::{Address, Attempt, Dial, Io};
     use crate::protocol::api::Body;
@@ -505,6 +507,29 @@ mod tests {
         for (is_slow, sample) in (0..PARTITIONS).map(last) {
             assert_eq!(sample.answered_ms == slowest, is_slow, "{sample:?}");
             assert!(!is_slow || sample.answered_ms - sample.asked_ms >= 300, "{sample:?}");
+        }
+    }
+
+    /// A rung that is refused is asked for once more, with the others of its ladder.
+    #[tokio::test]
+    async fn a_ladder_that_was_climbed_in_part_is_climbed_again() {
+        const RUNGS: u64 = ladder::RUNGS.len() as u64;
+        let (broker, client) = house().await;
+        let producer = client.producer(ProducerConfig::default());
+        let topic = Topic::from("t");
+        producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await.unwrap();
+        let faults = broker.faults();
+        // Before the rungs each leader is asked for ends, and for starts.
+        faults.inject(Matching::api(ListOffsetsRequest::KEY), 6, Fault::Delay(Duration::ZERO));
+        let refusal = Fault::Error(ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT);
+        faults.inject(Matching::api(ListOffsetsRequest::KEY), 1, refusal);
+        let mut monitor = Monitor::new(&Config::default(), &client);
+        for (asked, failures, probes) in [(6 + RUNGS, 1, RUNGS - 1), (3 + RUNGS, 0, RUNGS), (3, 0, RUNGS)] {
+            faults.reset_counts();
+            let round = monitor.round().await.unwrap();
+            let known = monitor.history.of(&TopicPartition::new("t", 0)).map_or(0, |ring| ring.probes().len() as u64);
+            let seen = (faults.count(ListOffsetsRequest::KEY), round.failures.len(), known);
+            assert_eq!(seen, (asked, failures, probes), "{:?}", round.failures);
         }
     }
 

@@ -155,7 +155,7 @@ impl Story {
                 let first = self.log.written.partition_point(|at| *at < time_ms - self.ahead) as Offset;
                 ladder::probe(time_ms, (first < self.log.end()).then_some(first), end_offset)
             };
-            self.history.climbed(&self.partition, [20_000, 7_000, 3_000, 1_000].map(probe).to_vec());
+            self.history.climbed(&self.partition, [20_000, 7_000, 3_000, 1_000].map(probe).to_vec(), true);
         }
         sample
     }
