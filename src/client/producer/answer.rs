@@ -6,9 +6,10 @@ use crate::protocol::error::{Class, ErrorCode};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Written,
-    /// Send it again, after asking who leads the partition if `refresh`.
+    /// Send it again, after asking who leads the partition if `refresh`. It was written already if `is_appended`.
     Again {
         refresh: bool,
+        is_appended: bool,
     },
     /// Its sequence does not follow what the broker remembers of us.
     Gap,
@@ -45,8 +46,11 @@ pub(super) fn judge(code: ErrorCode) -> Verdict {
         | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Verdict::Fatal,
         _ => match code.class() {
             Class::Ok => Verdict::Written,
-            Class::Retry => Verdict::Again { refresh: false },
-            Class::RefreshMetadata => Verdict::Again { refresh: true },
+            class @ (Class::Retry | Class::RefreshMetadata) => Verdict::Again {
+                refresh: class == Class::RefreshMetadata,
+                // By this leader alone, or by too few of its followers in time.
+                is_appended: matches!(code, ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND),
+            },
             Class::FindCoordinator | Class::Rejoin | Class::Fatal => Verdict::Refused,
         },
     }
@@ -58,6 +62,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
+        let again = |refresh| Verdict::Again { refresh, is_appended: false };
         let cases = [
             (0, Verdict::Written),
             (46, Verdict::Written),
@@ -71,17 +76,17 @@ mod tests {
             (87, Verdict::Rejected),
             (-1, Verdict::Refused),
             (44, Verdict::Refused),
-            (2, Verdict::Again { refresh: false }),
-            (7, Verdict::Again { refresh: false }),
-            (19, Verdict::Again { refresh: false }),
-            (20, Verdict::Again { refresh: false }),
-            (3, Verdict::Again { refresh: true }),
-            (5, Verdict::Again { refresh: true }),
-            (6, Verdict::Again { refresh: true }),
-            (56, Verdict::Again { refresh: true }),
-            (74, Verdict::Again { refresh: true }),
-            (75, Verdict::Again { refresh: true }),
-            (100, Verdict::Again { refresh: true }),
+            (2, again(false)),
+            (7, Verdict::Again { refresh: false, is_appended: true }),
+            (19, again(false)),
+            (20, Verdict::Again { refresh: false, is_appended: true }),
+            (3, again(true)),
+            (5, again(true)),
+            (6, again(true)),
+            (56, again(true)),
+            (74, again(true)),
+            (75, again(true)),
+            (100, again(true)),
             (30_000, Verdict::Refused),
         ];
         for (code, want) in cases {

@@ -8,7 +8,8 @@
 //! - only the first in line may be sent again, and nothing new goes out while one waits to be: what was behind it on the
 //!   wire is refused by the broker as out of order, and follows it in order;
 //! - a broker that knows nothing of a producer accepts whatever sequence comes first. So the second batch of a life waits
-//!   until the first is written: overtaking it would not be noticed;
+//!   until the first is written: overtaking it would not be noticed. The same is so where the broker may have forgotten it
+//!   ([`Line::may_be_forgotten`]);
 //! - a batch that was rejected before it was written, was never in doubt, and has nothing behind it on the wire, leaves
 //!   its sequences to the next one;
 //! - any other sequence that did not end in success (refused, expired, lost by the broker) leaves a gap that no later batch
@@ -21,6 +22,9 @@
 //!   none, so that with any of them all before it are written. Only when it refuses them all is none of them written.
 //!   (One that would have told may have been given up before, as its time was over: then those before it may be written
 //!   twice.)
+//! - but a broker that has forgotten the producer between two batches does skip. One that was written, though one before it
+//!   had been refused while it was on the wire, says nothing of that one: if it is refused once more, as out of order, it
+//!   fails. It is not taken for written, nor written behind what followed it.
 //!
 //! The epoch is the partition's own: a broker keeps producer state per partition, and without transactions nothing
 //! compares epochs across partitions, so a gap in one partition disturbs no other. With transactions it is the producer's,
@@ -60,6 +64,43 @@ pub(super) struct Sent<B> {
     is_gapped: bool,
     /// One behind it is written, and so is this one.
     is_written: bool,
+    /// A broker has said that it has not written it.
+    is_denied: bool,
+    /// One before it was denied while this was on the wire: if it is written, then perhaps without that one.
+    may_have_passed: bool,
+    /// Denied, and one behind it is written.
+    is_passed: bool,
+}
+
+impl<B> Sent<B> {
+    fn new(batch: B, count: i32, place: Place) -> Self {
+        let Place { first_sequence, tries, ticket, state, ordinal } = place;
+        Self {
+            batch,
+            first_sequence,
+            tries,
+            count,
+            ticket,
+            state,
+            ordinal,
+            is_in_doubt: false,
+            is_gapped: false,
+            is_written: false,
+            is_denied: false,
+            may_have_passed: false,
+            is_passed: false,
+        }
+    }
+}
+
+/// Where a batch is in its line.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    first_sequence: i32,
+    tries: u32,
+    ticket: u64,
+    state: State,
+    ordinal: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +118,10 @@ pub(super) enum Answer<B> {
     Unwritten,
     /// Refused for good.
     Refused,
-    /// No word of success. It may be written all the same (a lost reply, a leader that stepped down before its followers
-    /// had it): send it again from then on.
+    /// No word of success, but it may well be written (a lost reply, followers that were late): send it again from then on.
     Again(Instant),
+    /// Not now. It is hardly written (a leader that stepped down may have had it, but not its followers): as above.
+    Denied(Instant),
     /// Its sequence does not follow what the broker knows of us.
     Gap(Instant),
     /// Too large as one batch: these, with their record counts, take its place and are sent from then on.
@@ -185,18 +227,7 @@ impl<B> Line<B> {
         let state = State::OnWire(broker);
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
-        self.sent.push_back(Sent {
-            batch,
-            first_sequence,
-            tries: 1,
-            count,
-            ticket,
-            state,
-            ordinal,
-            is_in_doubt: false,
-            is_gapped: false,
-            is_written: false,
-        });
+        self.sent.push_back(Sent::new(batch, count, Place { first_sequence, tries: 1, ticket, state, ordinal }));
         let last = self.sent.len() - 1;
         &mut self.sent[last]
     }
@@ -238,6 +269,11 @@ impl<B> Line<B> {
                 self.sent[at].is_in_doubt = true;
                 self.wait(at, until)
             }
+            Answer::Denied(until) => {
+                self.deny(at);
+                self.sent[at].is_in_doubt = true;
+                self.wait(at, until)
+            }
             Answer::Gap(until) => self.gap(at, until),
             Answer::Split(until, parts) => self.replace(at, until, parts),
         };
@@ -245,11 +281,18 @@ impl<B> Line<B> {
         done
     }
 
-    /// A broker skips none: all before this one are written too, whatever it says of them from now on.
+    /// A broker skips none: all before this one are written too, whatever it says of them from now on; unless it has
+    /// forgotten us between them and this one.
     fn written(&mut self, at: usize) -> Option<B> {
         self.is_known = true;
+        let may_have_passed = self.sent[at].may_have_passed;
         let done = self.sent.remove(at).map(|sent| sent.batch);
-        self.sent.iter_mut().take(at).for_each(|sent| sent.is_written = true);
+        for before in self.sent.iter_mut().take(at) {
+            match may_have_passed && before.is_denied {
+                true => (before.is_passed, before.is_gapped) = (true, false),
+                false => before.is_written = true,
+            }
+        }
         while self.sent.front().is_some_and(|head| head.is_gapped && head.is_written) {
             self.proven.extend(self.sent.pop_front().map(|sent| sent.batch));
         }
@@ -272,7 +315,20 @@ impl<B> Line<B> {
 
     fn must_restart(&mut self) {
         self.restart = true;
-        self.sent.iter_mut().for_each(|sent| (sent.is_in_doubt, sent.is_gapped) = (false, false));
+        for sent in &mut self.sent {
+            (sent.is_in_doubt, sent.is_gapped) = (false, false);
+            (sent.is_denied, sent.may_have_passed, sent.is_passed) = (false, false, false);
+        }
+    }
+
+    /// What is behind it on the wire should be refused, too, as out of order.
+    fn deny(&mut self, at: usize) {
+        let denied = &mut self.sent[at];
+        denied.is_denied = true;
+        // What an earlier attempt may have done is not undone by this.
+        denied.may_have_passed &= denied.is_in_doubt;
+        let behind = self.sent.iter_mut().skip(at + 1).filter(|sent| matches!(sent.state, State::OnWire(_)));
+        behind.for_each(|sent| sent.may_have_passed = true);
     }
 
     fn wait(&mut self, at: usize, until: Instant) -> Option<B> {
@@ -287,6 +343,10 @@ impl<B> Line<B> {
             self.proven.extend(self.sent.remove(at).map(|sent| sent.batch));
             return None;
         }
+        if self.sent[at].is_passed && self.sent[at].is_in_doubt {
+            return self.give_up(at);
+        }
+        self.deny(at);
         if self.sent[at].is_in_doubt {
             self.sent[at].is_gapped = true;
         } else if at == 0 {
@@ -312,25 +372,12 @@ impl<B> Line<B> {
 
     /// The parts take the whole's place and its range of sequences, so those behind it keep theirs.
     fn replace(&mut self, at: usize, until: Instant, parts: Vec<(B, i32)>) -> Option<B> {
+        self.deny(at);
         let whole = self.sent.remove(at)?;
-        let mut first_sequence = whole.first_sequence;
+        let Sent { mut first_sequence, tries, ticket, ordinal, .. } = whole;
         for (i, (batch, count)) in parts.into_iter().enumerate() {
-            let state = State::Waiting(until);
-            let Sent { tries, ticket, ordinal, .. } = whole;
-            let (is_in_doubt, is_gapped, is_written) = (false, false, false);
-            let part = Sent {
-                batch,
-                first_sequence,
-                tries,
-                count,
-                ticket,
-                state,
-                ordinal,
-                is_in_doubt,
-                is_gapped,
-                is_written,
-            };
-            self.sent.insert(at + i, part);
+            let place = Place { first_sequence, tries, ticket, state: State::Waiting(until), ordinal };
+            self.sent.insert(at + i, Sent { is_denied: true, ..Sent::new(batch, count, place) });
             first_sequence = sequence_after(first_sequence, count);
         }
         Some(whole.batch)
@@ -391,6 +438,12 @@ impl<B> Line<B> {
         if self.identity != Some(current) && self.is_quiet() {
             self.number_from_zero(current);
         }
+    }
+
+    /// The broker may know nothing of this producer any more: another one leads, the topic is another one, or nothing was
+    /// written for long. The next batch goes alone, then, as the first of a life does.
+    pub fn may_be_forgotten(&mut self) {
+        self.is_known = false;
     }
 
     fn number_from_zero(&mut self, identity: Identity) {

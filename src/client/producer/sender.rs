@@ -37,6 +37,10 @@ use crate::protocol::api::Versioned;
 use crate::protocol::messages::ProduceResponse;
 use crate::protocol::types::{BrokerId, TopicId};
 
+/// Brokers forget a producer that has written nothing to a partition for `producer.id.expiration.ms`, a day if nothing else is
+/// said: after so long it may be so.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
 /// What a handle asks of the sender.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -67,6 +71,8 @@ struct Partition {
     sealing: VecDeque<Sealing>,
     sealed: VecDeque<Sealed>,
     line: Line<Sealed>,
+    /// When a batch went out for the first time, last.
+    sent_at: Instant,
     /// In its leader's ready list.
     is_queued: bool,
     /// What was opened at or before this has left `lingering`: if it could not go then, it goes as soon as it can.
@@ -240,6 +246,7 @@ impl Sender {
                 sealing: VecDeque::new(),
                 sealed: VecDeque::new(),
                 line: Line::default(),
+                sent_at: Instant::now(),
                 is_queued: false,
                 promoted: None,
                 restarts: 0,
@@ -408,6 +415,10 @@ impl Sender {
             Some(identity) => partition.line.adopt(identity),
             None => {}
         }
+        if now.saturating_duration_since(partition.sent_at) > FORGOTTEN_AFTER {
+            partition.line.may_be_forgotten();
+        }
+        partition.sent_at = now;
         Counters::add(&self.shared.counters.batches, 1);
         Counters::add(&self.shared.counters.batch_bytes, batch.bytes());
         let count = batch.count();
@@ -528,8 +539,12 @@ impl Sender {
         for index in 0..self.partitions.len() {
             let partition = &mut self.partitions[index];
             let (topic_id, leader) = place_of(&self.metadata, &partition.slot);
-            partition.topic_id = topic_id;
-            if std::mem::replace(&mut partition.leader, leader) != leader {
+            let is_another = std::mem::replace(&mut partition.topic_id, topic_id) != topic_id;
+            let is_led_anew = std::mem::replace(&mut partition.leader, leader) != leader;
+            if is_another || is_led_anew {
+                partition.line.may_be_forgotten();
+            }
+            if is_led_anew {
                 self.unqueue(index);
                 self.reconsider(index, now);
             }

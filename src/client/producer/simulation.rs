@@ -98,6 +98,11 @@ impl Log {
         let before_last = self.remembered.len().saturating_sub(1);
         self.remembered.drain(..before_last);
     }
+
+    fn forget_all(&mut self) {
+        self.epoch = None;
+        self.remembered.clear();
+    }
 }
 
 /// What may go wrong, each with how often in a hundred steps.
@@ -110,6 +115,8 @@ struct Faults {
     poison: u32,
     /// The leader is restarted in order: what it has written of itself holds the last batch of a producer, and no other.
     forget: u32,
+    /// The leader knows nothing of the producer any more, and takes whatever comes next; once in a life.
+    amnesia: u32,
     /// Whether batches of more than half the usual records are refused as too large.
     small: bool,
     /// Requests of a cut connection may still be processed long after.
@@ -133,6 +140,7 @@ struct World {
     acknowledged: BTreeSet<usize>,
     failed: BTreeSet<usize>,
     halved: usize,
+    has_forgotten: bool,
 }
 
 const BATCHES: usize = 40;
@@ -164,6 +172,7 @@ impl World {
             acknowledged: BTreeSet::new(),
             failed: BTreeSet::new(),
             halved: 0,
+            has_forgotten: false,
         }
     }
 
@@ -211,7 +220,8 @@ impl World {
         let batch = self.line.find(ticket).map(|sent| sent.batch);
         let answer = match word {
             Word::Written => Answer::Written,
-            Word::NotLeader | Word::NotEnoughReplicas | Word::AfterAppend => Answer::Again(self.now),
+            Word::NotLeader | Word::NotEnoughReplicas => Answer::Denied(self.now),
+            Word::AfterAppend => Answer::Again(self.now),
             Word::OutOfOrder => Answer::Gap(self.now),
             Word::OldEpoch => Answer::Refused,
             Word::Refused => Answer::Unwritten,
@@ -276,6 +286,10 @@ impl World {
         if self.percent(self.faults.forget) {
             self.log.forget();
         }
+        if !self.has_forgotten && self.percent(self.faults.amnesia) {
+            self.has_forgotten = true;
+            self.log.forget_all();
+        }
         if self.percent(self.faults.move_leader) {
             self.leader = 1 - self.leader;
         }
@@ -300,7 +314,12 @@ impl World {
         }
         for number in &self.acknowledged {
             let copies = self.log.batches.iter().filter(|written| *written == number).count();
-            assert_eq!(copies, 1, "seed {seed}: copies of acknowledged batch {number} in {:?}", self.log.batches);
+            // Who has forgotten what it has written writes it again.
+            let is_right = if self.faults.amnesia > 0 { copies >= 1 } else { copies == 1 };
+            assert!(is_right, "seed {seed}: copies of acknowledged batch {number} in {:?}", self.log.batches);
+        }
+        if self.faults.amnesia > 0 {
+            return;
         }
         let mut ordered = self.log.batches.clone();
         ordered.sort_unstable();
@@ -343,4 +362,34 @@ fn what_fails_leaves_the_others_once_and_in_order() {
         Faults { poison: 10, expire: 10, small: true, ..lossy },
     ];
     cases.into_iter().for_each(check);
+}
+
+/// Where every answer arrives. Of one that is lost nobody can tell whether it was a refusal.
+#[test]
+fn what_a_forgetful_leader_skipped_is_not_acknowledged() {
+    let forgetful = Faults { amnesia: 2, retriable: 10, ..Faults::default() };
+    let cases = [
+        forgetful,
+        Faults { retriable: 30, ..forgetful },
+        Faults { move_leader: 20, ..forgetful },
+        Faults { small: true, ..forgetful },
+        Faults { poison: 10, small: true, move_leader: 10, ..forgetful },
+    ];
+    cases.into_iter().for_each(check);
+}
+
+#[test]
+fn a_batch_goes_alone_where_the_producer_may_be_forgotten() {
+    let (mut line, batch) = (Line::default(), Numbered { number: 0, count: 1 });
+    line.adopt(Identity { producer_id: 9, epoch: 0 });
+    for (ticket, is_forgotten, goes_alone) in [(1, false, true), (2, false, false), (3, true, true), (4, false, false)]
+    {
+        if is_forgotten {
+            line.may_be_forgotten();
+        }
+        assert!(line.is_open());
+        line.admit(ticket, batch, 1, 0);
+        assert_eq!(line.is_open(), !goes_alone, "{ticket}");
+        assert!(line.answer(ticket, Answer::Written).is_some());
+    }
 }

@@ -424,6 +424,31 @@ async fn check_goes_by(world: &World, producer: &Producer, partitions: i32) {
     }
 }
 
+/// A broker that knows nothing of a producer would take the second batch though it has refused the first.
+#[tokio::test]
+async fn a_topic_that_is_made_anew_is_written_without_a_gap() {
+    let world = World::new().await;
+    let single = ProducerConfig { batch_bytes: 1, linger: Duration::ZERO, ..brisk() };
+    let (producer, admin) = (world.client.producer(single), world.client.admin());
+    let to = |value| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) };
+    producer.send(to(b"before")).await.unwrap();
+    for is_followed in [true, false] {
+        admin.delete_topics(std::slice::from_ref(&world.topic)).await.unwrap();
+        admin.create_topics(&[NewTopic::new("orders").partitions(1)]).await.unwrap();
+        if is_followed {
+            let followed = crate::client::Topics::Follow(vec![world.topic.clone()]);
+            let _ = world.client.cluster().refresh(followed).await.unwrap();
+        }
+        world.on_produce(1, Fault::Error(ErrorCode::NOT_ENOUGH_REPLICAS));
+        let receipts = [producer.enqueue(to(b"1")).await.unwrap(), producer.enqueue(to(b"2")).await.unwrap()];
+        let mut offsets = Vec::new();
+        for receipt in receipts {
+            offsets.push(receipt.await.unwrap().offset);
+        }
+        assert_eq!(offsets, [Some(0), Some(1)], "{is_followed}");
+    }
+}
+
 #[tokio::test]
 async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_number() {
     let world = World::new().await;

@@ -58,7 +58,7 @@ impl Sender {
         if verdict == Verdict::Written {
             return self.written(part, answer);
         }
-        if verdict == (Verdict::Again { refresh: true }) {
+        if matches!(verdict, Verdict::Again { refresh: true, .. }) {
             self.leaders.wanted |= !self.is_told(part, answer);
         }
         let error = failure::refused(broker, part, code, answer.error_message.as_ref());
@@ -69,9 +69,10 @@ impl Sender {
         }
         match verdict {
             Verdict::Written => {}
-            Verdict::Again { .. } => {
+            Verdict::Again { is_appended, .. } => {
                 let until = self.note(part, &error, now);
-                self.answer(part, Answer::Again(until), error);
+                let answer = if is_appended { Answer::Again(until) } else { Answer::Denied(until) };
+                self.answer(part, answer, error);
             }
             Verdict::Gap => {
                 tracing::debug!(%error, "the batch does not follow what the broker has");
