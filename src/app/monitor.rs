@@ -168,6 +168,8 @@ mod tests {
         let open = strict::read(&open, true).unwrap_or_else(|why| panic!("{why}\nin\n{open}"));
         assert_eq!(open.kinds.len(), plain.kinds.len());
         assert!(open.kinds.get("highwater_lag_requests").is_some_and(|kind| kind == "counter"));
+        assert!(open.units.get("highwater_lag_request_seconds").is_some_and(|unit| unit == "seconds"));
+        assert!(open.units.len() > 10, "{:?}", open.units);
     }
 
     #[tokio::test]

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-/// A family's kind by its name, and how many samples there are.
+/// A family's kind by its name, its unit where it has one, and how many samples there are.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub kinds: BTreeMap<String, String>,
+    pub units: BTreeMap<String, String>,
     pub samples: usize,
 }
 
 /// Reads Prometheus's text format 0.0.4, or OpenMetrics 1.0: every family once, with a help and a kind before its samples,
-/// and its samples together, each once, by names that its kind allows.
+/// and its samples together, each once, by names that its kind allows. A unit is OpenMetrics's, and the end of the name.
 pub(super) fn read(text: &str, is_open: bool) -> Result<Read, String> {
     let body = match (text.strip_suffix("# EOF\n"), is_open) {
         (Some(body), true) => body,
@@ -21,6 +22,7 @@ pub(super) fn read(text: &str, is_open: bool) -> Result<Read, String> {
         return Err("the last line has no end".to_owned());
     }
     let (mut read, mut seen, mut helped, mut now) = (Read::default(), HashSet::new(), String::new(), String::new());
+    let mut is_head = false;
     for line in body.lines() {
         let wrong = |why: &str| format!("{why}: {line}");
         if let Some(help) = line.strip_prefix("# HELP ") {
@@ -41,7 +43,18 @@ pub(super) fn read(text: &str, is_open: bool) -> Result<Read, String> {
                 return Err(wrong("a family that was there before"));
             }
             now = name.to_owned();
+            is_head = true;
+        } else if let Some(unit) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = unit.split_once(' ').ok_or_else(|| wrong("no unit"))?;
+            let is_last_word = name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
+            if !is_open || !is_head || name != now || !is_last_word {
+                return Err(wrong("not of the family above, or not the end of its name, or not in this format"));
+            }
+            if read.units.insert(name.to_owned(), unit.to_owned()).is_some() {
+                return Err(wrong("a unit that was there before"));
+            }
         } else {
+            is_head = false;
             let (series, name) = sample(line).ok_or_else(|| wrong("no sample"))?;
             let kind = read.kinds.get(&now).ok_or_else(|| wrong("a sample before any family"))?;
             if !belongs(name, &now, kind, is_open) {
@@ -142,4 +155,14 @@ fn what_is_refused() {
     check("m 1\n", true, false);
     check("# HELP c Words.\n# TYPE c counter\nc 1\n# EOF\n", true, false);
     check("# HELP c Words.\n# TYPE c counter\nc_total 1\n# EOF\n", true, true);
+    let measured = "# HELP b_bytes Words.\n# TYPE b_bytes gauge\n";
+    let unit = "# UNIT b_bytes bytes\n";
+    check(&format!("{measured}{unit}b_bytes 1\n# EOF\n"), true, true);
+    check(&format!("{measured}{unit}b_bytes 1\n"), false, false);
+    for wrong in
+        ["b_bytes 1\n# UNIT b_bytes bytes\n", "# UNIT b_bytes seconds\n", "# UNIT m bytes\n", "# UNIT b_bytes\n"]
+    {
+        check(&format!("{measured}{wrong}# EOF\n"), true, false);
+    }
+    check(&format!("{measured}{unit}{unit}# EOF\n"), true, false);
 }

@@ -39,6 +39,7 @@ use super::handshake::{Capabilities, Proof, authenticate, renewal, shake_hands};
 use super::lane::{Answer, Ask, Call};
 use super::layer::observe::Counters;
 use super::sasl::Sasl;
+use super::tally::Tally;
 use crate::net::Io;
 use crate::tls::TlsFault;
 
@@ -92,7 +93,7 @@ impl Connection {
         let Terms { client_id, in_flight_max, idle_max, counters, closed, sasl } = terms;
         let suspicion = Mutex::new(Some(WRONG_LISTENER));
         let switch = Arc::new(Switch { off: closed.child_token(), why: OnceLock::new(), suspicion });
-        let stream = Switched::new(io, Arc::clone(&switch), Arc::clone(&counters));
+        let stream = Switched::new(io, Arc::clone(&switch), Tally::new(Arc::clone(&counters)));
         let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
         let mut wire = Wire::new(Frames::new(stream, ANSWER_BYTES_MAX), ANSWER_BYTES_MAX, client_id);
         let capabilities = shake_hands(&mut wire).await.map_err(|error| switch.reason_for(error))?;
@@ -108,9 +109,9 @@ impl Connection {
         let drive =
             Drive { wire, capabilities: Arc::clone(&capabilities), switch: Arc::clone(&switch), session, idle_max };
         tokio::spawn(async move {
-            counters.traffic.opened.fetch_add(1, Ordering::Relaxed);
+            counters.opened.fetch_add(1, Ordering::Relaxed);
             drive.run(taken).await;
-            counters.traffic.closed.fetch_add(1, Ordering::Relaxed);
+            counters.closed.fetch_add(1, Ordering::Relaxed);
         });
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(in_flight_max)));
         Ok(Self { queue, slots, slot: None, switch, capabilities })
@@ -327,7 +328,7 @@ impl Switch {
 struct Switched<S> {
     io: S,
     switch: Arc<Switch>,
-    counters: Arc<Counters>,
+    tally: Tally,
     reading: Pin<Box<WaitForCancellationFutureOwned>>,
     writing: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Whether anything was read yet.
@@ -335,10 +336,10 @@ struct Switched<S> {
 }
 
 impl<S> Switched<S> {
-    fn new(io: S, switch: Arc<Switch>, counters: Arc<Counters>) -> Self {
+    fn new(io: S, switch: Arc<Switch>, tally: Tally) -> Self {
         let reading = Box::pin(switch.off.clone().cancelled_owned());
         let writing = Box::pin(switch.off.clone().cancelled_owned());
-        Self { io, switch, counters, reading, writing, heard: false }
+        Self { io, switch, tally, reading, writing, heard: false }
     }
 
     fn lost<T>(&self, error: io::Error) -> Poll<io::Result<T>> {
@@ -369,8 +370,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
                     self.switch.turn_off_as(ErrorKind::Tls(fault));
                     return Poll::Ready(Err(cut()));
                 }
-                let bytes = buf.filled().len() - before;
-                self.counters.traffic.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.tally.received(&buf.filled()[before..]);
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.lost(self.switch.hung_up()),
@@ -386,7 +386,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Switched<S> {
         }
         match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
             Ok(written) => {
-                self.counters.traffic.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+                self.tally.sent(&buf[..written]);
                 Poll::Ready(Ok(written))
             }
             Err(error) => self.lost(error),

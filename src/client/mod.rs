@@ -92,6 +92,7 @@ pub mod layer;
 pub mod metadata;
 pub mod producer;
 pub mod sasl;
+mod tally;
 #[cfg(test)]
 mod tests;
 

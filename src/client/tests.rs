@@ -223,6 +223,10 @@ mod lanes {
         let Traffic { opened, closed, sent_bytes, received_bytes } = counters.traffic();
         assert_eq!((opened, closed), (2, 2));
         assert!(sent_bytes > 0 && received_bytes > 0);
+        let stats = counters.stats();
+        assert!(stats.iter().all(|it| it.sent_bytes > 0 && it.received_bytes > 0), "{stats:?}");
+        let requests: Vec<_> = stats.iter().map(|it| (it.api, it.requests())).collect();
+        assert_eq!(requests, [("ApiVersions", 0), ("Heartbeat", 3)], "that of a handshake is nobody's call");
         Ok(())
     }
 

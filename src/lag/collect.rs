@@ -3,6 +3,12 @@
 //! Every broker is asked for itself, and what it is asked has as long as [`Config::patience`] says. One that has not answered
 //! by then is [silent]: what only it knows is missing from this round, and neither the rest of it nor the next rounds wait
 //! for it again. What is asked of coordinators is in `groups`, what of leaders in `ends`.
+//!
+//! Bounded channels between stages were asked for, with a broker's batch as their unit. The unit is that batch, but there are
+//! no channels: stages could not run beside each other, since no end may be asked for before all commits are there, and what
+//! each leader is asked follows from all of them. So a step joins one future a broker. What a channel would bound is bounded
+//! all the same, memory by one answer a broker and time by its patience, and there is no queue that one that hangs could
+//! leave full.
 
 mod ends;
 mod groups;

@@ -12,9 +12,10 @@ use super::history::Break;
 use super::members;
 use super::nodes::{Hold, Standing};
 use super::round::{Round, Total};
-use super::row::{Partition, Reason, Sum};
+use super::row::{Partition, Reason, Row, Sum};
 use super::status::Status;
-use super::text::{Dialect, Value};
+use super::text::{self, Dialect, Value};
+use crate::client::ApiStats;
 
 /// What it rests on is said, since who goes by it may lose records: Kafka counts from timestamps, and those are producers' own
 /// unless `message.timestamp.type` is `LogAppendTime`.
@@ -31,7 +32,8 @@ pub enum Series {
     Group,
     /// What a group lags by on each topic.
     Topic,
-    /// Of each group on each partition the lag in records and in seconds; of each partition where it begins and ends.
+    /// Of each group on each partition the lag in records and in seconds, or in seconds at least where no more is known; of
+    /// each partition where it begins and ends.
     #[default]
     Partition,
     /// All that is known of each group on each partition.
@@ -91,7 +93,7 @@ fn always(of: &Families<'_>, now_ms: i64) -> Vec<Family> {
 fn lag(config: &Config, of: &Families<'_>) -> Vec<Family> {
     let mut all = Vec::new();
     if config.series >= Series::Partition {
-        all.extend(lags(of));
+        all.extend(lags(of, config.series));
         all.extend(partitions(of));
     }
     all.extend(hidden(of));
@@ -139,20 +141,44 @@ fn millis(ms: i64) -> Value {
     Value::Millis(ms)
 }
 
-fn lags(of: &Families<'_>) -> [Family; 2] {
+fn lags(of: &Families<'_>, series: Series) -> [Family; 3] {
     [
         of.rows("highwater_lag_records", "Records from the committed offset to the end.", |row| row.records().ok()),
         of.rows("highwater_lag_seconds", "Age of the first unread record, most likely.", |row| {
             row.time()?.value_ms.map(millis)
         }),
+        least(of, series),
     ]
+}
+
+/// Of all rows in detail only. Otherwise of those without a likely age: they are beyond the history, often furthest behind, and
+/// would be in no ranking. So a row has one series of its age, whatever is known of it.
+fn least(of: &Families<'_>, series: Series) -> Family {
+    let help = "Age of the first unread record, at least; without --series detail only where no more is known of it.";
+    let least: fn(&Row<'_>) -> Option<Value> = if series >= Series::Detail {
+        |row| row.time().map(|time| millis(time.low_ms))
+    } else {
+        |row| row.time().filter(|time| time.value_ms.is_none()).map(|time| millis(time.low_ms))
+    };
+    of.rows("highwater_lag_seconds_low", help, least)
+}
+
+/// Says of each row what [`unknown`] counts: a method is how much an age can be trusted.
+fn methods(of: &Families<'_>) -> Family {
+    let help = "Always 1; how the age of the first unread record was found.";
+    of.rows_with("highwater_lag_seconds_method", help, |row| row.time().map(|_| 1_u32), |_, _| method_label)
+}
+
+fn method_label(row: &Row<'_>, out: &mut Vec<u8>) {
+    if let Some(time) = row.time() {
+        out.push(b',');
+        text::label(out, "method", time.method.name().into());
+    }
 }
 
 fn details(of: &Families<'_>) -> [Family; 11] {
     [
-        of.rows("highwater_lag_seconds_low", "Age of the first unread record, at least.", |row| {
-            row.time().map(|time| millis(time.low_ms))
-        }),
+        methods(of),
         of.rows("highwater_lag_seconds_high", "Age of the first unread record, at most.", |row| {
             row.time()?.high_ms.map(millis)
         }),
@@ -412,7 +438,7 @@ fn breaks(of: &Families<'_>) -> Family {
 fn cost(of: &Families<'_>) -> [Family; 3] {
     let requests =
         of.whole("highwater_lag_requests_total", "Requests of the monitor, by API and outcome.", |round, emit| {
-            for stats in &round.cost.by_api {
+            for stats in asked(round) {
                 let outcomes = [("answered", stats.answered), ("failed", stats.failed), ("abandoned", stats.abandoned)];
                 for (outcome, count) in outcomes {
                     emit(&[("api", stats.api.into()), ("outcome", outcome.into())], count.into());
@@ -420,18 +446,24 @@ fn cost(of: &Families<'_>) -> [Family; 3] {
             }
         });
     let time = of.whole("highwater_lag_request_seconds_total", "Time that requests took, by API.", |round, emit| {
-        for stats in &round.cost.by_api {
+        for stats in asked(round) {
             emit(&[("api", stats.api.into())], stats.time.as_secs_f64().into());
         }
     });
-    let help = "Bytes over the monitor's connections.";
+    let help = "Bytes over the monitor's connections, by API and direction; handshakes are among them.";
     let traffic = of.whole("highwater_lag_traffic_bytes_total", help, |round, emit| {
-        let traffic = round.cost.traffic;
-        for (direction, bytes) in [("sent", traffic.sent_bytes), ("received", traffic.received_bytes)] {
-            emit(&[("direction", direction.into())], bytes.into());
+        for stats in &round.cost.by_api {
+            for (direction, bytes) in [("sent", stats.sent_bytes), ("received", stats.received_bytes)] {
+                emit(&[("api", stats.api.into()), ("direction", direction.into())], bytes.into());
+            }
         }
     });
     [requests, time, traffic].map(Family::counter)
+}
+
+/// Of what is asked in handshakes alone, there are bytes, and no requests of the monitor.
+fn asked(round: &Round) -> impl Iterator<Item = &ApiStats> {
+    round.cost.by_api.iter().filter(|stats| stats.requests() > 0)
 }
 
 fn holdings(of: &Families<'_>) -> Vec<Family> {
@@ -561,7 +593,79 @@ mod tests {
             of_rows.push(now.iter().filter(|line| line.contains(r#"consumergroup="g",topic="t",partition="#)).count());
             before = now;
         }
-        assert_eq!(of_rows, [0, 2, 8], "a row costs two series where nobody asked for more");
+        assert_eq!(of_rows, [0, 2, 9], "a row costs two series where nobody asked for more");
+    }
+
+    #[test]
+    fn a_row_beyond_the_history_has_the_least_age_that_it_can_have() {
+        let sampled = TimeLag { method: Method::Sampled, low_ms: 100, value_ms: Some(1_500), high_ms: Some(2_000) };
+        let beyond = TimeLag { method: Method::BeyondHistory, low_ms: 9_000, value_ms: None, high_ms: None };
+        let row = |partition, time| Plain { records: Ok(3), time, ..blank("g", "t", partition) };
+        let round = Round { good_for_ms: 1, ..round(&[row(0, Some(sampled)), row(1, Some(beyond)), row(2, None)]) };
+        let check = |series, want: &[&str]| {
+            let out = text(&Config { series, ..Config::default() }, &round, 0);
+            let ages = out.lines().filter_map(|line| line.strip_prefix("highwater_lag_seconds"));
+            let ages: Vec<_> = ages.map(|it| it.replace(r#"consumergroup="g",topic="t",partition="#, "")).collect();
+            assert_eq!(ages, want, "{series:?}");
+        };
+        check(Series::Topic, &[]);
+        check(Series::Partition, &[r#"{"0"} 1.5"#, r#"_low{"1"} 9"#]);
+        check(
+            Series::Detail,
+            &[
+                r#"{"0"} 1.5"#,
+                r#"_low{"0"} 0.1"#,
+                r#"_low{"1"} 9"#,
+                r#"_method{"0",method="sampled"} 1"#,
+                r#"_method{"1",method="beyond_history"} 1"#,
+                r#"_high{"0"} 2"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_monitor_costs_is_told_by_api() {
+        let blank = ApiStats {
+            api: "ApiVersions",
+            answered: 0,
+            failed: 0,
+            abandoned: 0,
+            time: Duration::ZERO,
+            sent_bytes: 13,
+            received_bytes: 500,
+        };
+        let fetch = ApiStats {
+            api: "Fetch",
+            answered: 2,
+            failed: 1,
+            time: Duration::from_millis(1_500),
+            sent_bytes: 70,
+            ..blank
+        };
+        let round = Round { cost: Cost { by_api: vec![blank, fetch], ..Cost::default() }, ..Round::default() };
+        let out = text(&Config::default(), &round, 0);
+        let check = |family: &str, want: &[&str]| {
+            let samples: Vec<_> = out.lines().filter_map(|line| line.strip_prefix(family)).collect();
+            assert_eq!(samples, want, "{family}");
+        };
+        check(
+            "highwater_lag_traffic_bytes_total{",
+            &[
+                r#"api="ApiVersions",direction="sent"} 13"#,
+                r#"api="ApiVersions",direction="received"} 500"#,
+                r#"api="Fetch",direction="sent"} 70"#,
+                r#"api="Fetch",direction="received"} 500"#,
+            ],
+        );
+        check(
+            "highwater_lag_requests_total{",
+            &[
+                r#"api="Fetch",outcome="answered"} 2"#,
+                r#"api="Fetch",outcome="failed"} 1"#,
+                r#"api="Fetch",outcome="abandoned"} 0"#,
+            ],
+        );
+        check("highwater_lag_request_seconds_total{", &[r#"api="Fetch"} 1.5"#]);
     }
 
     #[test]

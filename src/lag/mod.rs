@@ -51,6 +51,8 @@
 //! A row is 112 bytes, and twice that while the next round is made; its window about five bytes an entry. A partition has a
 //! ring of at most `history_samples_max` samples of twelve bytes.
 //!
+//! What it took is published: requests, their time, and bytes in both directions, by API.
+//!
 //! # Faces
 //!
 //! `/metrics` as text straight from the round ([`exposition`]), made page by page while it is sent ([`family`]): our own

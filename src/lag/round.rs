@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::history::Breaks;
 use super::nodes::Hold;
 use super::row::{Partition, Reading, Reason, Row, Sum};
-use crate::client::{ApiStats, BrokerId, Error, GroupMember, LogDir, Metadata, Topic, TopicPartition, Traffic};
+use crate::client::{ApiStats, BrokerId, Error, GroupMember, LogDir, Metadata, Topic, TopicPartition};
 
 /// A group, as the broker that keeps it lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,6 @@ impl Group {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cost {
     pub by_api: Vec<ApiStats>,
-    pub traffic: Traffic,
     pub history_partitions: usize,
     pub history_samples: usize,
     pub history_bytes: usize,

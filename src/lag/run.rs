@@ -187,7 +187,6 @@ impl Monitor {
     fn cost(&self) -> Cost {
         Cost {
             by_api: self.client.stats(),
-            traffic: self.client.traffic(),
             history_partitions: self.history.partitions(),
             history_samples: self.history.samples(),
             history_bytes: self.history.bytes(),

@@ -76,6 +76,19 @@ pub(super) fn family(out: &mut Vec<u8>, dialect: Dialect, name: &str, help: &str
     for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"] {
         out.extend_from_slice(part.as_bytes());
     }
+    // Elsewhere it would be a comment that says the name's end again.
+    if let Some(unit) = unit(name).filter(|_| dialect == Dialect::OpenMetrics) {
+        for part in ["# UNIT ", name, " ", unit, "\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+/// What a family is measured in: OpenMetrics takes a unit only where the family's name ends in it. What is counted has none:
+/// whether the name ends in what that is (`_records`, but `_records_lost`) says nothing.
+fn unit(family: &str) -> Option<&'static str> {
+    let is_last_word = |unit: &str| family.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
+    ["seconds", "bytes"].into_iter().find(|unit| is_last_word(unit))
 }
 
 pub(super) fn sample(out: &mut Vec<u8>, name: &str, labels: &[(&str, Label<'_>)], value: impl Into<Value>) {
@@ -196,15 +209,35 @@ mod tests {
         }
     }
 
+    fn head(dialect: Dialect, name: &str, kind: Kind) -> String {
+        let mut out = Vec::new();
+        family(&mut out, dialect, name, "Words.", kind);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     #[test]
     fn the_family_of_a_counter() {
-        let check = |dialect, kind, want: &str| {
-            let mut out = Vec::new();
-            family(&mut out, dialect, "m_total", "Words.", kind);
-            assert_eq!(String::from_utf8_lossy(&out), want);
-        };
+        let check = |dialect, kind, want: &str| assert_eq!(head(dialect, "m_total", kind), want);
         check(Dialect::Prometheus, Kind::Counter, "# HELP m_total Words.\n# TYPE m_total counter\n");
         check(Dialect::OpenMetrics, Kind::Counter, "# HELP m Words.\n# TYPE m counter\n");
         check(Dialect::OpenMetrics, Kind::Gauge, "# HELP m_total Words.\n# TYPE m_total gauge\n");
+    }
+
+    #[test]
+    fn units_are_the_ends_of_names() {
+        let check = |name: &str, kind, want: Option<&str>| {
+            let head_of = |dialect| head(dialect, name, kind);
+            let (open, classic) = (head_of(Dialect::OpenMetrics), head_of(Dialect::Prometheus));
+            assert_eq!(open.lines().nth(2), want, "{name}");
+            assert_eq!(classic.lines().nth(2), None, "{name}");
+        };
+        check("m_seconds", Kind::Gauge, Some("# UNIT m_seconds seconds"));
+        check("m_bytes", Kind::Gauge, Some("# UNIT m_bytes bytes"));
+        check("m_bytes_total", Kind::Counter, Some("# UNIT m_bytes bytes"));
+        for name in
+            ["m_seconds_low", "m_records_per_second", "m_milliseconds", "m_records", "seconds", "m_seconds_total"]
+        {
+            check(name, Kind::Gauge, None);
+        }
     }
 }

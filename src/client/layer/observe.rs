@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use crate::client::error::{BrokerAt, Error};
 use crate::client::lane::{Answer, Call};
-use crate::protocol::api::APIS;
+use crate::protocol::api::{APIS, api};
 
 /// What was counted of one API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,17 @@ pub struct ApiStats {
     pub abandoned: u64,
     /// The time that all of them took, queue and connecting included.
     pub time: Duration,
+    /// What went over connections of its requests, also of those that are part of a handshake and not counted above.
+    pub sent_bytes: u64,
+    /// And of the answers to them.
+    pub received_bytes: u64,
+}
+
+impl ApiStats {
+    /// Requests that are over, whatever came of them.
+    pub fn requests(&self) -> u64 {
+        self.answered + self.failed + self.abandoned
+    }
 }
 
 /// What went over the connections of a client, of all its lanes together.
@@ -44,16 +55,8 @@ pub struct Traffic {
 #[derive(Debug)]
 pub struct Counters {
     by_api: HashMap<&'static str, Counts>,
-    pub traffic: TrafficCounts,
-}
-
-/// What [`Traffic`] is read from.
-#[derive(Debug, Default)]
-pub struct TrafficCounts {
     pub opened: AtomicU64,
     pub closed: AtomicU64,
-    pub sent_bytes: AtomicU64,
-    pub received_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +65,14 @@ struct Counts {
     failed: AtomicU64,
     abandoned: AtomicU64,
     micros: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         let by_api = APIS.iter().map(|row| (row.name, Counts::default())).collect();
-        Self { by_api, traffic: TrafficCounts::default() }
+        Self { by_api, opened: AtomicU64::default(), closed: AtomicU64::default() }
     }
 }
 
@@ -80,19 +85,39 @@ impl Counters {
             failed: counts.failed.load(Ordering::Relaxed),
             abandoned: counts.abandoned.load(Ordering::Relaxed),
             time: Duration::from_micros(counts.micros.load(Ordering::Relaxed)),
+            sent_bytes: counts.sent_bytes.load(Ordering::Relaxed),
+            received_bytes: counts.received_bytes.load(Ordering::Relaxed),
         });
-        let mut used: Vec<_> = all.filter(|it| it.answered + it.failed + it.abandoned > 0).collect();
+        let mut used: Vec<_> = all.filter(|it| it.requests() + it.sent_bytes > 0).collect();
         used.sort_unstable_by_key(|it| it.api);
         used
     }
 
     pub fn traffic(&self) -> Traffic {
-        let TrafficCounts { opened, closed, sent_bytes, received_bytes } = &self.traffic;
+        let of_all = |count: fn(&Counts) -> &AtomicU64| {
+            self.by_api.values().map(|counts| count(counts).load(Ordering::Relaxed)).sum::<u64>()
+        };
         Traffic {
-            opened: opened.load(Ordering::Relaxed),
-            closed: closed.load(Ordering::Relaxed),
-            sent_bytes: sent_bytes.load(Ordering::Relaxed),
-            received_bytes: received_bytes.load(Ordering::Relaxed),
+            opened: self.opened.load(Ordering::Relaxed),
+            closed: self.closed.load(Ordering::Relaxed),
+            sent_bytes: of_all(|counts| &counts.sent_bytes),
+            received_bytes: of_all(|counts| &counts.received_bytes),
+        }
+    }
+
+    /// So many bytes of a request to this API were written.
+    pub fn sent(&self, key: i16, bytes: usize) {
+        self.add(key, bytes, |counts| &counts.sent_bytes);
+    }
+
+    /// So many bytes of an answer of this API were read.
+    pub fn received(&self, key: i16, bytes: usize) {
+        self.add(key, bytes, |counts| &counts.received_bytes);
+    }
+
+    fn add(&self, key: i16, bytes: usize, to: fn(&Counts) -> &AtomicU64) {
+        if let Some(counts) = api(key).and_then(|row| self.by_api.get(row.name)) {
+            to(counts).fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 }
