@@ -65,6 +65,30 @@ fn clusters_that_cannot_be_asked_are_said() {
     check(&elsewhere, 64, "", "bootstrap.servers is no property of one of several clusters");
 }
 
+/// A limit that is kept by nothing is not kept.
+#[test]
+fn names_that_nothing_has_are_said() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = runtime.block_on(DevBroker::start(devbroker::Config::default())).expect("a broker");
+    let servers = broker.bootstrap_servers();
+    runtime.block_on(lags(&servers, "orders", 3)).expect("a group that lags");
+    for (arguments, status, why) in [
+        (&["--group", "orders"][..], 0, ""),
+        (&["--group", "orders", "--topic", "orders", "--max-lag", "100"], 0, ""),
+        (&["--group", "orders", "--max-lag", "2"], 2, "1 of 1 are over the limit"),
+        (&["--group", "ordrs"], 65, "no group has a name like ordrs"),
+        (&["--group", "orders", "--group", "bill*"], 65, "no group has a name like bill*"),
+        (&["--group", "bill*", "--max-lag", "100"], 65, "no group with a name like bill* has committed offsets"),
+        (&["--topic", "ordrs", "--max-lag", "100"], 65, "no topic with a name like ordrs has committed offsets"),
+    ] {
+        let mut program = Command::new(binary());
+        let output =
+            program.args(["lag", "--once", "-b", &servers]).args(arguments).output().expect("the program runs");
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), wrong.contains(why)), (Some(status), true), "{arguments:?}: {wrong}");
+    }
+}
+
 #[test]
 fn one_monitor_tells_of_several_clusters_and_one_that_is_away_hides_no_other() {
     let found = Kafka::shared(KAFKA_39).and_then(|old| Ok((old, Kafka::shared(KAFKA_43)?)));

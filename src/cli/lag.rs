@@ -37,7 +37,7 @@ pub struct Lag {
     /// With --once: end with status 2 if a group is further behind on a partition than so many records
     #[arg(long, value_name = "N", requires = "once")]
     pub max_lag: Option<u64>,
-    /// With --once: end with status 2 if a group may be further behind on a partition than this long, e.g. 5m
+    /// With --once: end with status 2 if a group is most likely further behind on a partition than this long, e.g. 5m
     #[arg(long, value_name = "TIME", requires = "once", value_parser = span)]
     pub max_seconds: Option<Duration>,
     /// Between two rounds, at least 100ms [default: 10s, or 2s with --watch]

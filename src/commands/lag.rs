@@ -16,7 +16,7 @@ use super::properties::Settings;
 use crate::app::{self, Failure, Source, Status, settings, stop_on_signal};
 use crate::cli::values::Setting;
 use crate::cli::{self, Asking, Output};
-use crate::lag::{self, Method, Monitor, Round, TimeLag};
+use crate::lag::{self, Method, Monitor, Pattern, Round, TimeLag};
 
 /// Between two looks of `--watch`.
 const WATCH: Duration = Duration::from_secs(2);
@@ -121,9 +121,9 @@ async fn once(args: &cli::Lag, sources: &[Source]) -> Result<(), Failure> {
     if !rounds.is_empty() || tells_unknown {
         output::print(&printed(args.printing.output, &rounds, &unknown)?)?;
     }
-    if failures.is_empty() && rounds.iter().all(|(_, round)| round.groups.is_empty()) && !args.group.is_empty() {
-        // A name that was mistyped must not keep an alert quiet for ever.
-        return Err(Failure::new(Status::Data, "no group has a name like that"));
+    // What was not seen may be what was meant.
+    if failures.is_empty() {
+        failures.extend(mistyped(args, &rounds).err());
     }
     failures.splice(0..0, within(args, &rounds).err());
     super::session::all(failures)
@@ -249,6 +249,27 @@ fn furthest(round: &Round, most: usize) -> Result<String, Failure> {
     }
     round.failures.iter().for_each(|failure| text += &format!("{failure}\n"));
     Ok(text)
+}
+
+/// Whether every name that was asked for is there: one that was mistyped must not keep an alert quiet for ever. Where a limit is
+/// to be kept, a group that has committed nothing keeps none.
+fn mistyped(args: &cli::Lag, rounds: &[Named<'_>]) -> Result<(), Failure> {
+    let rows = || rounds.iter().flat_map(|(_, round)| round.rows());
+    let has_limit = args.max_lag.is_some() || args.max_seconds.is_some();
+    let is_listed = |name: &Pattern| {
+        !has_limit && rounds.iter().flat_map(|(_, round)| &round.groups).any(|group| name.matches(&group.name))
+    };
+    let no_group = args.group.iter().find(|name| !is_listed(name) && !rows().any(|row| name.matches(row.group())));
+    let no_topic = args.topic.iter().find(|name| !rows().any(|row| name.matches(row.topic())));
+    let why = match (no_group, no_topic) {
+        (Some(name), _) if has_limit => {
+            format!("no group with a name like {name} has committed offsets on such topics")
+        }
+        (Some(name), _) => format!("no group has a name like {name}"),
+        (None, Some(name)) => format!("no topic with a name like {name} has committed offsets of such groups"),
+        (None, None) => return Ok(()),
+    };
+    Err(Failure::new(Status::Data, why))
 }
 
 /// Whether all is within the limits that were given. What is not known is not within any.

@@ -297,13 +297,18 @@ fn topics(of: &Families<'_>) -> [Family; 10] {
     ]
 }
 
-fn groups(of: &Families<'_>) -> [Family; 8] {
+fn groups(of: &Families<'_>) -> [Family; 9] {
     let by_status = Arc::clone(&of.groups);
     [
         of.groups(
             "highwater_lag_group_records",
             "Lag of a group; none where it is not known of one of the partitions.",
             Sum::records,
+        ),
+        of.groups(
+            "highwater_lag_group_effective_records",
+            "Records that the group has not read and that are still there.",
+            Sum::records_effective,
         ),
         of.groups("highwater_lag_group_seconds", "Age of the group's oldest unread record, most likely.", |sum| {
             sum.value_ms().map(millis)

@@ -1,5 +1,6 @@
 //! Which groups and topics: regular expressions for lists, globs for people.
 
+use std::fmt;
 use std::str::FromStr;
 
 use regex::Regex;
@@ -8,7 +9,11 @@ use serde::Deserialize;
 /// Matches whole names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Pattern(Regex);
+pub struct Pattern {
+    regex: Regex,
+    /// As it was written.
+    text: String,
+}
 
 impl Pattern {
     /// `*` for any characters, `?` for one; the rest stands for itself.
@@ -21,11 +26,18 @@ impl Pattern {
                 letter => regex.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4]))),
             }
         }
-        regex.parse()
+        let pattern: Self = regex.parse()?;
+        Ok(Self { text: text.to_owned(), ..pattern })
     }
 
     pub fn matches(&self, name: &str) -> bool {
-        self.0.is_match(name)
+        self.regex.is_match(name)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -40,7 +52,8 @@ impl FromStr for Pattern {
         };
         // Alone first, so that an unbalanced parenthesis cannot close ours.
         Regex::new(text).map_err(wrong)?;
-        Regex::new(&format!("^(?s:{text})$")).map(Self).map_err(wrong)
+        let regex = Regex::new(&format!("^(?s:{text})$")).map_err(wrong)?;
+        Ok(Self { regex, text: text.to_owned() })
     }
 }
 

@@ -432,7 +432,7 @@ pub(super) mod tests {
         let round = round(&rows).with_unread(unread);
         let rates: Vec<_> =
             round.totals().map(|it| (it.sum.consumed_per_second(), it.sum.catch_up_seconds())).collect();
-        assert_eq!(rates, [(None, None), (Some(4.0), Some(4.0)), (None, None), (Some(2.0), None), (None, None)]);
+        assert_eq!(rates, [(None, None), (Some(4.0), Some(4.0)), (None, None), (Some(2.0), Some(3.0)), (None, None)]);
         let total = |it: Total<'_>| {
             let sum = it.sum;
             (it.group.to_string(), sum.records(), sum.low_ms(), sum.value_ms(), sum.high_ms())

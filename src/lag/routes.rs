@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::estimate::TimeLag;
-use super::round::Round;
-use super::row::{Reason, Row};
+use super::round::{Round, Total};
+use super::row::{Reason, Row, Sum};
 use super::status::Status;
 use super::{Absent, Clusters, Config, Rounds, burrow};
 
@@ -36,10 +36,20 @@ struct Asked {
     group: Option<String>,
 }
 
-/// One group over all its partitions. KEDA's metrics-api scaler takes either number by its name (`valueLocation`).
+#[derive(Debug, Deserialize)]
+struct AskedOfOne {
+    cluster: Option<String>,
+    topic: Option<String>,
+}
+
+/// One group over all its partitions, or those of a topic. KEDA's metrics-api scaler takes any of the numbers by its name
+/// (`valueLocation`).
 #[derive(Debug, Serialize, PartialEq)]
 struct OfGroup {
     lag_records: u64,
+    /// Of these, the ones that retention has not taken: whoever scales by the others scales for records that nobody can read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records_effective: Option<u64>,
     /// Age of the oldest unread record, most likely; left out where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<f64>,
@@ -83,6 +93,9 @@ struct Group {
     /// Over all partitions; left out where it is not known of one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_records: Option<u64>,
+    /// Of these, the ones that retention has not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records_effective: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds_max: Option<f64>,
     /// Why the two are not known, and of how many partitions; commits that could not be read count as one.
@@ -107,6 +120,9 @@ struct Partition {
     log_start_offset: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_records: Option<u64>,
+    /// Where it is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records_effective: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,9 +170,13 @@ async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Re
 }
 
 /// Path and query are all that a scaler can be told, and a status other than 200 is all that it heeds.
-async fn of_one(State(clusters): State<Clusters>, Path(group): Path<String>, Query(asked): Query<Asked>) -> Response {
+async fn of_one(
+    State(clusters): State<Clusters>,
+    Path(group): Path<String>,
+    Query(asked): Query<AskedOfOne>,
+) -> Response {
     let said = of_cluster(&clusters, asked.cluster.as_deref())
-        .and_then(|rounds| of_group(rounds, &group, Clock::start().now_ms()));
+        .and_then(|rounds| of_group(rounds, &group, asked.topic.as_deref(), Clock::start().now_ms()));
     match said {
         Ok(said) => Json(said).into_response(),
         Err((status, why)) => (status, format!("{why}\n")).into_response(),
@@ -180,9 +200,10 @@ fn of_cluster<'a>(clusters: &'a Clusters, name: Option<&str>) -> Result<&'a Roun
     }
 }
 
-fn of_group(rounds: &Rounds, group: &str, now_ms: i64) -> Result<OfGroup, (StatusCode, String)> {
+fn of_group(rounds: &Rounds, group: &str, topic: Option<&str>, now_ms: i64) -> Result<OfGroup, (StatusCode, String)> {
     let round = current(rounds, now_ms)?;
-    let sum = round.total_of(group).map_err(|absent| refusal(group, absent))?.sum;
+    let total = round.total_of(group).map_err(|absent| refusal(group, absent))?;
+    let sum = topic.map_or(Ok(total.sum), |topic| on_topic(&total, topic))?;
     let lag_records = sum.records().ok_or_else(|| {
         let unread = round.unread.get(group).map(|why| format!(", as its commits could not be read: {why}"));
         let unknown = || match sum.why_unknown() {
@@ -194,10 +215,25 @@ fn of_group(rounds: &Rounds, group: &str, now_ms: i64) -> Result<OfGroup, (Statu
     })?;
     Ok(OfGroup {
         lag_records,
+        lag_records_effective: sum.records_effective(),
         lag_seconds: sum.value_ms().map(seconds),
         partitions: sum.rows as usize,
         gone_partitions: sum.unknown[Reason::TopicGone as usize] as usize,
     })
+}
+
+/// A group whose commits could not be read may have some on any topic.
+fn on_topic(total: &Total<'_>, topic: &str) -> Result<Sum, (StatusCode, String)> {
+    let group = total.group;
+    match (total.readings.iter().find(|reading| *reading.topic == *topic), total.round.unread.get(group)) {
+        (Some(reading), _) => Ok(reading.sum),
+        (None, Some(why)) => {
+            Err(refusal(group, Absent::Unknown(format!("the commits of group {group} could not be read: {why}"))))
+        }
+        (None, None) => {
+            Err((StatusCode::NOT_FOUND, format!("group {group:?} has no committed offsets on topic {topic:?}")))
+        }
+    }
 }
 
 fn current(rounds: &Rounds, now_ms: i64) -> Result<Arc<Round>, (StatusCode, String)> {
@@ -258,6 +294,7 @@ fn answer(round: &Round, only: Option<&str>, now_ms: i64) -> Answer {
         let group = groups.entry(total.group.to_string()).or_default();
         group.status = total.sum.status.map(Status::name);
         group.lag_records = total.sum.records();
+        group.lag_records_effective = total.sum.records_effective();
         group.unknown = total.sum.why_unknown().map(Reason::name);
         group.unknown_partitions = total.sum.unknown_rows();
         group.lag_seconds_max = total.sum.value_ms().map(seconds);
@@ -282,6 +319,7 @@ fn partition(row: &Row<'_>) -> Partition {
         end_offset: row.end_offset(),
         log_start_offset: row.log_start_offset(),
         lag_records: row.records().ok(),
+        lag_records_effective: row.records_effective().filter(|there| row.records() != Ok(*there)),
         unknown: row.records().err().map(Reason::name),
         records_lost: row.records_lost().filter(|lost| *lost > 0),
         offsets_without_records: row.offsets_without_records().filter(|offsets| *offsets > 0),
@@ -320,6 +358,7 @@ mod tests {
             row("a.b", 0, Ok(3), Some(time)),
             row("a.b", 1, Ok(4), Some(time)),
             row("a.b", 3, Err(Reason::TopicGone), None),
+            Plain { records: Ok(2), time: Some(time), ..blank("a.b", "u", 0) },
             row("gone", 3, Err(Reason::TopicGone), None),
             row("part", 0, Ok(3), Some(time)),
             row("part", 2, Err(Reason::EndUnknown), None),
@@ -329,22 +368,32 @@ mod tests {
         let unread = BTreeMap::from([("read".into(), "timed out".to_owned())]);
         let one = Clusters::of(vec![(Config::default(), Rounds::default())]);
         let two = Clusters::of(["x", "y"].map(|name| (Config::default().of_cluster(name), Rounds::default())).into());
-        let said = |clusters: &Clusters, cluster: Option<&str>, group: &str| {
-            let said = of_cluster(clusters, cluster).and_then(|rounds| of_group(rounds, group, 0));
+        let said = |clusters: &Clusters, cluster: Option<&str>, group: &str, topic: Option<&str>| {
+            let said = of_cluster(clusters, cluster).and_then(|rounds| of_group(rounds, group, topic, 0));
             said.map(|it| serde_json::to_value(it).unwrap()).map_err(|(status, why)| (status.as_u16(), why))
         };
-        let refused = |clusters, cluster, group| said(clusters, cluster, group).unwrap_err();
+        let said_of_all =
+            |clusters: &Clusters, cluster: Option<&str>, group: &str| said(clusters, cluster, group, None);
+        let refused = |clusters, cluster, group| said_of_all(clusters, cluster, group).unwrap_err();
         assert_eq!(refused(&one, None, "a.b").0, 503, "nothing is known yet");
         for clusters in [&one, &two] {
             let (_, rounds) = clusters.each().next().unwrap();
             rounds.publish(Round { good_for_ms: 1_000, ..of_rows(&rows).with_unread(unread.clone()) });
         }
         let want = serde_json::json!({
-            "lag_records": 7, "lag_seconds": 1.5, "partitions": 3, "gone_partitions": 1
+            "lag_records": 9, "lag_records_effective": 9, "lag_seconds": 1.5, "partitions": 4, "gone_partitions": 1
         });
-        assert_eq!((said(&one, None, "a.b"), said(&two, Some("x"), "a.b")), (Ok(want.clone()), Ok(want)));
-        let young = serde_json::json!({ "lag_records": 3, "partitions": 1, "gone_partitions": 0 });
-        assert_eq!(said(&one, None, "young"), Ok(young));
+        assert_eq!((said_of_all(&one, None, "a.b"), said_of_all(&two, Some("x"), "a.b")), (Ok(want.clone()), Ok(want)));
+        let on_u = serde_json::json!({
+            "lag_records": 2, "lag_records_effective": 2, "lag_seconds": 1.5, "partitions": 1, "gone_partitions": 0
+        });
+        assert_eq!(said(&one, None, "a.b", Some("u")), Ok(on_u));
+        let no_topic = "group \"a.b\" has no committed offsets on topic \"v\"".to_owned();
+        assert_eq!(said(&one, None, "a.b", Some("v")), Err((404, no_topic)));
+        assert_eq!(said(&one, None, "read", Some("v")).unwrap_err().0, 503, "it may have some");
+        let young =
+            serde_json::json!({ "lag_records": 3, "lag_records_effective": 3, "partitions": 1, "gone_partitions": 0 });
+        assert_eq!(said_of_all(&one, None, "young"), Ok(young));
         // Of the partitions that are known it would be too little, and a scaler would take that for recovery.
         let unknown = |group: &'static str, why: &str| {
             let want = format!("the lag of group {group:?} is not known{why}");

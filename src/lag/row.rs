@@ -410,7 +410,7 @@ impl Sum {
         }
         match row.catch_up_seconds() {
             Some(seconds) => self.catch_up_seconds = self.catch_up_seconds.max(seconds),
-            None => self.never_catches_up = true,
+            None => self.never_catches_up |= !is_gone,
         }
         if let Some(status) = row.status() {
             self.status = self.status.max(Some(status));
