@@ -12,6 +12,7 @@ use super::cluster::{Cluster, To};
 use super::consumer::{leave_request, left};
 use super::error::{Error, ErrorKind};
 use super::lane::Lane;
+use super::time::milliseconds;
 use crate::protocol::api::Api;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{
@@ -60,7 +61,7 @@ impl Circle {
 
     /// Answered when all members have joined, or their time is up. `None` for a new member.
     pub async fn join(&self, member_id: Option<&str>, says: Bytes) -> Result<Entry, Error> {
-        let timeout_ms = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = milliseconds(self.config.session_timeout);
         let protocol = JoinGroupRequestProtocol { name: self.config.protocol.as_str().into(), metadata: says };
         let request = JoinGroupRequest {
             group_id: self.group(),
@@ -71,7 +72,7 @@ impl Circle {
             protocols: vec![protocol],
             ..JoinGroupRequest::default()
         };
-        let limit = self.config.session_timeout * 3 / 2;
+        let limit = self.config.session_timeout.saturating_mul(3) / 2;
         let answer = self.ask(Lane::Group, request, limit).await?;
         if ErrorCode(answer.error_code) == ErrorCode::MEMBER_ID_REQUIRED {
             return Ok(Entry::Named(answer.member_id.to_string()));

@@ -95,6 +95,7 @@ pub mod sasl;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::fmt;
 use std::time::Duration;
@@ -102,6 +103,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use self::time::bound;
 pub use admin::{
     AbortTransaction, Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource,
     ActiveProducer, Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource,
@@ -139,7 +141,7 @@ pub use crate::protocol::murmur::partition_for_key;
 pub use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicId, TopicPartition};
 pub use crate::tls::{Tls, TlsError, TlsFault, TlsOptions};
 
-/// How to reach a cluster, and how patiently.
+/// How to reach a cluster, and how patiently. [`Duration::MAX`] is for ever.
 #[derive(Clone)]
 pub struct ClientConfig {
     /// Where to ask first, as `host:port`; an entry may hold several, separated by commas.
@@ -214,6 +216,22 @@ impl ClientConfig {
         }
     }
 
+    /// With times that can be reckoned with.
+    fn bounded(mut self) -> Self {
+        bound([
+            &mut self.connect_timeout,
+            &mut self.connections_max_idle,
+            &mut self.request_timeout,
+            &mut self.api_timeout,
+            &mut self.metadata_max_age,
+            &mut self.reconnect_backoff,
+            &mut self.reconnect_backoff_max,
+            &mut self.retry_backoff,
+            &mut self.retry_backoff_max,
+        ]);
+        self
+    }
+
     fn chance(&self) -> SmallRng {
         self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64)
     }
@@ -252,7 +270,8 @@ impl Client {
         Ok(Self { cluster: Cluster::connect(config, dial).await? })
     }
 
-    /// Starts a producer; must be called within a tokio runtime.
+    /// Starts a producer; must be called within a tokio runtime. It works as well as its configuration lets it, and whether that
+    /// is at all is for [`ProducerConfig::check`] to say.
     pub fn producer(&self, config: ProducerConfig) -> Producer {
         Producer::new(self.cluster.clone(), config)
     }

@@ -30,7 +30,7 @@ pub async fn produce(args: cli::Produce) -> Result<(), Failure> {
     let topic = Topic::from(args.topic.as_str());
     check_partition(&session, &topic, args.partition).await?;
     let config = session.settings.producer_as(args.compression.map(compression))?;
-    let grace = config.delivery_timeout + GRACE;
+    let grace = config.delivery_timeout.saturating_add(GRACE);
     let producer = session.client.producer(config);
     let mut sending = Sending { producer: &producer, topic, args: &args, shape, unsettled: VecDeque::new() };
     let outcome = sending.all(&mut lines, &stop).await;

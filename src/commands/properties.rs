@@ -27,6 +27,14 @@ pub(super) struct Settings {
     wants_sasl: bool,
     levels: Levels,
     ignore_keys: bool,
+    /// What was asked for in so many words, and so does not yield to the rest.
+    explicit: Explicit,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Explicit {
+    idempotence: bool,
+    delivery_timeout: bool,
 }
 
 /// Compression levels, of whichever codec is used in the end.
@@ -156,9 +164,16 @@ const KNOWN: &[(&[&str], Apply)] = &[
         Ok(())
     }),
     (&["max.request.size", "message.max.bytes"], |it, value| bytes(&mut it.producer.max_request_bytes, value)),
-    (&["delivery.timeout.ms", "message.timeout.ms"], |it, value| ms(&mut it.producer.delivery_timeout, value)),
+    (&["delivery.timeout.ms", "message.timeout.ms"], |it, value| {
+        it.explicit.delivery_timeout = true;
+        ms(&mut it.producer.delivery_timeout, value)
+    }),
     (&["max.block.ms"], |it, value| ms(&mut it.producer.max_block, value)),
-    (&["enable.idempotence"], |it, value| parsed(&mut it.producer.idempotent, value, "true or false")),
+    (&["enable.idempotence"], |it, value| {
+        parsed(&mut it.producer.idempotent, value, "true or false")?;
+        it.explicit.idempotence = it.producer.idempotent;
+        Ok(())
+    }),
     (&["max.in.flight.requests.per.connection", "max.in.flight"], |it, value| {
         bytes(&mut it.producer.in_flight_max, value)
     }),
@@ -252,6 +267,7 @@ impl Settings {
             wants_sasl: false,
             levels: Levels::default(),
             ignore_keys: false,
+            explicit: Explicit::default(),
         };
         let file = asking.property_file.as_deref().map(properties_of).transpose()?.unwrap_or_default();
         let all = file.iter().chain(&asking.properties);
@@ -259,6 +275,7 @@ impl Settings {
         if settings.wants_sasl && settings.cluster.sasl_mechanism.is_none() {
             wrong.push("property security.protocol: SASL needs sasl.mechanism, too".to_owned());
         }
+        wrong.extend(settings.unguarded());
         if !wrong.is_empty() {
             return Err(Failure::new(Status::Usage, wrong.join("\nhighwater: ")));
         }
@@ -286,8 +303,24 @@ impl Settings {
         if self.ignore_keys {
             config.partitioner = Partitioner::Random;
         }
+        if !self.explicit.delivery_timeout {
+            // As in Java's client: whoever has not said how long all of it may take does not mean less than a part of it.
+            config.delivery_timeout = config.delivery_timeout.max(config.least_delivery());
+        }
         config.check().map_err(|error| Failure::new(Status::Usage, error.to_string()))?;
         Ok(config)
+    }
+
+    /// Why records cannot be guarded against duplicates, if they are to be. Without a word of it they are where they can be.
+    fn unguarded(&self) -> Option<String> {
+        let acks = match self.producer.acks {
+            Acks::All => return None,
+            Acks::Leader => 1,
+            Acks::None => 0,
+        };
+        let what = "property enable.idempotence: true needs acks=all";
+        let to_do = "say acks=all, or leave enable.idempotence out";
+        self.explicit.idempotence.then(|| format!("{what}, and acks is {acks}; {to_do}"))
     }
 
     /// How a member of a group reads: a flag wins over the property of the same meaning.
@@ -563,13 +596,33 @@ mod tests {
         check(&["compression.type=gzip", "compression.gzip.level=-1"], None, Ok(None));
         let said = "property compression.zstd.level: \"23\" is not a level of zstd, -131072 to 22";
         check(&["compression.zstd.level=23"], None, Err(said));
-        let said = "compression_level is 12, and those of gzip are 1 to 9";
+        let said = "producer: compression_level is 12, and those of gzip are 1 to 9";
         check(&["compression.type=gzip", "compression.level=12"], None, Err(said));
         check(
             &["compression.type=lz4", "compression.level=1"],
             None,
-            Err("compression_level is 1, and lz4 has no levels"),
+            Err("producer: compression_level is 1, and lz4 has no levels"),
         );
+    }
+
+    #[test]
+    fn what_was_asked_for_in_so_many_words_does_not_yield() {
+        let check = |properties: &[&str], want: Result<(bool, u64), &str>| {
+            let told = of(properties).map(|it| (it.producer.idempotent, it.producer.delivery_timeout.as_secs()));
+            assert_eq!(told, want.map_err(str::to_owned), "{properties:?}");
+        };
+        check(&["acks=1"], Ok((true, 120)));
+        check(&["enable.idempotence=true", "acks=all"], Ok((true, 120)));
+        check(&["enable.idempotence=false", "acks=1"], Ok((false, 120)));
+        check(&["enable.idempotence=true", "acks=0", "enable.idempotence=false"], Ok((false, 120)));
+        let said = "property enable.idempotence: true needs acks=all, and acks is 1; \
+                    say acks=all, or leave enable.idempotence out";
+        check(&["enable.idempotence=true", "acks=1"], Err(said));
+        check(&["acks=1", "enable.idempotence=true"], Err(said));
+        check(&["request.timeout.ms=200000", "linger.ms=1000"], Ok((true, 201)));
+        check(&["delivery.timeout.ms=31000"], Ok((true, 31)));
+        check(&["message.timeout.ms=20000"], Ok((true, 20)));
+        check(&["message.timeout.ms=20000", "buffer.memory=0"], Err("producer: buffer_bytes is 0"));
     }
 
     #[test]

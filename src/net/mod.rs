@@ -129,7 +129,7 @@ pub fn tcp(tls: Option<Tls>, limit: Duration) -> Dial {
 }
 
 async fn reach(address: Address, tls: Option<Tls>, limit: Duration) -> Result<Box<dyn Io>, Vec<Attempt>> {
-    let until = Instant::now() + limit;
+    let begun = Instant::now();
     let numbers = match timeout(limit, lookup(&address)).await {
         Ok(Ok(numbers)) => numbers,
         Ok(Err(error)) => return Err(vec![Attempt::new(address, format!("name lookup: {error}"))]),
@@ -137,7 +137,7 @@ async fn reach(address: Address, tls: Option<Tls>, limit: Duration) -> Result<Bo
     };
     let mut failed = Vec::new();
     for (n, number) in numbers.iter().enumerate() {
-        let share = share(until.saturating_duration_since(Instant::now()), numbers.len() - n);
+        let share = share(limit.saturating_sub(begun.elapsed()), numbers.len() - n);
         match timeout(share, reach_number(*number, &address, tls.as_ref())).await {
             Ok(Ok(io)) => return Ok(io),
             Ok(Err(attempt)) => failed.push(attempt.on(*number)),

@@ -60,6 +60,7 @@ pub use transactions::{
 
 use super::cluster::Cluster;
 use super::error::{Error, ErrorKind};
+use super::time::milliseconds;
 use crate::protocol::api::Api;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::BrokerId;
@@ -217,9 +218,4 @@ fn by<K: Eq + Hash, V>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<K, Ve
 /// The answer is silent about something that was asked.
 fn unanswered(what: &dyn std::fmt::Display) -> Error {
     Error::protocol(std::io::Error::other(format!("the answer says nothing of {what}")))
-}
-
-/// What a broker may take, as requests say it.
-fn milliseconds(left: Duration) -> i32 {
-    i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
 }

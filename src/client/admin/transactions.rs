@@ -19,6 +19,9 @@ use crate::protocol::messages::{
 };
 use crate::protocol::types::{BrokerId, Str, Topic, TopicPartition};
 
+/// As long as Java's producers let a transaction take; brokers refuse more than their `transaction.max.timeout.ms`.
+const FENCE_MS_MAX: i32 = 60_000;
+
 /// Where a transactional id is between two transactions, or in one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TransactionState {
@@ -242,8 +245,8 @@ impl Admin {
     async fn fence(&self, coordinator: BrokerId, id: &str, round: Round) -> Result<FencedProducer, Error> {
         let request = InitProducerIdRequest {
             transactional_id: Some(id.into()),
-            // Of transactions that nobody will begin; no broker takes none.
-            transaction_timeout_ms: milliseconds(round.left()).max(1),
+            // Of transactions that nobody will begin; no broker takes none, nor one beyond its own limit.
+            transaction_timeout_ms: milliseconds(round.left()).clamp(1, FENCE_MS_MAX),
             ..Default::default()
         };
         let answer = self.cluster.call(To::Broker(coordinator), Lane::General, request, round.left()).await?.body;

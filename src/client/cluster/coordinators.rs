@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Cluster, Shared, To, Topics};
 use crate::client::error::Error;
 use crate::client::lane::{Ask, Lane};
+use crate::client::time::later;
 use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -158,7 +159,7 @@ impl Cluster {
         names: Vec<String>,
         deadline: Duration,
     ) -> Result<Vec<(String, Result<BrokerId, Error>)>, Error> {
-        let until = Instant::now() + deadline;
+        let until = later(Instant::now(), deadline);
         let any = self.any()?;
         let batched = self.version_within::<FindCoordinatorRequest>(any, Lane::General, deadline).await? >= 4;
         let left = until.saturating_duration_since(Instant::now());

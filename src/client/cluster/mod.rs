@@ -36,6 +36,7 @@ use super::lane::{Ask, BrokerLane, Lane};
 use super::layer::observe::{ApiStats, Counters, Traffic};
 use super::layer::reconnect::Backoff;
 use super::metadata::{Leader, Metadata};
+use super::time::later;
 use crate::net::{Address, Dial};
 use crate::protocol::api::{Api, Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
@@ -94,7 +95,7 @@ struct Shared {
 impl Cluster {
     /// Finds the cluster through its bootstrap servers, all within the connect timeout.
     pub async fn connect(config: ClientConfig, dial: Dial) -> Result<Self, Error> {
-        let bootstrap = config.bootstrap()?;
+        let (bootstrap, config) = (config.bootstrap()?, config.bounded());
         let closed = CancellationToken::new();
         let dialer = Dialer {
             dial,
@@ -222,7 +223,7 @@ impl Cluster {
         ask: Ask,
         deadline: Duration,
     ) -> Result<Versioned<R::Response>, Error> {
-        let until = Instant::now() + deadline;
+        let until = later(Instant::now(), deadline);
         let broker = self.find(to, deadline).await.map_err(|error| error.of(R::NAME).within(deadline))?;
         let left = until.saturating_duration_since(Instant::now());
         let answer = self.ask_broker::<R>(broker, lane, ask, left).await;
@@ -274,7 +275,7 @@ impl Cluster {
         F: FnMut(Duration) -> A,
         A: Future<Output = Result<T, Error>>,
     {
-        let until = Instant::now() + deadline;
+        let until = later(Instant::now(), deadline);
         for failures in 1.. {
             let left = until.saturating_duration_since(Instant::now());
             let error = match attempt(left).await {

@@ -8,6 +8,7 @@ use super::assignor::Assignor;
 use super::subscription::TopicPattern;
 use crate::client::admin::IsolationLevel;
 use crate::client::error::Error;
+use crate::client::time::bound;
 use crate::protocol::types::Topic;
 
 /// Where to begin in a partition of which the group has committed nothing, or whose committed offset is gone.
@@ -195,6 +196,19 @@ impl ConsumerConfig {
             (self.memory_bytes >= self.partition_max_bytes, "memory_bytes is below partition_max_bytes"),
         ];
         broken(&rules).collect()
+    }
+
+    /// With times that can be reckoned with.
+    pub(super) fn bounded(mut self) -> Self {
+        bound([
+            &mut self.session_timeout,
+            &mut self.heartbeat_interval,
+            &mut self.max_poll_interval,
+            &mut self.commit_interval,
+            &mut self.drain_timeout,
+            &mut self.fetch_max_wait,
+        ]);
+        self
     }
 
     /// Whether partitions are kept through a rebalance.

@@ -259,7 +259,7 @@ impl Consumer {
     /// What reads, before it is told what.
     fn begin(cluster: &Cluster, config: ConsumerConfig) -> Begun {
         // Connections of its own: its long polls and joins hold up nobody else's.
-        let (cluster, config) = (cluster.with_own_lanes(), Arc::new(config));
+        let (cluster, config) = (cluster.with_own_lanes(), Arc::new(config.bounded()));
         let (item_sender, items) = mpsc::channel(ITEMS_MAX);
         let (commands, command_receiver) = mpsc::channel(1);
         let (fetcher, requests) = mpsc::channel(FETCHER_REQUESTS_MAX);

@@ -32,6 +32,7 @@ use crate::client::cluster::{Cluster, To};
 use crate::client::error::{Error, ErrorKind};
 use crate::client::lane::Lane;
 use crate::client::metadata::Leader;
+use crate::client::time::milliseconds;
 use crate::protocol::api::{Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{AbortedTransaction, FetchRequest, FetchResponse, PartitionData};
@@ -241,7 +242,7 @@ impl Reader {
         let plan = self.session.plan(wanted);
         let (topics, forgotten_topics_data) = wire::fetch(&plan);
         FetchRequest {
-            max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
+            max_wait_ms: milliseconds(wait),
             min_bytes: number(config.fetch_min_bytes),
             max_bytes: number(max_bytes),
             isolation_level: config.isolation_level.on_the_wire(),

@@ -16,6 +16,7 @@ use super::session::{Ask, Plan};
 use super::user_data;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
+use crate::client::time::milliseconds;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::group::{
     ConsumerProtocolAssignment, ConsumerProtocolPartitions, ConsumerProtocolSubscription, VERSION, decode, encode,
@@ -87,8 +88,8 @@ pub fn join(
     };
     Ok(JoinGroupRequest {
         group_id: config.group_id.as_str().into(),
-        session_timeout_ms: config.session_timeout.as_millis() as i32,
-        rebalance_timeout_ms: config.max_poll_interval.as_millis() as i32,
+        session_timeout_ms: milliseconds(config.session_timeout),
+        rebalance_timeout_ms: milliseconds(config.max_poll_interval),
         member_id,
         group_instance_id: config.instance_id.as_deref().map(Str::from),
         protocol_type: PROTOCOL_TYPE,
@@ -200,7 +201,7 @@ pub fn heard_last(answer: &ConsumerGroupHeartbeatResponse) -> ErrorCode {
 /// What a member of the consumer protocol says. Its instance id goes with everything: it is who a static member is.
 pub fn beat(config: &ConsumerConfig, topics: &BTreeSet<Topic>, beat: &Beat) -> ConsumerGroupHeartbeatRequest {
     let whole = |text: &Option<String>| text.as_deref().filter(|text| beat.whole && !text.is_empty()).map(Str::from);
-    let timeout = config.max_poll_interval.as_millis() as i32;
+    let timeout = milliseconds(config.max_poll_interval);
     ConsumerGroupHeartbeatRequest {
         group_id: config.group_id.as_str().into(),
         member_id: beat.member_id.clone(),

@@ -23,6 +23,7 @@ use crate::client::connection::Connection;
 use crate::client::error::Error;
 use crate::client::lane::{Answer, Call, Status};
 use crate::client::sasl::REFUSED_PAUSE;
+use crate::client::time::EVER;
 
 /// Makes a connection, handshake included.
 pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, Error>> + Send + Sync>;
@@ -41,7 +42,7 @@ impl Backoff {
     /// The wait after so many failures in a row. `random` is between 0 and 1.
     pub fn after(self, failures: u32, random: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1).min(30));
-        self.first.saturating_mul(doubled).min(self.most).mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))
+        self.first.saturating_mul(doubled).min(self.most).min(EVER).mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))
     }
 
     /// The same, with randomness of our own.
@@ -173,5 +174,7 @@ mod tests {
         check(3, 0.0, 320);
         check(99, 1.0, 1200);
         check(9, 7.0, 1200);
+        let never = Backoff { first: Duration::MAX, most: Duration::MAX, seed: None };
+        assert!((EVER..2 * EVER).contains(&never.after(9, 1.0)));
     }
 }

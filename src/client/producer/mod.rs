@@ -57,6 +57,7 @@ use self::shared::{Shared, Tried};
 use self::transaction::Close;
 pub use self::transaction::{GroupMetadata, Position, Transaction};
 use crate::client::cluster::Cluster;
+use crate::client::time::bound;
 use crate::client::{Backoff, Error};
 use crate::protocol::batch::BatchBuilder;
 pub use crate::protocol::compression::Compression;
@@ -66,6 +67,9 @@ use crate::protocol::types::Topic;
 /// said.
 const GROWTH: usize = 8;
 const GROWN_BYTES: usize = 512 << 10;
+
+/// What the length of a request can say, and that of a batch.
+const SAYABLE_BYTES: usize = i32::MAX as usize;
 
 /// How many copies must exist before a record counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,7 +94,7 @@ impl Acks {
     }
 }
 
-/// How a producer works. The defaults are the Java client's, but for larger batches.
+/// How a producer works. The defaults are the Java client's, but for larger batches. [`Duration::MAX`] is for ever.
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
     pub acks: Acks,
@@ -161,12 +165,20 @@ impl Default for ProducerConfig {
 }
 
 impl ProducerConfig {
-    /// With what a transactional id implies.
-    fn settled(self) -> Self {
-        if self.transactional_id.is_none() {
-            return self;
+    /// With what a transactional id implies, and with times that can be reckoned with.
+    fn settled(mut self) -> Self {
+        bound([
+            &mut self.linger,
+            &mut self.delivery_timeout,
+            &mut self.request_timeout,
+            &mut self.max_block,
+            &mut self.retry_backoff,
+            &mut self.retry_backoff_max,
+        ]);
+        if self.transactional_id.is_some() {
+            (self.acks, self.idempotent) = (Acks::All, true);
         }
-        Self { acks: Acks::All, idempotent: true, ..self }
+        self
     }
 
     /// How large batches become. One that is compressed is so as soon as it is ready. Where no sequences guard the order, a
@@ -178,18 +190,44 @@ impl ProducerConfig {
         Sizes { ready, most: if may_grow { grown.max(ready) } else { ready } }
     }
 
-    /// Whether the codec has such a level. [`Client::producer`](crate::client::Client::producer) does not ask.
+    /// Every mistake at once, for settings that come from outside: [`Client::producer`](crate::client::Client::producer) does
+    /// not ask.
     pub fn check(&self) -> Result<(), Error> {
-        let Some(level) = self.compression_level else { return Ok(()) };
-        let codec = self.compression;
+        let fixed = self.rules().into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned());
+        let wrong: Vec<String> = fixed.chain(self.wrong_of_level()).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Error::config(format!("producer: {}", wrong.join("; ")))) }
+    }
+
+    /// What must hold, and what is wrong if it does not.
+    fn rules(&self) -> [(bool, &'static str); 8] {
+        let lasts = self.transactional_id.is_none() || self.transaction_timeout.as_millis() > 0;
+        [
+            (self.buffer_bytes > 0, "buffer_bytes is 0"),
+            (self.max_request_bytes > 0, "max_request_bytes is 0"),
+            (self.max_request_bytes <= SAYABLE_BYTES, "max_request_bytes is beyond 2147483647"),
+            (self.batch_bytes <= SAYABLE_BYTES, "batch_bytes is beyond 2147483647"),
+            (self.in_flight_max > 0, "in_flight_max is 0"),
+            (!self.request_timeout.is_zero(), "request_timeout is 0ns"),
+            (self.transactional_id.as_deref() != Some(""), "transactional_id is empty"),
+            (lasts, "transaction_timeout is less than 1ms"),
+        ]
+    }
+
+    fn wrong_of_level(&self) -> Option<String> {
+        let (level, codec) = (self.compression_level?, self.compression);
         match codec.levels() {
-            Some(range) if range.contains(&level) => Ok(()),
+            Some(range) if range.contains(&level) => None,
             Some(range) => {
                 let (first, last) = range.into_inner();
-                Err(Error::config(format!("compression_level is {level}, and those of {codec} are {first} to {last}")))
+                Some(format!("compression_level is {level}, and those of {codec} are {first} to {last}"))
             }
-            None => Err(Error::config(format!("compression_level is {level}, and {codec} has no levels"))),
+            None => Some(format!("compression_level is {level}, and {codec} has no levels")),
         }
+    }
+
+    /// What a delivery takes that lingers and is then answered at the last moment.
+    pub(crate) fn least_delivery(&self) -> Duration {
+        self.linger.saturating_add(self.request_timeout)
     }
 
     /// An open batch in this buffer.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::ProducerConfig;
+use crate::client::time::milliseconds;
 use crate::protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -39,7 +40,7 @@ pub(super) fn produce(parts: &mut [Part], config: &ProducerConfig) -> ProduceReq
         };
         topic_data[at].partition_data.push(data);
     }
-    let timeout_ms = i32::try_from(config.request_timeout.as_millis()).unwrap_or(i32::MAX);
+    let timeout_ms = milliseconds(config.request_timeout);
     let transactional_id = config.transactional_id.as_deref().map(Str::from);
     ProduceRequest { transactional_id, acks: config.acks.on_wire(), timeout_ms, topic_data }
 }

@@ -334,7 +334,7 @@ impl Shared {
     fn move_on(&self, topic: &TopicSlots, partition: i32, total: u64, filled: bool) {
         let Some(bytes) = topic.sticky.bytes(partition, total) else { return };
         let most = self.sizes.ready;
-        if (filled && bytes >= most / 2) || bytes >= most * 2 {
+        if (filled && bytes >= most / 2) || bytes >= most.saturating_mul(2) {
             let by_load = || pick_by_load(&topic.available, rand::random(), |at| topic.load(at));
             let next = self.config.adaptive_partitioning.then(by_load).flatten();
             let next = next.unwrap_or_else(|| pick(&topic.available, Some(partition), rand::random()));
@@ -597,7 +597,9 @@ impl Shared {
 
     /// Keeps a buffer for another batch. What is too many or too large is let go.
     fn keep(&self, buffer: Option<BytesMut>) {
-        let Some(buffer) = buffer.filter(|buffer| buffer.capacity() <= 2 * self.sizes.ready) else { return };
+        let Some(buffer) = buffer.filter(|buffer| buffer.capacity() <= self.sizes.ready.saturating_mul(2)) else {
+            return;
+        };
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffers.len() < SPARE_BUFFERS {
             buffers.push(buffer);

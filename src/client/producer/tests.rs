@@ -8,7 +8,7 @@ use crate::client::cluster::To;
 use crate::client::fake::{self, Reply};
 use crate::client::lane::Lane;
 use crate::client::tests::quick_to_reconnect;
-use crate::client::{Client, ClientConfig, ErrorCode, ErrorKind};
+use crate::client::{Client, ClientConfig, ConsumerConfig, ErrorCode, ErrorKind, OffsetReset};
 use crate::devbroker::{self, DevBroker, Fault, Matching};
 use crate::protocol::api::Request;
 use crate::protocol::batch::batches;
@@ -274,6 +274,69 @@ async fn records_outlive_their_producer_and_receipts() {
     another.flush().await;
     let read = world.read().await;
     assert!(read.values().map(Vec::len).sum::<usize>() >= 1);
+}
+
+/// Records, one of them in a transaction; each leaves only when somebody calls for it.
+async fn write_with_all_the_time_in_the_world(client: &Client, of: &TopicPartition) {
+    let (linger, max_block, delivery_timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let plain =
+        ProducerConfig { linger, max_block, delivery_timeout, request_timeout: Duration::MAX, ..Default::default() };
+    let in_transactions = ProducerConfig { transactional_id: Some("t".to_owned()), ..plain.clone() };
+    let record = ProducerRecord { partition: Some(of.partition), ..ProducerRecord::new(&of.topic, b"1") };
+    let producer = client.producer(plain);
+    let mut receipt = producer.enqueue(record).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut receipt).await.is_err(), "it lingers");
+    producer.flush().await;
+    assert_eq!(receipt.await.unwrap().offset, Some(0));
+    producer.close(Duration::MAX).await.unwrap();
+    let producer = client.producer(in_transactions);
+    let transaction = producer.begin().await.unwrap();
+    drop(transaction.enqueue(record).await.unwrap());
+    transaction.commit().await.unwrap();
+    producer.close(Duration::MAX).await.unwrap();
+}
+
+/// Both records, which are committed when somebody calls for it.
+async fn read_with_all_the_time_in_the_world(client: &Client, of: &TopicPartition) {
+    let config = ConsumerConfig {
+        group_id: "readers".to_owned(),
+        auto_offset_reset: OffsetReset::Earliest,
+        fetch_max_wait: Duration::MAX,
+        commit_interval: Duration::MAX,
+        drain_timeout: Duration::MAX,
+        ..Default::default()
+    };
+    let (mut consumer, mut read) = (client.assign(config, vec![(of.clone(), None)]).unwrap(), 0);
+    while read < 2 {
+        let delivery = consumer.next().await.unwrap().unwrap();
+        read += delivery.len();
+        delivery.finish();
+    }
+    consumer.commit().await.unwrap();
+    consumer.close(Duration::MAX).await.unwrap();
+    let group = client.admin().committed_offsets(&["readers".to_owned()]).await.unwrap().remove("readers");
+    let committed = group.unwrap().unwrap()[of].offset;
+    assert!(committed >= Some(2), "{committed:?}");
+}
+
+#[tokio::test]
+async fn whoever_has_all_the_time_in_the_world_is_served_all_the_same() {
+    let world = World::new().await;
+    let config = ClientConfig {
+        connect_timeout: Duration::MAX,
+        connections_max_idle: Duration::MAX,
+        request_timeout: Duration::MAX,
+        api_timeout: Duration::MAX,
+        metadata_max_age: Duration::MAX,
+        allow_auto_create_topics: true,
+        ..quick_to_reconnect(&world.broker)
+    };
+    let (client, of) = (Client::connect(config).await.unwrap(), TopicPartition::new(world.topic.clone(), 0));
+    let served = async {
+        write_with_all_the_time_in_the_world(&client, &of).await;
+        read_with_all_the_time_in_the_world(&client, &of).await;
+    };
+    tokio::time::timeout(GRACE, served).await.unwrap();
 }
 
 /// A producer whose every Produce request fails.
@@ -685,6 +748,38 @@ fn batches_grow_within_what_is_usual_and_where_order_is_guarded() {
     ];
     for (config, (ready, most)) in cases {
         assert_eq!(config.sizes(), Sizes { ready, most }, "{config:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_told_at_once() {
+    let (usual, zero, ever) = (ProducerConfig::default, Duration::ZERO, Duration::MAX);
+    let transactional = |id: &str| ProducerConfig { transactional_id: Some(id.to_owned()), ..usual() };
+    let cases = [
+        (usual(), ""),
+        (transactional("t"), ""),
+        (ProducerConfig { batch_bytes: 0, linger: zero, max_block: zero, ..usual() }, ""),
+        (ProducerConfig { linger: ever, request_timeout: ever, delivery_timeout: ever, ..usual() }, ""),
+        (ProducerConfig { transaction_timeout: zero, ..usual() }, ""),
+        (ProducerConfig { transaction_timeout: zero, ..transactional("t") }, "transaction_timeout is less than 1ms"),
+        (transactional(""), "transactional_id is empty"),
+        (ProducerConfig { request_timeout: zero, ..usual() }, "request_timeout is 0ns"),
+        (
+            ProducerConfig { buffer_bytes: 0, max_request_bytes: 0, in_flight_max: 0, ..usual() },
+            "buffer_bytes is 0; max_request_bytes is 0; in_flight_max is 0",
+        ),
+        (
+            ProducerConfig { batch_bytes: usize::MAX, max_request_bytes: usize::MAX, ..usual() },
+            "max_request_bytes is beyond 2147483647; batch_bytes is beyond 2147483647",
+        ),
+        (
+            ProducerConfig { in_flight_max: 0, compression_level: Some(1), ..usual() },
+            "in_flight_max is 0; compression_level is 1, and none has no levels",
+        ),
+    ];
+    for (config, wrong) in cases {
+        let said = config.check().err().map(|error| error.to_string());
+        assert_eq!(said, (!wrong.is_empty()).then(|| format!("producer: {wrong}")), "{config:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use crate::client::cluster::{Cluster, To};
 use crate::client::lane::Lane;
 use crate::client::producer::line::Identity;
 use crate::client::producer::shared::Shared;
+use crate::client::time::milliseconds;
 use crate::protocol::api::{Api, Body};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{
@@ -127,10 +128,6 @@ impl Asking<'_> {
         let next = Identity { producer_id: answer.producer_id, epoch: answer.producer_epoch };
         Ok(Reply::Ended((next.producer_id >= 0 && next.epoch >= 0).then_some(next)))
     }
-}
-
-fn milliseconds(time: std::time::Duration) -> i32 {
-    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// Partitions by topic; those of a topic follow each other.
