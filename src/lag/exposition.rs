@@ -487,7 +487,7 @@ fn holdings(of: &Families<'_>) -> Vec<Family> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
@@ -747,7 +747,8 @@ mod tests {
         check("kminion_kafka_consumer_group_empty_members{", 3_000);
     }
 
-    fn read_by(topics: &[&str], partitions: i32) -> Metadata {
+    /// What is known of a cluster with these topics, of so many partitions each.
+    pub fn read_by(topics: &[&str], partitions: i32) -> Metadata {
         let partition = |partition_index| MetadataResponsePartition { partition_index, ..Default::default() };
         let topic = |name: &&str| MetadataResponseTopic {
             name: Some((*name).into()),
