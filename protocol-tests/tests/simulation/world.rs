@@ -24,6 +24,8 @@ use crate::plan::{Grouping, Plan, Producing, TOPIC};
 const LIMIT: Duration = Duration::from_secs(1800);
 /// After the storm, everybody has this long to come to an end.
 const AFTERMATH: Duration = Duration::from_secs(400);
+/// What a broker was held up with, and nobody waits for any more, may yet be written for so long after the storm.
+const LATE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(60);
 
 type Outcome<T> = Result<T, String>;
@@ -251,6 +253,7 @@ impl World {
 
     /// Reads the whole log with a client of fair weather, and holds the history against it.
     async fn judge(&self) -> Outcome<()> {
+        sleep(LATE).await;
         let net = self.net(3);
         let client = self.client(&net).await?;
         let all = self.read_log(&client, IsolationLevel::ReadUncommitted).await?;
