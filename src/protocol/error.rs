@@ -209,6 +209,12 @@ impl ErrorCode {
         matches!(self.class(), Class::Retry | Class::RefreshMetadata | Class::FindCoordinator)
     }
 
+    /// Whether nobody can tell from it what went wrong: the broker has no code for it, or the table has not this one. It may
+    /// be over by the next try.
+    pub fn is_unexplained(self) -> bool {
+        self == Self::UNKNOWN_SERVER_ERROR || self.name().is_none()
+    }
+
     /// `Ok` for `NONE`, for use with `?`.
     pub fn ok(self) -> Result<(), Self> {
         if self.is_ok() { Ok(()) } else { Err(self) }
@@ -262,6 +268,14 @@ mod tests {
         check(25, "UNKNOWN_MEMBER_ID", Class::Rejoin);
         check(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", Class::Fatal);
         check(150, "UNKNOWN(150)", Class::Fatal);
+    }
+
+    #[test]
+    fn what_has_a_name_is_explained() {
+        let unexplained = [-1, 134, 150, -2, i16::MAX].map(|number| ErrorCode(number).is_unexplained());
+        assert_eq!(unexplained, [true; 5]);
+        let explained = ErrorCode::ALL.iter().filter(|code| !code.is_unexplained()).count();
+        assert_eq!((explained, ErrorCode::NONE.is_unexplained()), (ErrorCode::ALL.len() - 1, false));
     }
 
     #[test]

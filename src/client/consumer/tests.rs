@@ -236,9 +236,13 @@ async fn a_commit_outlives_the_move_of_its_coordinator() {
     // What no try can change is said at once.
     world.produce(300..360).await;
     read.until(&mut consumer, 360).await;
-    world.fault(COMMIT, 1, Fault::Error(ErrorCode::GROUP_AUTHORIZATION_FAILED));
-    let refused = consumer.commit().await.unwrap_err();
-    assert_eq!(refused.code(), Some(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+    for code in [ErrorCode::GROUP_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_SERVER_ERROR] {
+        world.fault(COMMIT, 1, Fault::Error(code));
+        assert_eq!(consumer.commit().await.unwrap_err().code(), Some(code));
+    }
+    // It was that commit's, not the member's.
+    consumer.commit().await.unwrap();
+    assert_eq!(world.committed().await, 360);
     consumer.close(LIMIT).await.unwrap();
 }
 
@@ -840,6 +844,23 @@ async fn what_the_group_refuses_for_good_is_said_and_ends_it() {
     assert_eq!(refused.code(), Some(ErrorCode::GROUP_AUTHORIZATION_FAILED));
     assert!(timeout(LIMIT, consumer.next()).await.unwrap().is_none());
     consumer.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_group_cannot_explain_is_said_and_ends_nothing() {
+    let stumbles = [(HEARTBEAT, "Heartbeat"), (JOIN, "JoinGroup"), (SYNC, "SyncGroup")].map(|(api, name)| async move {
+        let world = World::new().await;
+        world.fault(api, 1, Fault::Error(ErrorCode::UNKNOWN_SERVER_ERROR));
+        let (mut consumer, mut read) = (world.consumer(), Read::default());
+        let refused = timeout(LIMIT, consumer.next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!((refused.code(), refused.api), (Some(ErrorCode::UNKNOWN_SERVER_ERROR), Some(name)));
+        world.produce(0..60).await;
+        read.until(&mut consumer, 60).await;
+        consumer.close(LIMIT).await.unwrap();
+        assert_eq!(world.committed().await, 60, "{name}");
+    });
+    // Beside each other, because it is not asked again at once.
+    futures::future::join_all(stumbles).await;
 }
 
 /// Not to be had from a broker in passing: the fetcher's queue is full only for a moment.

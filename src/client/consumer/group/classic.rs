@@ -9,16 +9,21 @@
 //!
 //! An eager member gives up everything before it joins again. A cooperative one keeps reading through the rebalance and
 //! gives up only what the new assignment takes from it, then joins once more so that it can be given to others.
+//!
+//! An error that nobody can explain ends nothing: a broker may stumble once, or be newer than this client. It is told, and what
+//! was asked is asked again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, Rules};
+use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, REFUSED_PAUSE, Refusal, Rules};
 use crate::client::consumer::assignor::Assignor;
 use crate::client::consumer::user_data::Claim;
+use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::messages::{HeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
 use crate::protocol::types::{Str, TopicPartition};
 
 /// What a member joins with.
@@ -197,14 +202,14 @@ impl ClassicGroup {
                 self.member_id = member_id;
                 self.join("the coordinator has given a member id")
             }
-            Err(fault) => self.failed(fault, now),
+            Err(fault) => self.failed(JoinGroupRequest::NAME, fault, now),
         }
     }
 
     fn synced(&mut self, answer: Result<BTreeSet<TopicPartition>, Fault>, now: Instant) -> Vec<Action> {
         let assigned = match answer {
             Ok(assigned) => assigned,
-            Err(fault) => return self.failed(fault, now),
+            Err(fault) => return self.failed(SyncGroupRequest::NAME, fault, now),
         };
         self.state = State::Stable;
         self.failures = 0;
@@ -239,6 +244,9 @@ impl ClassicGroup {
             Ok(()) => {
                 self.failures = 0;
                 Vec::new()
+            }
+            Err(Fault::Refused(refusal)) if refusal.code.is_unexplained() => {
+                vec![report(HeartbeatRequest::NAME, refusal)]
             }
             Err(Fault::Refused(refusal)) => self.refused(refusal.code, now),
             Err(fault @ Fault::Distrust(_)) => self.stop(fault.clone()),
@@ -292,8 +300,8 @@ impl ClassicGroup {
         if partitions.is_empty() { Vec::new() } else { vec![Action::Lose { partitions, reason }] }
     }
 
-    /// JoinGroup or SyncGroup has failed.
-    fn failed(&mut self, fault: Fault, now: Instant) -> Vec<Action> {
+    /// JoinGroup or SyncGroup has failed; `of` says which.
+    fn failed(&mut self, of: &'static str, fault: Fault, now: Instant) -> Vec<Action> {
         if self.closing.is_some() {
             return self.release_all();
         }
@@ -309,6 +317,10 @@ impl ClassicGroup {
                 Class::Retry | Class::Ok => {
                     self.state = again;
                     Vec::new()
+                }
+                Class::Fatal if refusal.code.is_unexplained() => {
+                    self.state = State::Joining { at: Some(now + REFUSED_PAUSE) };
+                    vec![report(of, refusal)]
                 }
                 Class::Fatal => self.stop(fault),
             },
@@ -415,6 +427,10 @@ impl ClassicGroup {
         self.generation = None;
         vec![Action::Stop(fault)]
     }
+}
+
+fn report(of: &'static str, refusal: &Refusal) -> Action {
+    Action::Report { of, refusal: refusal.clone() }
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Action, CLOSED, Event, Fault, OVERDUE, Question, REFUSED_PAUSE, Refusal, Rules};
+use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::messages::ConsumerGroupHeartbeatRequest;
 use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
 
 /// Why a member leaves that means to join.
@@ -452,7 +454,7 @@ impl ConsumerGroup {
         self.forbidden = true;
         self.failures += 1;
         self.beat_at = Some(now + REFUSED_PAUSE);
-        vec![Action::Report(refusal)]
+        vec![Action::Report { of: ConsumerGroupHeartbeatRequest::NAME, refusal }]
     }
 
     /// The group goes on without this member.

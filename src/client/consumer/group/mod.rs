@@ -32,7 +32,8 @@ use crate::client::error::Error;
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
 
-/// After a refusal that somebody has to put right, such as a missing permission, it is asked again after this.
+/// After a refusal that somebody has to put right, such as a missing permission, or that says nothing of its cause, it is asked
+/// again after this.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the machine is told once.
@@ -193,8 +194,12 @@ pub enum Action {
         partitions: BTreeSet<TopicPartition>,
         reason: String,
     },
-    /// Tell the application, through which somebody may hear of it who can put it right; the member goes on.
-    Report(Refusal),
+    /// Tell the application, through which somebody may hear of it who can put it right; the member goes on. `of` is the API
+    /// that was asked.
+    Report {
+        of: &'static str,
+        refusal: Refusal,
+    },
     /// The end: closed, or for a reason that no retry can change.
     Stop(Option<Fault>),
 }

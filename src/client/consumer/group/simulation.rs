@@ -169,7 +169,7 @@ impl<C: Coordinator> Simulation<C> {
                 member.stopped = true;
             }
             Action::FindCoordinator => {}
-            other @ (Action::FallBack(_) | Action::Report(_)) => panic!("{other:?}: there is no reason for it"),
+            other @ (Action::FallBack(_) | Action::Report { .. }) => panic!("{other:?}: there is no reason for it"),
         }
     }
 

@@ -38,9 +38,7 @@ use super::wire::{Led, Marks};
 use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
-use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
-use crate::protocol::messages::ConsumerGroupHeartbeatRequest;
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
 /// How often topics that do not exist are asked about.
@@ -347,7 +345,7 @@ impl Membership {
             Action::Assign(partitions) => self.assign(partitions),
             Action::Revoke { id, partitions, drain } => self.revoke(id, &partitions, drain),
             Action::Lose { partitions, reason } => self.lose(&partitions, &reason),
-            Action::Report(refusal) => self.report(&refusal),
+            Action::Report { of, refusal } => self.report(of, &refusal),
             Action::Stop(fault) => self.stop(fault),
         }
     }
@@ -412,8 +410,8 @@ impl Membership {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self, Refusal { code, words }: &Refusal) {
-        let error = Error::broker_says(*code, words.as_deref()).of(ConsumerGroupHeartbeatRequest::NAME);
+    fn report(&self, of: &'static str, Refusal { code, words }: &Refusal) {
+        let error = Error::broker_says(*code, words.as_deref()).of(of);
         tracing::warn!(group = %self.config.group_id, %error, "refused; asking again");
         // A full queue has enough to say already; this is said again with the next refusal.
         let _ = self.items.try_send(Item::Failed(error));

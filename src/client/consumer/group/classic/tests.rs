@@ -48,6 +48,7 @@ fn show(action: &Action) -> String {
             format!("{} {}", if *drain { "revoke" } else { "drop" }, numbers(partitions))
         }
         Action::Lose { partitions, .. } => format!("lose {}", numbers(partitions)),
+        Action::Report { of, refusal } => format!("report {of} {}", refusal.code),
         Action::Stop(None) => "stop".into(),
         Action::Stop(Some(Fault::Refused(refusal))) => format!("stop {}", refusal.code),
         Action::Stop(Some(Fault::Distrust(_))) => "stop distrust".into(),
@@ -60,7 +61,8 @@ fn event(word: &str) -> Event {
     let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
     let code = || {
         let known = ErrorCode::ALL.iter().find(|code| code.name() == Some(rest)).copied();
-        Fault::from(known.unwrap_or_else(|| panic!("{rest} is no error code")))
+        let numbered = || rest.parse().ok().map(ErrorCode);
+        Fault::from(known.or_else(numbered).unwrap_or_else(|| panic!("{rest} is no error code")))
     };
     let distrust = || Fault::Distrust(Distrust(Error::broker(ErrorCode::SASL_AUTHENTICATION_FAILED)));
     let generation = 1;
@@ -213,8 +215,73 @@ fn what_no_retry_can_change_ends_it() {
         rules(true),
         &[("wanted", "join []"), ("join-fails INCONSISTENT_GROUP_PROTOCOL", "stop INCONSISTENT_GROUP_PROTOCOL")],
     );
+    for code in ["INVALID_SESSION_TIMEOUT", "GROUP_AUTHORIZATION_FAILED", "FENCED_INSTANCE_ID"] {
+        let (join, sync) = (format!("join-fails {code}"), format!("sync-fails {code}"));
+        let stop = format!("stop {code}");
+        check(rules(true), &[("wanted", "join []"), (&join, &stop), ("tick", "")]);
+        check(rules(true), &[("wanted", "join []"), ("joined", "sync 1"), (&sync, &stop), ("tick", "")]);
+    }
     check(rules(true), &[("wanted", "join []"), ("join-distrust", "stop distrust")]);
     check_stable(rules(true), &[("tick", "beat 1"), ("beat-distrust", "lose 0,1; stop distrust")]);
+}
+
+#[test]
+fn what_nobody_can_explain_is_told_and_ends_nothing() {
+    for code in [ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode(150)] {
+        let [beat, join, sync] = ["beat", "join", "sync"].map(|verb| format!("{verb}-fails {}", code.0));
+        let [no_beat, no_join, no_sync] =
+            ["Heartbeat", "JoinGroup", "SyncGroup"].map(|api| format!("report {api} {code}"));
+        check_stable(
+            rules(true),
+            &[("tick", "beat 1"), (&beat, &no_beat), ("tick", "beat 1"), ("beaten", ""), ("tick", "beat 1")],
+        );
+        check_stable(
+            rules(true),
+            &[
+                ("changed", "join m[0,1]"),
+                (&join, &no_join),
+                ("tick", "join m[0,1]"),
+                ("joined 2", "sync 2"),
+                (&sync, &no_sync),
+                ("tick", "join m[0,1]"),
+                ("joined 3", "sync 3"),
+                ("synced 0,1", ""),
+            ],
+        );
+        // While it gives up, too.
+        check_stable(
+            rules(false),
+            &[
+                ("changed", "revoke 0,1"),
+                ("tick", "beat 1"),
+                (&beat, &no_beat),
+                ("released", "join m[]"),
+                (&join, &no_join),
+                ("tick", "join m[]"),
+            ],
+        );
+        // Who is to leave does not try again.
+        check_stable(
+            rules(true),
+            &[("changed", "join m[0,1]"), ("close", ""), (&join, "revoke 0,1"), ("released", "leave m")],
+        );
+    }
+}
+
+#[test]
+fn what_nobody_can_explain_is_not_asked_again_at_once() {
+    let cases: [(&[&str], Duration); 3] = [
+        (&["wanted", "join-fails -1"], REFUSED_PAUSE),
+        (&["wanted", "id", "joined", "sync-fails -1"], REFUSED_PAUSE),
+        (&["wanted", "id", "joined", "synced 0,1", "beat-fails -1"], rules(true).heartbeat_interval),
+    ];
+    for (words, pause) in cases {
+        let (mut group, now) = (ClassicGroup::new(rules(true)), Instant::now());
+        for word in words {
+            group.on(event(word), now);
+        }
+        assert_eq!(group.wakes_at(), Some(now + pause), "{words:?}");
+    }
 }
 
 #[test]

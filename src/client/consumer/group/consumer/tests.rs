@@ -67,7 +67,7 @@ fn show(action: &Action) -> String {
             format!("{} {}", if *drain { "revoke" } else { "drop" }, show_named(partitions))
         }
         Action::Lose { partitions, .. } => format!("lose {}", show_named(partitions)),
-        Action::Report(refusal) => format!("report {}", refusal.code),
+        Action::Report { refusal, .. } => format!("report {}", refusal.code),
         Action::Stop(None) => "stop".into(),
         Action::Stop(Some(Fault::Refused(refusal))) => format!("stop {}", refusal.code),
         other => format!("{other:?}"),
