@@ -423,8 +423,8 @@ mod tests {
 
     #[test]
     fn verdicts_in_burrows_words() {
-        // Over half a minute: what stands for less is not stalled.
-        let commit = |(at, offset, lag)| Commit { at_ms: at * 10_000, offset, lag };
+        // What stands for less is not stalled.
+        let commit = |(at, offset, lag)| Commit { at_ms: at * 25_000, offset, lag };
         let row = |partition, lag, window: [(i64, i64, u64); 3]| Plain {
             committed: window[2].1,
             records: Ok(lag),
@@ -436,7 +436,7 @@ mod tests {
             row(1, 4, [(1, 5, 2), (2, 5, 2), (4, 5, 4)]),
             row(2, 9, [(1, 5, 2), (2, 6, 7), (4, 7, 9)]),
         ];
-        let round = Round { finished_ms: 40_000, wall_ahead_ms: 100, window_max: 3, ..of_rows(&rows) };
+        let round = Round { finished_ms: 100_000, wall_ahead_ms: 100, window_max: 3, ..of_rows(&rows) };
         let total = round.totals().next().unwrap();
         let said = verdict("c", &total, false);
         let words = |said: &Value| -> Vec<String> {
@@ -447,12 +447,12 @@ mod tests {
         assert_eq!((&said["totallag"], &said["maxlag"]["partition"]), (&json!(13), &json!(2)));
         assert_eq!(
             said["maxlag"]["start"],
-            json!({ "offset": 5, "timestamp": 10_100, "observedAt": 10_100, "lag": 2 })
+            json!({ "offset": 5, "timestamp": 25_100, "observedAt": 25_100, "lag": 2 })
         );
         assert_eq!(words(&verdict("c", &total, true)).len(), 3);
         assert_eq!(said["complete"], json!(1.0));
         let more = [&rows[..], &[blank("g", "t", 3)]].concat();
-        let partly = Round { finished_ms: 40_000, window_max: 3, ..of_rows(&more) };
+        let partly = Round { finished_ms: 100_000, window_max: 3, ..of_rows(&more) };
         let said = verdict("c", &partly.totals().next().unwrap(), false);
         let sums = ["totallag", "maxlag", "complete"].map(|key| said[key].clone());
         assert_eq!((sums, &said["status"]), ([Value::Null, Value::Null, json!(0.0)], &json!("ERR")));

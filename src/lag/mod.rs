@@ -173,7 +173,7 @@ pub struct Config {
     /// Samples kept a partition, 12 bytes each; older ones are thinned, so that few of them still reach far back.
     pub history_samples_max: usize,
     /// Commits over which a group is judged, about five bytes each for every group and partition. One that stands counts again
-    /// as often as makes half a minute of all of them, but no more often than there are rounds.
+    /// as often as makes 75 seconds of all of them, but no more often than there are rounds.
     pub status_window: u16,
     /// Which groups are looked at.
     pub groups: Filter,

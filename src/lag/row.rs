@@ -303,7 +303,8 @@ impl<'a> Row<'a> {
     }
 
     pub fn status(&self) -> Option<Status> {
-        status(&self.cell.window, self.records().ok()?, self.now_ms)
+        let age_ms = self.time().map_or(0, |time| time.low_ms);
+        status(&self.cell.window, self.records().ok()?, age_ms, self.now_ms)
     }
 
     /// Records a second that the commits moved by, over the window. A group that is gone consumes nothing from then on. `None`
@@ -541,6 +542,7 @@ impl Sum {
 
     /// Until all rows are at their ends; `None` when one of them comes no nearer, or is not known.
     pub fn catch_up_seconds(&self) -> Option<f64> {
-        (self.rows > 0 && !self.never_catches_up && !self.lacks_commits).then_some(self.catch_up_seconds)
+        self.records()?;
+        (!self.never_catches_up && !self.lacks_commits).then_some(self.catch_up_seconds)
     }
 }

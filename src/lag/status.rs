@@ -51,17 +51,20 @@ pub struct Commit {
 pub const ENTRIES_MIN: usize = 3;
 
 /// A commit that has stood for less says nothing: members commit every five seconds if they are not told otherwise
-/// (`auto.commit.interval.ms`), and some every half minute.
-pub const STANDS_MS: i64 = 30_000;
+/// (`auto.commit.interval.ms`), and Kafka Connect's every minute (`offset.flush.interval.ms`).
+pub const STANDS_MS: i64 = 75_000;
 
-/// The verdict over `window` of a group that lags by `lag` now. `None`: not seen for long enough.
-pub fn status(window: &Window, lag: u64, now_ms: i64) -> Option<Status> {
+/// The verdict over `window` of a group that lags by `lag` now, and whose first unread record is at least so old. `None`: not
+/// seen for long enough.
+pub fn status(window: &Window, lag: u64, age_ms: i64, now_ms: i64) -> Option<Status> {
     if lag == 0 {
         return Some(Status::Ok);
     }
     let (first, last) = (window.first()?, window.last()?);
     let spans_ms = last.at_ms - first.at_ms;
-    if now_ms - last.at_ms > spans_ms.max(STANDS_MS) && last.lag > 0 {
+    let long_ms = spans_ms.max(STANDS_MS);
+    // One that was at the end when it was last heard of has stopped once there has been something to read for as long.
+    if now_ms - last.at_ms > long_ms && (last.lag > 0 || age_ms > long_ms) {
         return Some(Status::Stopped);
     }
     if window.was_at_end() {
@@ -88,7 +91,20 @@ mod tests {
     fn check(entries: &[(i64, Offset, u64)], lag: u64, now: i64, want: Option<Status>) {
         let commit = |&(at, offset, lag): &(i64, Offset, u64)| Commit { at_ms: at * 1_000, offset, lag };
         let entries: Vec<_> = entries.iter().map(commit).collect();
-        assert_eq!(status(&window(&entries), lag, now * 1_000), want, "{entries:?}, lag {lag} at {now}");
+        assert_eq!(status(&window(&entries), lag, 0, now * 1_000), want, "{entries:?}, lag {lag} at {now}");
+    }
+
+    #[test]
+    fn who_was_at_the_end_stops_when_something_is_left_unread() {
+        let window = window(&[Commit { at_ms: 0, offset: 20, lag: 0 }]);
+        for (age_ms, now_ms, want) in [
+            (0, 99_000, Status::Ok),
+            (STANDS_MS, 99_000, Status::Ok),
+            (STANDS_MS + 1, STANDS_MS, Status::Ok),
+            (STANDS_MS + 1, 99_000, Status::Stopped),
+        ] {
+            assert_eq!(status(&window, 5, age_ms, now_ms), Some(want), "{age_ms} at {now_ms}");
+        }
     }
 
     /// The cases of Burrow's own description, and the edges between them.
@@ -101,14 +117,14 @@ mod tests {
         check(&[(0, 10, 5), (10, 20, 5), (20, 30, 5)], 5, 20, Some(Slow));
         check(&[(0, 10, 5), (10, 20, 6), (20, 30, 4)], 4, 20, Some(Ok));
         check(&[(0, 10, 0), (10, 20, 6), (20, 30, 9)], 9, 20, Some(Ok));
-        check(&[(0, 10, 5), (10, 10, 5), (30, 10, 9)], 9, 30, Some(Stalled));
-        check(&[(0, 10, 5), (10, 10, 5), (30, 10, 5)], 5, 30, Some(Stalled));
+        check(&[(0, 10, 5), (10, 10, 5), (75, 10, 9)], 9, 75, Some(Stalled));
+        check(&[(0, 10, 5), (10, 10, 5), (75, 10, 5)], 5, 75, Some(Stalled));
         check(&[(0, 10, 5), (10, 4, 11), (20, 8, 9)], 9, 20, Some(Rewound));
-        check(&moving, 8, 60, Some(Slow));
-        check(&moving, 8, 61, Some(Stopped));
+        check(&moving, 8, 105, Some(Slow));
+        check(&moving, 8, 106, Some(Stopped));
         // It was at the end when it was last heard of: what came since is not its fault yet.
         check(&[(0, 10, 3), (10, 20, 0)], 5, 99, Some(Ok));
-        check(&[(0, 10, 3), (10, 20, 0), (20, 20, 4)], 4, 51, Some(Stopped));
+        check(&[(0, 10, 3), (10, 20, 0), (20, 20, 4)], 4, 96, Some(Stopped));
     }
 
     #[test]
@@ -116,9 +132,9 @@ mod tests {
         check(&[], 5, 0, None);
         check(&[(0, 10, 5)], 5, 0, None);
         check(&[(0, 10, 5), (10, 10, 5)], 5, 10, None);
-        check(&[(0, 10, 5), (10, 10, 5), (29, 10, 5)], 5, 29, None);
-        check(&[(0, 10, 5)], 5, 30, None);
-        check(&[(0, 10, 5)], 5, 31, Some(Status::Stopped));
+        check(&[(0, 10, 5), (10, 10, 5), (74, 10, 5)], 5, 74, None);
+        check(&[(0, 10, 5)], 5, 75, None);
+        check(&[(0, 10, 5)], 5, 76, Some(Status::Stopped));
         check(&[], 0, 0, Some(Status::Ok));
         check(&[(0, 10, 5), (10, 9, 6)], 6, 10, Some(Status::Rewound));
     }

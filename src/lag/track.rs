@@ -172,7 +172,8 @@ fn step(
     let stands = before.filter(|before| before.committed == cell.committed);
     cell.since_ms = stands.map_or(look.at_ms, |before| before.since_ms);
     cell.window = known;
-    let apart_ms = STANDS_MS / i64::from(window_max.saturating_sub(1).max(1));
+    let gaps = i64::from(window_max.saturating_sub(1).max(1));
+    let apart_ms = (STANDS_MS + gaps - 1) / gaps;
     let stood = look.alive && known.last().is_some_and(|last| look.at_ms - last.at_ms >= apart_ms);
     match lag {
         Some(lag) if moved || stood => {
@@ -224,18 +225,18 @@ mod tests {
 
     #[test]
     fn motions() {
-        let step = |n: i64, offset, lag| (n * 10_000, offset, lag, true);
+        let step = |n: i64, offset, lag| (n * 25_000, offset, lag, true);
         check(&[step(1, 10, 5)], None, None, 0);
-        check(&[step(1, 10, 5), step(2, 20, 5), step(3, 30, 5)], Some(Status::Slow), Some(1.0), 0);
+        check(&[step(1, 10, 5), step(2, 20, 5), step(3, 30, 5)], Some(Status::Slow), Some(0.4), 0);
         let stands = [step(1, 10, 5), step(2, 10, 5), step(3, 10, 5), step(4, 10, 5)];
-        check(&stands[..3], None, Some(0.0), 20_000);
-        check(&stands, Some(Status::Stalled), Some(0.0), 30_000);
+        check(&stands[..3], None, Some(0.0), 50_000);
+        check(&stands, Some(Status::Stalled), Some(0.0), 75_000);
         check(&[step(1, 10, 5), step(2, 4, 11)], Some(Status::Rewound), None, 0);
-        let left = |n: i64| (n * 10_000, 30, 9, false);
-        check(&[step(1, 10, 5), step(2, 30, 5), left(3)], None, Some(1.0), 10_000);
-        check(&[step(1, 10, 5), step(2, 30, 5), left(3), left(6)], Some(Status::Stopped), Some(0.4), 40_000);
+        let left = |n: i64| (n * 25_000, 30, 9, false);
+        check(&[step(1, 10, 5), step(2, 30, 5), left(3)], None, Some(0.4), 25_000);
+        check(&[step(1, 10, 5), step(2, 30, 5), left(3), left(6)], Some(Status::Stopped), Some(0.16), 100_000);
         let five = [step(1, 10, 5), step(2, 20, 5), step(3, 30, 5), step(4, 40, 5), step(5, 60, 5)];
-        check(&five, Some(Status::Slow), Some(4.0 / 3.0), 0);
+        check(&five, Some(Status::Slow), Some(40.0 / 75.0), 0);
     }
 
     /// What a commit's standing says does not depend on how often it is looked at.
@@ -245,11 +246,11 @@ mod tests {
             (0..=seconds).map(|at| (at * 1_000, at / period * 10, 5, true)).collect()
         };
         for (period, seconds, status, standing_ms) in [
-            (100, 29, None, 29_000),
-            (100, 30, Some(Status::Stalled), 30_000),
-            (100, 99, Some(Status::Stalled), 99_000),
+            (200, 74, None, 74_000),
+            (200, 75, Some(Status::Stalled), 75_000),
+            (200, 199, Some(Status::Stalled), 199_000),
             (5, 100, Some(Status::Slow), 0),
-            (20, 119, Some(Status::Slow), 19_000),
+            (60, 359, Some(Status::Slow), 59_000),
         ] {
             let (mut tracks, mut row) = (Tracks::new(4), None);
             for round in commits_every(period, seconds) {
@@ -258,7 +259,7 @@ mod tests {
             }
             let row = row.expect("a round");
             let now_ms = seconds * 1_000;
-            let seen = (super::super::status::status(&row.window, 5, now_ms), now_ms - row.since_ms);
+            let seen = (super::super::status::status(&row.window, 5, 0, now_ms), now_ms - row.since_ms);
             assert_eq!(seen, (status, standing_ms), "every {period} s, after {seconds} s");
         }
     }
@@ -281,10 +282,10 @@ mod tests {
     fn what_could_not_be_read_is_not_forgotten() {
         let mut tracks = Tracks::new(4);
         let look = |tracks: &mut Tracks, topic: &str, at: i64, partitions: &[i32]| -> Vec<_> {
-            let look = Look { at_ms: at * 1_000, alive: true };
+            let look = Look { at_ms: at * 2_500, alive: true };
             let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
             let cells = tracks.see(&Arc::from("g"), &topic.into(), cells, look, |_| Some(3));
-            cells.iter().map(|cell| (cell.partition, cell.since_ms / 1_000, cell.window.len())).collect()
+            cells.iter().map(|cell| (cell.partition, cell.since_ms / 2_500, cell.window.len())).collect()
         };
         let hide = |tracks: &mut Tracks| tracks.hide([Arc::from("g")].iter());
         look(&mut tracks, "t", 0, &[0, 1, 2]);
@@ -321,11 +322,11 @@ mod tests {
     fn windows_stay_with_their_partitions() {
         let mut tracks = Tracks::new(4);
         let check = |tracks: &mut Tracks, at: i64, partitions: &[i32], want: &[(i64, usize)]| {
-            let look = Look { at_ms: at * 1_000, alive: true };
+            let look = Look { at_ms: at * 2_500, alive: true };
             let cells = partitions.iter().map(|it| Cell::new(*it, 0, i64::from(*it), None)).collect();
             let cells = tracks.see(&Arc::from("g"), &"t".into(), cells, look, |_| Some(3));
             tracks.end();
-            let seen: Vec<_> = cells.iter().map(|cell| (cell.since_ms / 1_000, cell.window.len())).collect();
+            let seen: Vec<_> = cells.iter().map(|cell| (cell.since_ms / 2_500, cell.window.len())).collect();
             assert_eq!(seen, want, "at {at}");
         };
         check(&mut tracks, 0, &[0, 2], &[(0, 1), (0, 1)]);

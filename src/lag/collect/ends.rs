@@ -305,9 +305,8 @@ impl Collector {
             let asked = self.offsets(OffsetSpec::At(time_ms), partitions, IsolationLevel::ReadUncommitted);
             async move { (time_ms, asked.await) }
         });
-        // Of each, also of one of which nothing is said.
-        let mut probes: HashMap<_, Vec<Probe>> = behind.iter().map(|(it, _)| (it.clone(), Vec::new())).collect();
-        let mut refused = HashSet::new();
+        // Of each that a leader has said something of, be it that it does not tell.
+        let mut probes: HashMap<TopicPartition, Vec<Probe>> = HashMap::new();
         let ends: HashMap<&TopicPartition, Offset> = behind.iter().map(|(it, end)| (it, *end)).collect();
         for (time_ms, answered) in join_all(rungs).await {
             for (partition, answer) in answered.into_iter().flat_map(|it| it.offsets) {
@@ -317,10 +316,11 @@ impl Collector {
                         probes.entry(partition).or_default().push(probe);
                     }
                     (Err(error), _) if error.is_transport() => sweep.fails("time index", &error),
-                    (Err(error), _) if refused.insert(partition.clone()) => {
-                        sweep.fails(&format_args!("time index of {partition}"), &error);
+                    (Err(error), _) => {
+                        tracing::debug!(%partition, %error, "a time index does not tell");
+                        probes.entry(partition).or_default();
                     }
-                    _ => {}
+                    (Ok(_), None) => {}
                 }
             }
         }
