@@ -5,7 +5,7 @@
 //! last five again instead of writing it twice. From that follow the rules held here:
 //!
 //! - a batch gets its sequence when it is first sent and keeps it through every retry;
-//! - only the first in line may be sent again, and nothing new goes out while one waits to be: what was behind it on the
+//! - only the first in line may be sent again, and nothing new goes out until it is answered: what was behind it on the
 //!   wire is refused by the broker as out of order, and follows it in order;
 //! - a broker that knows nothing of a producer accepts whatever sequence comes first. So the second batch of a life waits
 //!   until the first is written: overtaking it would not be noticed. The same is so where the broker may have forgotten it
@@ -24,7 +24,7 @@
 //!   twice.)
 //! - but a broker that has forgotten the producer between two batches does skip. One that was written, though one before it
 //!   had been refused while it was on the wire, says nothing of that one: if it is refused once more, as out of order, it
-//!   fails. It is not taken for written, nor written behind what followed it.
+//!   fails, and is not taken for written.
 //!
 //! The epoch is the partition's own: a broker keeps producer state per partition, and without transactions nothing
 //! compares epochs across partitions, so a gap in one partition disturbs no other. With transactions it is the producer's,
@@ -68,7 +68,7 @@ pub(super) struct Sent<B> {
     is_denied: bool,
     /// One before it was denied while this was on the wire: if it is written, then perhaps without that one.
     may_have_passed: bool,
-    /// Denied, and one behind it is written.
+    /// Denied, and one behind it is written. It is in doubt from then on, so that it is not numbered anew.
     is_passed: bool,
 }
 
@@ -198,7 +198,7 @@ impl<B> Line<B> {
         !self.restart
             && (self.is_known || self.identity.is_none() || self.sent.is_empty())
             && self.next_ordinal - oldest < MOST_UNANSWERED as u64
-            && !self.sent.iter().any(|sent| matches!(sent.state, State::Waiting(_)))
+            && !self.sent.iter().any(|sent| sent.is_in_doubt || matches!(sent.state, State::Waiting(_)))
     }
 
     /// When the next in line may be sent again; none if it is on the wire, or the partition must restart first.
@@ -289,7 +289,7 @@ impl<B> Line<B> {
         let done = self.sent.remove(at).map(|sent| sent.batch);
         for before in self.sent.iter_mut().take(at) {
             match may_have_passed && before.is_denied {
-                true => (before.is_passed, before.is_gapped) = (true, false),
+                true => (before.is_passed, before.is_in_doubt, before.is_gapped) = (true, true, false),
                 false => before.is_written = true,
             }
         }
@@ -343,7 +343,7 @@ impl<B> Line<B> {
             self.proven.extend(self.sent.remove(at).map(|sent| sent.batch));
             return None;
         }
-        if self.sent[at].is_passed && self.sent[at].is_in_doubt {
+        if self.sent[at].is_passed {
             return self.give_up(at);
         }
         self.deny(at);
@@ -374,10 +374,11 @@ impl<B> Line<B> {
     fn replace(&mut self, at: usize, until: Instant, parts: Vec<(B, i32)>) -> Option<B> {
         self.deny(at);
         let whole = self.sent.remove(at)?;
-        let Sent { mut first_sequence, tries, ticket, ordinal, .. } = whole;
+        let Sent { mut first_sequence, tries, ticket, ordinal, is_passed, .. } = whole;
         for (i, (batch, count)) in parts.into_iter().enumerate() {
             let place = Place { first_sequence, tries, ticket, state: State::Waiting(until), ordinal };
-            self.sent.insert(at + i, Sent { is_denied: true, ..Sent::new(batch, count, place) });
+            let part = Sent { is_denied: true, is_passed, is_in_doubt: is_passed, ..Sent::new(batch, count, place) };
+            self.sent.insert(at + i, part);
             first_sequence = sequence_after(first_sequence, count);
         }
         Some(whole.batch)
@@ -451,6 +452,9 @@ impl<B> Line<B> {
         (self.restart, self.is_known) = (false, false);
         self.next_sequence = 0;
         for sent in &mut self.sent {
+            // What was known of the old numbers says nothing of the new ones.
+            (sent.is_gapped, sent.is_written) = (false, false);
+            (sent.is_denied, sent.may_have_passed, sent.is_passed) = (false, false, false);
             sent.first_sequence = self.next_sequence;
             self.next_sequence = sequence_after(self.next_sequence, sent.count);
         }

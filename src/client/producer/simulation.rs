@@ -321,6 +321,8 @@ impl World {
         if self.faults.amnesia > 0 {
             return;
         }
+        let may_fail = self.faults.poison > 0 || self.faults.expire > 0;
+        assert!(may_fail || self.failed.is_empty(), "seed {seed}: for no reason: {:?}", self.failed);
         let mut ordered = self.log.batches.clone();
         ordered.sort_unstable();
         ordered.dedup();
