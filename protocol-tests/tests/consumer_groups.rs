@@ -399,11 +399,13 @@ async fn a_static_member_comes_back_in_its_place() -> Outcome<()> {
             Some(member.assignment.iter().cloned().collect())
         };
         let before = place(&site.until_shared_by(2).await?);
+        until("both know what they have", async || (other.held() + member.held() == 6).then_some(())).await?;
         let usurper = Member::start(&servers, seat(), &seen)?.ended().await;
         let refused = usurper.err().and_then(|error| error.downcast::<Error>().ok()).and_then(|error| error.code());
         assert_eq!(refused, Some(ErrorCode::UNRELEASED_INSTANCE_ID));
         member.close().await?;
-        assert_eq!(other.held(), 3, "its place is kept");
+        let kept = site.described().await?;
+        assert_eq!((other.held(), place(&kept)), (3, before.clone()), "its place is kept in {kept:?}");
         let again = Member::start(&servers, seat(), &seen)?;
         until("it is back", async || (again.held() == 3).then_some(())).await?;
         assert_eq!(place(&site.described().await?), before);
