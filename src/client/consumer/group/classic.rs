@@ -8,7 +8,9 @@
 //! ```
 //!
 //! An eager member gives up everything before it joins again. A cooperative one keeps reading through the rebalance and
-//! gives up only what the new assignment takes from it, then joins once more so that it can be given to others.
+//! gives up only what the new assignment takes from it, then joins once more so that it can be given to others. Should it die
+//! in between and, being static, be back before its session is over, the broker gives it its place without a rebalance (KIP-345)
+//! and nobody joins once more: the leader does then, so that what was given up does not stay nobody's.
 //!
 //! An error that nobody can explain ends nothing: a broker may stumble once, or be newer than this client. It is told, and what
 //! was asked is asked again.
@@ -86,6 +88,8 @@ pub struct ClassicGroup {
     release: u64,
     /// The group must be assigned anew as soon as this assignment is through.
     again: Option<&'static str>,
+    /// As leader: partitions are nobody's until somebody joins again, and this member does at this time if no other has.
+    withheld: Option<Instant>,
     beat_at: Option<Instant>,
     beating: bool,
     failures: u32,
@@ -110,6 +114,7 @@ impl ClassicGroup {
             releasing: BTreeSet::new(),
             release: releases,
             again: None,
+            withheld: None,
             beat_at: None,
             beating: false,
             failures: 0,
@@ -141,6 +146,7 @@ impl ClassicGroup {
             Event::Wanted if self.state == State::Away => self.join("the application wants records"),
             Event::Joined(answer) if self.state == (State::Joining { at: None }) => self.joined(answer, now),
             Event::Synced(answer) if self.state == State::Syncing => self.synced(answer, now),
+            Event::Withheld => self.withhold(now),
             Event::Beaten { generation, result } => self.beaten(generation, &result, now),
             Event::CommitRefused { generation, code } if self.is_current(generation) => self.refused(code, now),
             Event::Released(id) if id == self.release => self.released(),
@@ -156,7 +162,7 @@ impl ClassicGroup {
 
     fn join(&mut self, reason: &'static str) -> Vec<Action> {
         self.state = State::Joining { at: None };
-        self.beat_at = None;
+        (self.beat_at, self.withheld) = (None, None);
         let (member_id, owned, last) = (self.member_id.clone(), self.owned.clone(), self.last.clone());
         vec![Action::Ask(Question::Join(Joining { member_id, generation: self.generation, owned, last, reason }))]
     }
@@ -232,6 +238,13 @@ impl ClassicGroup {
             actions.extend(self.rejoin(reason));
         }
         actions
+    }
+
+    fn withhold(&mut self, now: Instant) -> Vec<Action> {
+        if matches!(self.state, State::Stable | State::Releasing(_)) {
+            self.withheld = Some(now + self.rules.session_timeout);
+        }
+        Vec::new()
     }
 
     fn beaten(&mut self, generation: i32, result: &Result<(), Fault>, now: Instant) -> Vec<Action> {
@@ -364,6 +377,9 @@ impl ClassicGroup {
         match (self.state, self.generation) {
             (State::Joining { .. } | State::Syncing, _) if self.closing.is_some() => self.release_all(),
             (State::Joining { .. }, _) => self.join("another try"),
+            (State::Stable, _) if self.withheld.is_some_and(|at| at <= now) => {
+                self.rejoin("who was to give up partitions has not joined again")
+            }
             (_, Some(generation)) => {
                 self.beating = true;
                 vec![Action::Ask(Question::Heartbeat { member_id: self.member_id.clone(), generation })]

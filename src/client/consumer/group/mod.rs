@@ -52,6 +52,8 @@ pub struct Rules {
     pub backoff_max: Duration,
     /// How long a member that is closed in the midst of joining waits for the end of it, at most.
     pub close_patience: Duration,
+    /// After this a member that is not heard of is out.
+    pub session_timeout: Duration,
 }
 
 impl Rules {
@@ -121,6 +123,9 @@ pub enum Event {
     Counted(Result<usize, Fault>),
     Joined(Result<Joined, Fault>),
     Synced(Result<BTreeSet<TopicPartition>, Fault>),
+    /// The leader that has just synced has withheld partitions until others have given them up, or does not know whether it
+    /// had: they are nobody's until somebody joins again.
+    Withheld,
     /// The answer to a heartbeat that was sent in `generation`.
     Beaten {
         generation: i32,

@@ -84,7 +84,7 @@ impl Membership {
         let (cluster, config) = (self.cluster.clone(), Arc::clone(&self.config));
         let led = std::mem::take(&mut self.led);
         self.wait_for(async move {
-            let (assignment, counts) = match assignment(&cluster, &joined, &led).await {
+            let (assignment, lead) = match assignment(&cluster, &joined, &led).await {
                 Ok(assignment) => assignment,
                 Err(error) => return Done::Synced(Err(fault(&error)), None),
             };
@@ -94,7 +94,7 @@ impl Membership {
             };
             let limit = config.max_poll_interval + cluster.config().request_timeout;
             let answer = cluster.call(To::GroupCoordinator(&config.group_id), Lane::Group, request, limit).await;
-            Done::Synced(answer.map_err(|error| fault(&error)).and_then(|answer| wire::synced(answer.body)), counts)
+            Done::Synced(answer.map_err(|error| fault(&error)).and_then(|answer| wire::synced(answer.body)), lead)
         });
     }
 
@@ -168,20 +168,34 @@ fn is_out(code: ErrorCode) -> bool {
     matches!(code.class(), Class::Ok | Class::Rejoin) || absent.contains(&code)
 }
 
+/// What a leader assigns for.
+pub(super) struct Lead {
+    pub counts: Counts,
+    /// Every partition is somebody's. What cooperative members are to give up first is nobody's meanwhile; and of an
+    /// assignment that stays as it is, the leader does not know.
+    pub is_whole: bool,
+}
+
 /// Everybody's part and, as leader, what it was made for. Not the leader: nothing.
 async fn assignment(
     cluster: &Cluster,
     joined: &Joined,
     Led { members, is_settled }: &Led,
-) -> Result<(Assignment, Option<Counts>), Error> {
+) -> Result<(Assignment, Option<Lead>), Error> {
     if members.is_empty() {
         return Ok((Default::default(), None));
     }
     let topics: BTreeSet<Topic> = members.iter().flat_map(|member| &member.topics).cloned().collect();
     let known = cluster.refresh(Topics::Follow(topics.iter().cloned().collect())).await?;
-    let counts = topics.iter().filter_map(|topic| Some((topic.clone(), known.partition_count(topic)?))).collect();
+    let counts: Counts =
+        topics.iter().filter_map(|topic| Some((topic.clone(), known.partition_count(topic)?))).collect();
     // What is settled is not assigned again, but its topics are watched like those of any other assignment.
     let assignment = if *is_settled { Assignment::default() } else { joined.assignor.assign(members, &counts) };
+    let all: usize = counts.values().map(|count| usize::try_from(*count).unwrap_or(0)).sum();
+    let is_whole = match is_settled {
+        true => !joined.assignor.is_cooperative(),
+        false => assignment.values().map(Vec::len).sum::<usize>() >= all,
+    };
     tracing::info!(
         generation = joined.generation,
         members = members.len(),
@@ -191,7 +205,8 @@ async fn assignment(
     );
     // Topics that are not there count as having none, so that their coming is a change.
     let watched = topics.into_iter().map(|topic| (counts.get(&topic).copied().unwrap_or(0), topic));
-    Ok((assignment, Some(watched.map(|(count, topic)| (topic, count)).collect())))
+    let counts = watched.map(|(count, topic)| (topic, count)).collect();
+    Ok((assignment, Some(Lead { counts, is_whole })))
 }
 
 fn fault(error: &Error) -> Fault {

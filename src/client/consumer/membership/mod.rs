@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use self::asking::Lead;
 pub(super) use self::draining::{Closing, say_given_up};
 use self::draining::{Draining, wait_until};
 pub(super) use self::offsets::{AtGroup, Located, New, locate};
@@ -82,7 +83,7 @@ impl Who {
 /// What has come of something that was waited for.
 enum Done {
     Joined(Result<(Joined, Led), Fault>),
-    Synced(Result<BTreeSet<TopicPartition>, Fault>, Option<Counts>),
+    Synced(Result<BTreeSet<TopicPartition>, Fault>, Option<Lead>),
     Event(Event),
     /// A revocation, and what it waited for.
     Released(u64, Vec<Arc<Tenure>>),
@@ -160,6 +161,7 @@ impl Membership {
             backoff: cluster.config().retry_backoff,
             backoff_max: cluster.config().retry_backoff_max,
             close_patience: CLOSE_PATIENCE,
+            session_timeout: config.session_timeout,
         };
         let now = Instant::now();
         Self {
@@ -293,11 +295,16 @@ impl Membership {
                 });
                 self.tell(Event::Joined(joined));
             }
-            Done::Synced(answer, counts) => {
-                self.assigned_for = counts.filter(|_| answer.is_ok());
+            Done::Synced(answer, lead) => {
+                let lead = lead.filter(|_| answer.is_ok());
+                let withheld = lead.as_ref().is_some_and(|lead| !lead.is_whole);
+                self.assigned_for = lead.map(|lead| lead.counts);
                 let absent = self.assigned_for.iter().flatten().filter(|(_, count)| **count == 0);
                 self.missing.extend(absent.map(|(topic, _)| topic.clone()));
                 self.tell(Event::Synced(answer));
+                if withheld {
+                    self.tell(Event::Withheld);
+                }
                 self.metadata_changed();
             }
             Done::Event(event) => self.tell(event),

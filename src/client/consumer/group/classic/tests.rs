@@ -22,6 +22,7 @@ fn rules(cooperative: bool) -> Rules {
         backoff: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),
         close_patience: Duration::from_secs(3),
+        session_timeout: Duration::from_secs(12),
     }
 }
 
@@ -77,6 +78,7 @@ fn event(word: &str) -> Event {
         "beat-distrust" => Event::Beaten { generation, result: Err(distrust()) },
         "join-lost" => Event::Joined(Err(Fault::Unanswered)),
         "synced" => Event::Synced(Ok(list())),
+        "withheld" => Event::Withheld,
         "sync-fails" => Event::Synced(Err(code())),
         "beaten" => Event::Beaten { generation, result: Ok(()) },
         "beat-fails" => Event::Beaten { generation, result: Err(code()) },
@@ -394,6 +396,43 @@ fn what_changes_during_a_rebalance_is_looked_at_after_it() {
             ("joined", "sync 1"),
             ("synced 0,1", ""),
         ],
+    );
+}
+
+#[test]
+fn a_leader_joins_again_if_those_do_not_who_were_to_give_up_partitions() {
+    let waits = [("withheld", ""), ("tick", "beat 1"), ("beaten", ""), ("tick", "join m[0,1]")];
+    check_stable(
+        rules(true),
+        &[
+            &waits[..],
+            &[
+                ("joined", "sync 1"),
+                ("synced 0,1", ""),
+                ("tick", "beat 1"),
+                ("beaten", ""),
+                ("tick", "beat 1"),
+                ("beaten", ""),
+                ("tick", "beat 1"),
+            ],
+        ]
+        .concat(),
+    );
+    let others_join = [("withheld", ""), ("tick", "beat 1"), ("beat-fails REBALANCE_IN_PROGRESS", "join m[0,1]")];
+    check_stable(
+        rules(true),
+        &[
+            &others_join[..],
+            &[
+                ("withheld", ""),
+                ("joined", "sync 1"),
+                ("synced 0,1", ""),
+                ("tick", "beat 1"),
+                ("beaten", ""),
+                ("tick", "beat 1"),
+            ],
+        ]
+        .concat(),
     );
 }
 

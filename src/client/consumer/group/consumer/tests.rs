@@ -18,6 +18,7 @@ fn rules() -> Rules {
         backoff: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),
         close_patience: Duration::from_secs(3),
+        session_timeout: Duration::from_secs(12),
     }
 }
 
