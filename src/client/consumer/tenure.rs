@@ -12,6 +12,10 @@ use super::memory::{Grant, Memory};
 use super::progress::{Mark, Offsets, Progress, RunId};
 use crate::protocol::types::{Offset, TopicPartition};
 
+/// How often what is committed is committed again after a commit that had no answer: a broker that was held up with that one may
+/// handle it after a later one, and the group would be back where it was.
+const REPEATS: u32 = 3;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Tenure {
@@ -34,6 +38,8 @@ struct Held {
     /// `None` until it is known where to begin.
     progress: Option<Progress>,
     committed: Option<Mark>,
+    /// How often that is still to be said again.
+    repeats: u32,
     /// Where what was dropped begins.
     rewound: Option<Mark>,
     /// The group has given the partition to somebody else, whose commits count now.
@@ -189,11 +195,12 @@ impl Tenure {
         }
     }
 
-    /// What is finished and not committed yet.
+    /// What is finished and not committed yet, or may not be any more.
     pub fn to_commit(&self) -> Option<Mark> {
         let held = self.held();
         let mark = held.progress.as_ref().filter(|_| !held.lost)?.mark();
-        (held.committed.map(|committed| committed.offset) != Some(mark.offset)).then_some(mark)
+        let is_new = held.committed.map(|committed| committed.offset) != Some(mark.offset);
+        (is_new || held.repeats > 0).then_some(mark)
     }
 
     /// Whether it was let go, or lost, before this was committed.
@@ -203,7 +210,14 @@ impl Tenure {
     }
 
     pub fn committed(&self, mark: Mark) {
-        self.held().committed = Some(mark);
+        let mut held = self.held();
+        let is_repeat = held.committed.replace(mark).is_some_and(|before| before.offset == mark.offset);
+        held.repeats -= u32::from(is_repeat).min(held.repeats);
+    }
+
+    /// A commit had no answer, and may be carried out whenever its broker gets to it.
+    pub fn committed_perhaps(&self) {
+        self.held().repeats = REPEATS;
     }
 
     /// What is finished, and the end of what was handed out; `None` until it is known where to begin.
@@ -277,6 +291,19 @@ mod tests {
         assert_eq!(tenure.to_commit(), Some(mark(12)));
         tenure.lose();
         assert_eq!(tenure.to_commit(), None, "that is for somebody else to say");
+    }
+
+    #[test]
+    fn what_is_committed_is_said_again_after_a_commit_without_an_answer() {
+        let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
+        tenure.begin(Some(mark(5)));
+        tenure.deliver(5, mark(9), 0);
+        tenure.committed_perhaps();
+        for round in 0..=REPEATS {
+            assert_eq!(tenure.to_commit(), Some(mark(9)), "round {round}");
+            tenure.committed(mark(9));
+        }
+        assert_eq!(tenure.to_commit(), None);
     }
 
     #[test]

@@ -88,7 +88,10 @@ enum Done {
     /// A revocation, and what it waited for.
     Released(u64, Vec<Arc<Tenure>>),
     /// A periodic commit.
-    Committed(Option<Event>),
+    Committed {
+        event: Option<Event>,
+        is_answered: bool,
+    },
     /// A commit that the application has asked for.
     CommittedAsAsked(Option<Event>),
     Located(Located),
@@ -312,8 +315,12 @@ impl Membership {
                 self.draining.released(id, &tenures);
                 self.tell(Event::Released(id));
             }
-            Done::Committed(event) => {
+            Done::Committed { event, is_answered } => {
                 self.committing = false;
+                // Whoever holds them by now: it may be another tenure in the same generation.
+                if !is_answered {
+                    self.held().values().for_each(|tenure| tenure.committed_perhaps());
+                }
                 event.into_iter().for_each(|event| self.tell(event));
             }
             Done::CommittedAsAsked(event) => {

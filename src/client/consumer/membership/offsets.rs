@@ -73,10 +73,11 @@ impl Membership {
         self.wait_for(async move {
             let limit = committer.cluster.config().request_timeout;
             let (event, result) = committer.commit(&tenures, limit).await;
-            if let Err(error) = result {
-                committer.say_uncommitted(&error);
+            if let Err(error) = &result {
+                committer.say_uncommitted(error);
             }
-            Done::Committed(event)
+            let is_answered = result.err().is_none_or(|error| error.code().is_some());
+            Done::Committed { event, is_answered }
         });
     }
 
