@@ -1,5 +1,6 @@
 //! Groups of the consumer protocol (KIP-848), the same scenarios on the dev broker and on Kafka 4.3, and the fall-back to
 //! the classic one on Kafka 3.9. A broker that does not speak the protocol is skipped, which is found out by trying.
+//! Members come, go and are killed in classic groups as well, on all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use highwater::client::{
     Assignor, Client, Consumer, ConsumerConfig, Error, ErrorCode, GroupDescription, GroupProtocol, NewTopic,
     OffsetReset, ProducerRecord, Topic,
@@ -23,6 +25,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A member that is not heard of for so long is out: what brokers say in the consumer protocol, and members in the classic one,
+/// if nobody has changed it.
+const SESSION: Duration = Duration::from_secs(45);
+/// The shortest that brokers grant, for members that are killed.
+const SHORT_SESSION: Duration = Duration::from_secs(6);
 
 /// A name that no other run has.
 fn unique(what: &str) -> String {
@@ -52,6 +59,32 @@ impl Seen {
     }
 }
 
+/// Who deals out the partitions of a group.
+#[derive(Debug, Clone, Copy)]
+enum Dealer {
+    /// By the consumer protocol.
+    Broker,
+    /// By the classic one, the member that leads.
+    Leader(Assignor),
+}
+
+impl Dealer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "the broker's",
+            Self::Leader(assignor) => assignor.name(),
+        }
+    }
+}
+
+/// Classic groups: one that stops for a rebalance and one that reads on, and how many members they have.
+const CLASSIC: [(Dealer, usize); 4] = [
+    (Dealer::Leader(Assignor::Range), 2),
+    (Dealer::Leader(Assignor::Range), 5),
+    (Dealer::Leader(Assignor::CooperativeSticky), 2),
+    (Dealer::Leader(Assignor::CooperativeSticky), 5),
+];
+
 /// A cluster, and a topic and a group of our own on it.
 struct Site {
     servers: String,
@@ -59,6 +92,8 @@ struct Site {
     topic: Topic,
     group: String,
     partitions: i32,
+    dealer: Dealer,
+    session: Duration,
 }
 
 impl Site {
@@ -66,18 +101,43 @@ impl Site {
         let client = connect(servers).await?;
         let topic = Topic::from(unique("topic").as_str());
         make_topics(&client, &[NewTopic::new(topic.clone()).partitions(partitions)]).await?;
-        Ok(Self { servers: servers.to_owned(), client, topic, group: unique("group"), partitions })
+        let (servers, group) = (servers.to_owned(), unique("group"));
+        Ok(Self { servers, client, topic, group, partitions, dealer: Dealer::Broker, session: SESSION })
+    }
+
+    /// For a group of so many members, with enough partitions for each of them.
+    async fn for_members(servers: &str, dealer: Dealer, count: usize, session: Duration) -> Outcome<Self> {
+        Ok(Self { dealer, session, ..Self::new(servers, 2 * count as i32 + 2).await? })
     }
 
     fn config(&self) -> ConsumerConfig {
-        ConsumerConfig {
+        let config = ConsumerConfig {
             group_id: self.group.clone(),
             topics: vec![self.topic.clone()],
-            group_protocol: GroupProtocol::Consumer,
             auto_offset_reset: OffsetReset::Earliest,
+            session_timeout: self.session,
             fetch_max_wait: Duration::from_millis(50),
             ..Default::default()
+        };
+        match self.dealer {
+            Dealer::Broker => ConsumerConfig { group_protocol: GroupProtocol::Consumer, ..config },
+            Dealer::Leader(assignor) => {
+                ConsumerConfig { group_protocol: GroupProtocol::Classic, assignors: vec![assignor], ..config }
+            }
         }
+    }
+
+    /// The same, as our program is told it.
+    fn properties(&self) -> Vec<String> {
+        let mut properties = vec![format!("session.timeout.ms={}", self.session.as_millis())];
+        match self.dealer {
+            Dealer::Broker => properties.push("group.protocol=consumer".to_owned()),
+            Dealer::Leader(assignor) => {
+                properties.push("group.protocol=classic".to_owned());
+                properties.push(format!("partition.assignment.strategy={}", assignor.name()));
+            }
+        }
+        properties
     }
 
     fn member(&self, seen: &Seen) -> Outcome<Member> {
@@ -228,10 +288,14 @@ async fn speaks(servers: &str) -> Outcome<bool> {
     Ok(group.is_consumer_protocol())
 }
 
+async fn dev_broker() -> Outcome<DevBroker> {
+    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
+    Ok(DevBroker::start(Config { groups, ..Config::with_brokers(3) }).await?)
+}
+
 /// Plays a scenario to everybody who speaks the protocol.
 async fn on_all<F: Future<Output = Outcome<()>>>(name: &str, scenario: impl Fn(String) -> F) -> Outcome<()> {
-    let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
-    let broker = DevBroker::start(Config { groups, ..Config::with_brokers(3) }).await?;
+    let broker = dev_broker().await?;
     let servers = broker.bootstrap_servers();
     if speaks(&servers).await? {
         scenario(servers).await.map_err(|error| format!("{name} on the dev broker: {error}"))?;
@@ -240,6 +304,15 @@ async fn on_all<F: Future<Output = Outcome<()>>>(name: &str, scenario: impl Fn(S
     }
     broker.stop().await?;
     on_kafka(name, KAFKA_43, scenario).await
+}
+
+/// The same of classic groups, which every broker has.
+async fn on_all_classic<F: Future<Output = Outcome<()>>>(name: &str, scenario: impl Fn(String) -> F) -> Outcome<()> {
+    let broker = dev_broker().await?;
+    scenario(broker.bootstrap_servers()).await.map_err(|error| format!("{name} on the dev broker: {error}"))?;
+    broker.stop().await?;
+    on_kafka(name, KAFKA_39, &scenario).await?;
+    on_kafka(name, KAFKA_43, &scenario).await
 }
 
 async fn on_kafka<F: Future<Output = Outcome<()>>>(
@@ -278,8 +351,8 @@ async fn what_is_read_is_committed_and_gone_on_from() -> Outcome<()> {
 }
 
 /// Members come, and one of them leaves, under a stream of records.
-async fn come_and_go(servers: &str, count: usize) -> Outcome<()> {
-    let (site, seen) = (Site::new(servers, 2 * count as i32 + 2).await?, Seen::default());
+async fn come_and_go(servers: &str, dealer: Dealer, count: usize) -> Outcome<()> {
+    let (site, seen) = (Site::for_members(servers, dealer, count, SESSION).await?, Seen::default());
     let mut members = Vec::new();
     let mut written = 0;
     for _ in 0..count {
@@ -293,10 +366,7 @@ async fn come_and_go(servers: &str, count: usize) -> Outcome<()> {
     let leaves = members.pop().ok_or("nobody")?;
     let held = leaves.held();
     leaves.close().await?;
-    let left = Instant::now();
-    let others = || members.iter().map(Member::held).sum::<usize>();
-    until("the others have taken over", async || (others() == site.partitions as usize).then_some(())).await?;
-    let taken = left.elapsed();
+    let taken = taken_over(&site, &members).await?;
     site.produce(written..written + 500).await?;
     written += 500;
     until_read(&seen, written as usize).await?;
@@ -304,20 +374,40 @@ async fn come_and_go(servers: &str, count: usize) -> Outcome<()> {
         member.close().await?;
     }
     assert_eq!(site.committed().await?, i64::from(written));
-    let (read, twice) = seen.counts();
+    let ((read, twice), by) = (seen.counts(), dealer.name());
     servers::tell(&format!(
-        "{count} members: {read} of {written} records read, {twice} of them twice; {held} partitions taken over {taken:.2?} after their member had left"
+        "{count} members, {by}: {read} of {written} records read, {twice} of them twice; {held} partitions taken over {taken:.2?} after their member had left"
     ));
     assert_eq!(twice, 0, "nobody was killed");
     Ok(())
+}
+
+/// How long the others take to have everything, once one has left. The group does not wait for the end of its session: who left
+/// is gone from it, and that end is far beyond how long is waited here.
+async fn taken_over(site: &Site, others: &[Member]) -> Outcome<Duration> {
+    let left = Instant::now();
+    assert_eq!(site.described().await?.members.len(), others.len(), "who has left is no member");
+    let has_all = || others.iter().map(Member::held).sum::<usize>() == site.partitions as usize;
+    let all = protocol_tests::until("the others have taken over", SESSION / 2, async || Ok(has_all().then_some(())));
+    all.await?;
+    Ok(left.elapsed())
 }
 
 #[tokio::test]
 async fn two_five_and_twenty_members_come_and_go() -> Outcome<()> {
     on_all("come and go", |servers| async move {
         for count in [2, 5, 20] {
-            come_and_go(&servers, count).await?;
+            come_and_go(&servers, Dealer::Broker, count).await?;
         }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn members_of_classic_groups_come_and_go() -> Outcome<()> {
+    on_all_classic("come and go, classic", |servers| async move {
+        try_join_all(CLASSIC.map(|(dealer, count)| come_and_go(&servers, dealer, count))).await?;
         Ok(())
     })
     .await
@@ -325,16 +415,21 @@ async fn two_five_and_twenty_members_come_and_go() -> Outcome<()> {
 
 /// `highwater consume` as a process of its own; what it prints goes to a file.
 fn process(site: &Site, file: &Path) -> Outcome<Running> {
-    let asked = ["consume", &site.topic, "--group", &site.group, "--group-protocol", "consumer"];
+    let asked = ["consume", &site.topic, "--group", &site.group, "--bootstrap-server", &site.servers];
     let mut command = Command::new(binary());
-    command.args(asked).args(["--bootstrap-server", &site.servers]).stdin(Stdio::null());
+    command.args(asked).stdin(Stdio::null());
+    for property in site.properties() {
+        command.args(["-X", &property]);
+    }
     Ok(Running(command.stdout(File::create(file)?).stderr(Stdio::null()).spawn()?))
 }
 
-/// Some are killed: one as a process, one whose connections break off, and the coordinator.
-async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()> {
-    let (site, seen) = (Site::new(kafka.bootstrap(), 2 * count as i32 + 2).await?, Seen::default());
-    let printed = servers::scratch("consumer-groups").join(format!("printed-{count}"));
+/// Some are killed: one as a process, one whose connections break off, and the coordinator if its cluster is given.
+async fn kill(servers: &str, dealer: Dealer, count: usize, cluster: Option<&Kafka>) -> Outcome<()> {
+    // It may have to be built first, and a broker in this runtime is not to stand still meanwhile.
+    tokio::task::spawn_blocking(binary).await?;
+    let (site, seen) = (Site::for_members(servers, dealer, count, SHORT_SESSION).await?, Seen::default());
+    let printed = servers::scratch("consumer-groups").join(format!("printed-{}", site.group));
     let mut members: Vec<Member> = (1..count).map(|_| site.member(&seen)).collect::<Outcome<_>>()?;
     let process = process(&site, &printed)?;
     site.until_shared_by(count).await?;
@@ -346,20 +441,9 @@ async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()
         drop(members.pop());
     }
     site.produce(2000..4000).await?;
-    if with_coordinator {
-        let coordinator = usize::try_from(site.described().await?.coordinator)?;
-        kafka.kill(coordinator);
-        site.produce(4000..6000).await?;
-        let mut said = String::new();
-        let moved = until("another broker keeps the group", async || {
-            let described = site.described().await;
-            said = format!("{described:?}");
-            described.ok().filter(|group| group.coordinator != coordinator as i32)
-        });
-        moved.await.map_err(|error| format!("{error}; at last it was {said}"))?;
-        kafka.restart(coordinator);
-    } else {
-        site.produce(4000..6000).await?;
+    match cluster {
+        Some(kafka) => kill_coordinator(kafka, &site, 4000..6000).await?,
+        None => site.produce(4000..6000).await?,
     }
     seen.take_printed(&printed)?;
     until_read(&seen, 6000).await?;
@@ -369,10 +453,27 @@ async fn kill(kafka: &Kafka, count: usize, with_coordinator: bool) -> Outcome<()
         member.close().await?;
     }
     assert_eq!(site.committed().await?, 6000);
-    let ((read, twice), coordinator) = (seen.counts(), if with_coordinator { " and the coordinator" } else { "" });
+    let ((read, twice), by) = (seen.counts(), dealer.name());
+    let coordinator = if cluster.is_some() { " and the coordinator" } else { "" };
     servers::tell(&format!(
-        "{count} members, some{coordinator} killed: {read} of 6000 records read, {twice} of them twice"
+        "{count} members, {by}, some{coordinator} killed: {read} of 6000 records read, {twice} of them twice"
     ));
+    Ok(())
+}
+
+/// It comes back after another broker has taken its place; these are written meanwhile.
+async fn kill_coordinator(kafka: &Kafka, site: &Site, numbers: std::ops::Range<u32>) -> Outcome<()> {
+    let coordinator = usize::try_from(site.described().await?.coordinator)?;
+    kafka.kill(coordinator);
+    site.produce(numbers).await?;
+    let mut said = String::new();
+    let moved = until("another broker keeps the group", async || {
+        let described = site.described().await;
+        said = format!("{described:?}");
+        described.ok().filter(|group| group.coordinator != coordinator as i32)
+    });
+    moved.await.map_err(|error| format!("{error}; at last it was {said}"))?;
+    kafka.restart(coordinator);
     Ok(())
 }
 
@@ -381,10 +482,25 @@ async fn members_and_coordinators_are_killed() -> Outcome<()> {
     let sessions = ["group.consumer.min.session.timeout.ms=6000", "group.consumer.session.timeout.ms=6000"];
     let own = tokio::task::spawn_blocking(move || Kafka::own_with(KAFKA_43, 3, &sessions)).await?;
     let Some(kafka) = servers::or_skip("killed members of consumer groups", own) else { return Ok(()) };
-    for (count, with_coordinator) in [(2, false), (5, true), (20, false)] {
-        kill(&kafka, count, with_coordinator).await?;
+    let plays = [
+        (Dealer::Broker, 2, false),
+        (Dealer::Broker, 5, true),
+        (Dealer::Broker, 20, false),
+        (Dealer::Leader(Assignor::Range), 5, true),
+    ];
+    for (dealer, count, with_coordinator) in plays {
+        kill(kafka.bootstrap(), dealer, count, with_coordinator.then_some(&kafka)).await?;
     }
     Ok(tokio::task::spawn_blocking(move || drop(kafka)).await?)
+}
+
+#[tokio::test]
+async fn members_of_classic_groups_are_killed() -> Outcome<()> {
+    on_all_classic("killed members, classic", |servers| async move {
+        try_join_all(CLASSIC.map(|(dealer, count)| kill(&servers, dealer, count, None))).await?;
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
