@@ -3,7 +3,7 @@
 # environment, and taken down afterwards. What is missing fails here. The tests that kill brokers start their own.
 # The program under test is the release build, or what HIGHWATER_BIN names. Servers that run already can be named instead
 # (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to `cargo test`; without any, it tests the whole
-# workspace. A test that hangs fails here too: after HIGHWATER_TEST_LIMIT (50m) what runs is ended.
+# workspace. A test that hangs fails here too: after HIGHWATER_TEST_LIMIT (65m) what runs is ended.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WORK=$(mktemp -d)
@@ -45,7 +45,7 @@ if [ -z "${HIGHWATER_BIN:-}" ]; then
   HIGHWATER_BIN=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/highwater
 fi
 export HIGHWATER_BIN
-limit=(env); if command -v timeout >/dev/null; then limit=(timeout -k 30s "${HIGHWATER_TEST_LIMIT:-50m}"); fi
+limit=(env); if command -v timeout >/dev/null; then limit=(timeout -k 30s "${HIGHWATER_TEST_LIMIT:-65m}"); fi
 # In the background, since `timeout` has a process group of its own, in which Ctrl-C is not heard.
 exec 3> >(tee "$WORK/said"); tee=$!
 "${limit[@]}" cargo test --locked --no-fail-fast "$@" >&3 2>&1 3>&- &
@@ -55,7 +55,7 @@ status=0; wait "$runner" || status=$?
 # All was said, unless somebody who was left behind holds the pipe.
 exec 3>&-; for _ in $(seq 1 50); do kill -0 "$tee" 2>/dev/null || break; sleep 0.1; done
 if [ "$status" != 0 ]; then
-  echo "=== status $status$([ "$status" != 124 ] || echo ", not within ${HIGHWATER_TEST_LIMIT:-50m}"); what did not hold, once more:"
+  echo "=== status $status$([ "$status" != 124 ] || echo ", not within ${HIGHWATER_TEST_LIMIT:-65m}"); what did not hold, once more:"
   awk '/^---- .* ----$/ { told = 1 } /^failures:$/ { told = 0 } told || /^error/ || /^test .* FAILED$/' "$WORK/said" || true
   echo "=== and the last lines:"; tail -n 5 "$WORK/said" || true
 fi

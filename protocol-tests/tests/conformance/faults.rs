@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use highwater::client::{
-    BrokerId, Consumer, ConsumerConfig, IsolationLevel, Producer, ProducerRecord, Topic, TopicPartition,
+    BrokerId, Consumer, ConsumerConfig, IsolationLevel, Producer, ProducerConfig, ProducerRecord, Topic, TopicPartition,
 };
 use protocol_tests::servers::{Kafka, tell};
 use tokio::time::timeout;
 
 use crate::positions::{next_word, write as write_numbers};
-use crate::world::{PARTITIONS, PATIENCE, Scenario, World, scenario, text, until};
+use crate::world::{PARTITIONS, PATIENCE, Scenario, Words, World, scenario, text, until};
 use protocol_tests::{Outcome, unique};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!("brokers die under load, and nothing acknowledged is lost", brokers_die, breaks brokers),
+    scenario!("brokers die among transactions, and all of each is read or nothing", transactions_go_on, breaks brokers),
     scenario!("a group's coordinator dies, and every record is read", coordinator_dies, breaks brokers),
     scenario!("a reader reads from the replica in its rack, or else from the leader", nearest_dies, breaks brokers),
 ];
@@ -83,6 +84,82 @@ async fn brokers_die(world: World) -> Outcome<()> {
         assert!(words == expect, "partition {partition}: {} of {} records, or not in order", words.len(), expect.len());
     }
     tell(&format!("{count} records written while each of {} brokers was killed and started again", world.nodes));
+    Ok(())
+}
+
+/// So many numbers are a transaction.
+const TRANSACTION: usize = 20;
+
+/// Whether a transaction is committed. Some are not.
+fn commits(transaction: usize) -> bool {
+    transaction % 4 != 3
+}
+
+/// Writes numbers as one transaction after the other until it is told to stop; how many numbers there are.
+async fn transact(
+    producer: Producer,
+    topic: Topic,
+    written: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Outcome<usize> {
+    for transaction in 0.. {
+        let open = producer.begin().await?;
+        let mut receipts = Vec::new();
+        for number in transaction * TRANSACTION..(transaction + 1) * TRANSACTION {
+            let value = number.to_string();
+            let partition = Some(i32::try_from(number)? % PARTITIONS);
+            let record = ProducerRecord { partition, ..ProducerRecord::new(&topic, value.as_bytes()) };
+            receipts.push(open.enqueue(record).await?);
+        }
+        for receipt in receipts {
+            receipt.await?;
+        }
+        if commits(transaction) {
+            open.commit().await?
+        } else {
+            open.abort().await?
+        }
+        written.store((transaction + 1) * TRANSACTION, Ordering::Relaxed);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    producer.close(PATIENCE).await?;
+    Ok(written.load(Ordering::Relaxed))
+}
+
+/// One of the brokers coordinates the transactions.
+async fn transactions_go_on(world: World) -> Outcome<()> {
+    let topic = world.topic("transactions").await?;
+    let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
+    let config = ProducerConfig { transactional_id: Some(unique("id")), ..ProducerConfig::default() };
+    let producer = world.client.producer(config);
+    let writing = tokio::spawn(transact(producer, topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
+    more(&written, 500).await?;
+    for node in 1..=BrokerId::try_from(world.nodes)? {
+        without(&world, &topic, node, async || more(&written, 1_000).await).await?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let count = writing.await??;
+    let of_partition = |partition: i32| {
+        let is_read =
+            |number: &usize| commits(number / TRANSACTION) && number % PARTITIONS as usize == partition as usize;
+        (0..count).filter(is_read).map(|number| number.to_string()).collect::<Vec<_>>()
+    };
+    let expect: Words = (0..PARTITIONS).map(|partition| (partition, of_partition(partition))).collect();
+    let mut read = Words::new();
+    // That a transaction is committed is known before the last of its partitions says so.
+    until("all that was committed is read", async || {
+        read = world.read(&topic, IsolationLevel::ReadCommitted).await?;
+        Ok(read.values().map(Vec::len).sum::<usize>() >= expect.values().map(Vec::len).sum())
+    })
+    .await?;
+    assert!(read == expect, "not what was committed, or not in order");
+    tell(&format!(
+        "{} transactions while each of {} brokers was killed and started again",
+        count / TRANSACTION,
+        world.nodes
+    ));
     Ok(())
 }
 

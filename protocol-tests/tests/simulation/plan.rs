@@ -20,6 +20,8 @@ pub struct Plan {
     pub groups: Vec<Grouping>,
     pub storm: Duration,
     pub weather: Weather,
+    /// The finalized level of `transaction.version` (KIP-890).
+    pub transaction_version: i16,
 }
 
 /// One producer and what it does.
@@ -95,6 +97,7 @@ impl Plan {
             groups,
             storm: ms(chance, 2_000, 20_000),
             weather: weather(chance),
+            transaction_version: if chance.random_bool(0.5) { 1 } else { 2 },
         }
     }
 

@@ -125,6 +125,7 @@ impl World {
         let initial_rebalance_delay = Duration::from_millis(500);
         let config = Config {
             seed: Some(plan.seed),
+            transaction_version: plan.transaction_version,
             groups: GroupConfig { initial_rebalance_delay, consumer, ..GroupConfig::default() },
             ..Config::with_brokers(3)
         };
