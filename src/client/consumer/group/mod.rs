@@ -29,7 +29,9 @@ use self::classic::{ClassicGroup, Joined, Joining};
 use self::consumer::{Beat, ConsumerGroup, Heard};
 use super::config::GroupProtocol;
 use crate::client::error::Error;
+use crate::protocol::api::Body;
 use crate::protocol::error::{Class, ErrorCode};
+use crate::protocol::messages::DescribeGroupsRequest;
 use crate::protocol::types::{Str, Topic, TopicId, TopicPartition};
 
 /// After a refusal that somebody has to put right, such as a missing permission, or that says nothing of its cause, it is asked
@@ -341,6 +343,10 @@ impl Group {
             }
             Event::Counted(Ok(count)) => self.fall_back(format!("the group has {count} classic members"), now),
             Event::Counted(Err(fault @ (Fault::Distrust(_) | Fault::Broken(_)))) => vec![Action::Stop(Some(fault))],
+            Event::Counted(Err(Fault::Refused(refusal))) if refusal.code.is_unexplained() => {
+                it.ask_at = Some(now + REFUSED_PAUSE);
+                vec![Action::Report { of: DescribeGroupsRequest::NAME, refusal }]
+            }
             Event::Counted(Err(Fault::Refused(refusal))) if refusal.code.class() == Class::Fatal => {
                 vec![Action::Stop(Some(Fault::Refused(refusal)))]
             }

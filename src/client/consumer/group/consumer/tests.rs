@@ -545,6 +545,8 @@ fn whoever_is_to_choose_looks_who_is_there() {
         check(auto(), &[("wanted", "count"), (&refused, &stop)]);
     }
     check(auto(), &[("wanted", "count"), ("count-fails COORDINATOR_LOAD_IN_PROGRESS", "find"), ("tick", "count")]);
+    let stumble = ("count-fails UNKNOWN_SERVER_ERROR", "report UNKNOWN_SERVER_ERROR");
+    check(auto(), &[("wanted", "count"), stumble, ("tick", "count"), ("counted 0", "join all []")]);
 }
 
 #[test]
