@@ -223,7 +223,7 @@ impl Sender {
 
     /// Between transactions, partitions follow the producer's epoch; what was given up is behind them then.
     fn identify_lines(&mut self) {
-        let Some(transactions) = self.transactions.as_mut().filter(|it| !it.machine.is_busy()) else { return };
+        let Some(transactions) = self.transactions.as_mut().filter(|it| it.machine.is_identified()) else { return };
         self.identity = transactions.machine.identity();
         for index in std::mem::take(&mut transactions.touched) {
             if let Some(identity) = self.identity {

@@ -26,6 +26,8 @@
 //!   abort is a good answer.
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
+//! - So it does after an end that was asked for without an answer: a broker that was held up with it might end the next
+//!   transaction of the same epoch half way (KIP-890). A commit is told before that, since it holds.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -189,7 +191,7 @@ pub(in crate::client::producer) struct Machine {
     doubt: Doubt,
     /// Offsets that are to be committed, in order.
     offsets: VecDeque<Arc<GroupOffsets>>,
-    /// Sequences were given up, or our identity is not known any more.
+    /// Sequences were given up, or our identity is not known any more, or an end may yet be carried out.
     must_bump: bool,
     is_asking: bool,
     /// How the last transaction ended, until somebody asks.
@@ -273,6 +275,11 @@ impl Machine {
     pub fn is_busy(&self) -> bool {
         use Phase::{Aborting, Bumping, Committing, Failed, Open};
         matches!(self.phase, Open | Failed(_) | Committing | Aborting(_) | Bumping(_))
+    }
+
+    /// Whether what is written next has the identity that is known.
+    pub fn is_identified(&self) -> bool {
+        !self.is_busy() && !matches!(self.phase, Phase::Claiming)
     }
 
     /// Whether the application has not ended it yet.
@@ -421,6 +428,7 @@ impl Machine {
             return true;
         }
         let is_aborting = matches!(self.phase, Phase::Aborting(_));
+        self.must_bump |= error.code().is_none() && !self.speaks_v2 && matches!(question, Question::End(..));
         match judge(question, error) {
             // A topic that is not there yet is waited for; one that is gone has nothing to abort, and holds up no abort.
             Verdict::Again if is_unheard(question, error) => {
@@ -495,14 +503,15 @@ impl Machine {
         self.wanted.clear();
         self.groups.clear();
         self.offsets.clear();
-        let reason = match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Aborting(reason) => reason,
-            _ => None,
-        };
-        if self.must_bump {
-            self.phase = Phase::Bumping(reason);
-        } else {
-            self.finish(reason);
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Aborting(reason) if self.must_bump => self.phase = Phase::Bumping(reason),
+            Phase::Aborting(reason) => self.finish(reason),
+            _ => {
+                self.finish(None);
+                if self.must_bump {
+                    self.phase = Phase::Claiming;
+                }
+            }
         }
     }
 

@@ -296,6 +296,16 @@ fn in_the_second_protocol_brokers_tell_the_coordinator() {
 #[test]
 fn failures_are_repeated_aborted_or_final() {
     check_v1("a lost answer", "write:0 ask lost ask done write:0", "not-yet add-t-0 add-t-0 may");
+    check_v1(
+        "what may come late is fenced before the next one begins",
+        "write:0 ask done commit ask-quiet lost ask-quiet ended outcome begin ask lost ask claimed-v1:9/1 begin write:0",
+        "not-yet add-t-0 commit-9/0 commit-9/0 well wait init-9/0 init-9/0 open not-yet",
+    );
+    check_v1(
+        "also of an abort",
+        "write:0 ask done abort ask-quiet lost ask-quiet ended outcome ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 abort-9/0 abort-9/0 - init-9/0 well open",
+    );
     check_v1("markers that are still written", "write:0 ask no:51 ask", "not-yet add-t-0 add-t-0");
     check_v1("a topic that is not there yet", "write:0 ask no:3 ask", "not-yet add-t-0 add-t-0");
     check_v1(
