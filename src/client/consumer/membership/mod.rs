@@ -88,10 +88,7 @@ enum Done {
     /// A revocation, and what it waited for.
     Released(u64, Vec<Arc<Tenure>>),
     /// A periodic commit.
-    Committed {
-        event: Option<Event>,
-        is_answered: bool,
-    },
+    Committed(Option<Event>),
     /// A commit that the application has asked for.
     CommittedAsAsked(Option<Event>),
     Located(Located),
@@ -315,12 +312,8 @@ impl Membership {
                 self.draining.released(id, &tenures);
                 self.tell(Event::Released(id));
             }
-            Done::Committed { event, is_answered } => {
+            Done::Committed(event) => {
                 self.committing = false;
-                // Whoever holds them by now: it may be another tenure in the same generation.
-                if !is_answered {
-                    self.held().values().for_each(|tenure| tenure.committed_perhaps());
-                }
                 event.into_iter().for_each(|event| self.tell(event));
             }
             Done::CommittedAsAsked(event) => {

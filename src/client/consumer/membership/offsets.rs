@@ -76,8 +76,7 @@ impl Membership {
             if let Err(error) = &result {
                 committer.say_uncommitted(error);
             }
-            let is_answered = result.err().is_none_or(|error| error.code().is_some());
-            Done::Committed { event, is_answered }
+            Done::Committed(event)
         });
     }
 
@@ -256,7 +255,12 @@ impl AtGroup {
         }
         let (generation, answer) = match self.put(self.who().member, &marks, limit).await {
             Ok(answer) => answer,
-            Err(error) => return (None, Err(error)),
+            Err(error) => {
+                if error.code().is_none() {
+                    tenures.iter().for_each(|tenure| tenure.committed_perhaps());
+                }
+                return (None, Err(error));
+            }
         };
         let mut result = Ok(());
         for tenure in tenures {
