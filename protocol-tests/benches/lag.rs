@@ -14,7 +14,8 @@
 //! First in this process: a round, from its first request to its rows, and the text of `/metrics`, made page by page and
 //! thrown away. Then as a user has it: `highwater lag`, which makes a round a second, and is scraped over HTTP a second.
 //! Then kminion, of which a scrape is both; and klag-exporter, which makes a round every two seconds (within one it does not
-//! always end), says how long that took, and is scraped as often.
+//! always end), says how long that took, and is scraped as often. Beside each of them `highwater lag --compat` tells the same
+//! families, and the two are compared series by series; nobody may write or commit meanwhile.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -48,16 +49,25 @@ async fn main() -> Outcome<()> {
     fill(&filling, setting("CONSUMER_GROUPS", 500)?, setting("TOPICS", 20)?, setting("PARTITIONS", 100)?).await?;
     filling.close().await;
     ours(&connect(&bootstrap).await?, rounds).await?;
-    if let Ok(program) = std::env::var("HIGHWATER") {
-        Peer::highwater(&program, &bootstrap)?.measure("highwater lag, a round and a scrape a second", rounds)?;
+    let ours = std::env::var("HIGHWATER").ok();
+    if let Some(program) = &ours {
+        let peer = Peer::highwater(program, &bootstrap, &[], "highwater_lag_records{")?;
+        peer.measure("highwater lag, a round and a scrape a second", rounds)?;
     }
     if let Ok(program) = std::env::var("KMINION") {
-        Peer::kminion(&program, &bootstrap)?.measure("kminion, round and text", rounds)?;
+        let peer = Peer::kminion(&program, &bootstrap)?;
+        peer.measure("kminion, round and text", rounds)?;
+        if let Some(ours) = &ours {
+            compare(ours, &bootstrap, &peer, "kminion", &["kminion_kafka_"])?;
+        }
     }
     if let Ok(program) = std::env::var("KLAG_EXPORTER") {
         let settings = klag_settings(&bootstrap)?;
         let peer = Peer::klag(&program, settings.0.path(), settings.1)?;
         peer.measure("klag-exporter, a round and a scrape every two seconds", rounds)?;
+        if let Some(ours) = &ours {
+            compare(ours, &bootstrap, &peer, "kafka-lag-exporter", &["kafka_consumergroup_", "kafka_partition_"])?;
+        }
     }
     Ok(())
 }
@@ -198,10 +208,10 @@ fn klag_settings(bootstrap: &str) -> Outcome<(NamedTempFile, SocketAddr)> {
 }
 
 impl Peer {
-    fn highwater(program: &str, bootstrap: &str) -> Outcome<Self> {
+    fn highwater(program: &str, bootstrap: &str, besides: &[&str], what: &str) -> Outcome<Self> {
         let address = free_address()?;
         let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &address.to_string(), "--interval", "1s"];
-        Self::start(Command::new(program).args(args), address, Duration::from_secs(1), "highwater_lag_records{")
+        Self::start(Command::new(program).args(args).args(besides), address, Duration::from_secs(1), what)
     }
 
     fn kminion(program: &str, bootstrap: &str) -> Outcome<Self> {
@@ -265,6 +275,70 @@ impl Peer {
         }
         Ok(())
     }
+}
+
+/// A family of somebody's series, and what was found of them beside ours.
+#[derive(Debug, Default)]
+struct Found {
+    equal: usize,
+    /// An example of each, and how many there are.
+    different: Option<(String, usize)>,
+    theirs_alone: Option<(String, usize)>,
+    ours_alone: Option<(String, usize)>,
+}
+
+/// Says of each family of theirs how many series have the same labels and value as ours.
+fn compare(program: &str, bootstrap: &str, peer: &Peer, dialect: &str, families: &[&str]) -> Outcome<()> {
+    let ours = Peer::highwater(program, bootstrap, &["--compat", dialect], families[0])?;
+    let (ours, theirs) = (series(&ours.scrape()?, families), series(&peer.scrape()?, families));
+    let mut found: BTreeMap<&str, Found> = BTreeMap::new();
+    for (name, value) in &theirs {
+        let of = found.entry(family(name)).or_default();
+        match ours.get(name) {
+            Some(same) if same == value => of.equal += 1,
+            Some(other) => count(&mut of.different, || format!("{name}: {value} of theirs, {other} of ours")),
+            None => count(&mut of.theirs_alone, || format!("{name} {value}")),
+        }
+    }
+    for (name, value) in ours.iter().filter(|(name, _)| !theirs.contains_key(*name)) {
+        count(&mut found.entry(family(name)).or_default().ours_alone, || format!("{name} {value}"));
+    }
+    for (name, Found { equal, different, theirs_alone, ours_alone }) in found {
+        println!("{name}: {equal} series are equal");
+        for (what, some) in [("differ", different), ("are theirs alone", theirs_alone), ("are ours alone", ours_alone)] {
+            if let Some((example, count)) = some {
+                println!("{name}: {count} {what}, as {example}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(some: &mut Option<(String, usize)>, example: impl FnOnce() -> String) {
+    some.get_or_insert_with(|| (example(), 0)).1 += 1;
+}
+
+fn family(series: &str) -> &str {
+    series.split_once('{').map_or(series, |(name, _)| name)
+}
+
+/// Each series of these families, its labels in the order of their names, and its value.
+fn series(text: &str, families: &[&str]) -> BTreeMap<String, f64> {
+    let of_families = text.lines().filter(|line| families.iter().any(|family| line.starts_with(family)));
+    of_families
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((with_sorted_labels(name), value.parse().ok()?))
+        })
+        .collect()
+}
+
+fn with_sorted_labels(series: &str) -> String {
+    let Some((name, labels)) = series.split_once('{') else { return series.to_owned() };
+    let labels = labels.trim_end_matches('}').trim_end_matches(',').trim_end_matches('"');
+    let mut labels: Vec<_> = labels.split("\",").collect();
+    labels.sort_unstable();
+    format!("{name}{{{}\"}}", labels.join("\","))
 }
 
 /// How long a round took, where a text says so.
