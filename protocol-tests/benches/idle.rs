@@ -66,7 +66,7 @@ async fn fill(bootstrap: &str, topic: &Topic, partitions: i32) -> Outcome<()> {
 }
 
 async fn produce(client: &Client, topic: &Topic, partitions: i32) -> Outcome<()> {
-    let (producer, mut receipts) = (client.producer(ProducerConfig::default()), Vec::new());
+    let (producer, mut receipts) = (client.producer(ProducerConfig::default())?, Vec::new());
     for partition in 0..partitions {
         let record = ProducerRecord { partition: Some(partition), ..ProducerRecord::new(topic, b"x") };
         receipts.push(producer.enqueue(record).await?);

@@ -101,7 +101,7 @@ async fn produce(client: &Client, topics: usize, partitions: i32, records: i64) 
     let all = (0..topics).flat_map(|topic| (0..partitions).map(move |at| TopicPartition::new(name(topic), at)));
     let all: Vec<_> = all.collect();
     let ends = client.admin().list_offsets(OffsetSpec::Latest, &all, IsolationLevel::ReadUncommitted).await?;
-    let (producer, mut receipts) = (client.producer(ProducerConfig::default()), Vec::new());
+    let (producer, mut receipts) = (client.producer(ProducerConfig::default())?, Vec::new());
     for (at, end) in ends {
         let topic: Topic = at.topic.clone();
         for _ in end?.offset.unwrap_or(0)..records {

@@ -31,7 +31,7 @@ async fn main() -> Outcome<()> {
 }
 
 async fn ours(client: &Client, topic: &Topic, records: usize) -> Outcome<String> {
-    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() });
+    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() })?;
     let record = ProducerRecord::new(topic, &[0; 100]);
     producer.send(record).await?;
     let mut times = Vec::with_capacity(records);

@@ -48,7 +48,7 @@ async fn main() -> Outcome<()> {
         ..defaults
     };
     for _ in 0..setting("RUNS", 3)? {
-        let producer = client.producer(config.clone());
+        let producer = client.producer(config.clone())?;
         measure(&producer, &load).await?;
         producer.close(Duration::from_secs(60)).await?;
         let [records, size] = [load.records, load.value.len()].map(|it| it.to_string());

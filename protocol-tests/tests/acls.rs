@@ -140,7 +140,7 @@ async fn rules_hold(site: &Site, admin: &Admin) -> Outcome<()> {
     let described = alice.admin().describe_acls(&AclFilter::default()).await;
     assert_eq!(described.err().and_then(|error| error.code()), forbidden);
     let write = async || {
-        let producer = alice.producer(ProducerConfig { idempotent: false, ..Default::default() });
+        let producer = alice.producer(ProducerConfig { idempotent: false, ..Default::default() })?;
         let sent = producer.send(ProducerRecord::new(&topic, b"v")).await;
         producer.close(LIMIT).await?;
         Ok(sent.err().and_then(|error| error.code()))
@@ -287,7 +287,7 @@ fn alice_may(operation: AclOperation, resource: AclResource, name: &str) -> Acl 
 async fn fill(client: &Client, topics: &[Topic]) -> Outcome<()> {
     let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic.clone()).partitions(1)).collect();
     make_topics(client, &new).await?;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     for topic in topics {
         producer.send(ProducerRecord::new(topic, topic.as_bytes())).await?;
     }

@@ -66,7 +66,7 @@ async fn groups_that_no_broker_lists_are_an_error_and_not_an_empty_list() -> Out
 async fn filled(broker: &DevBroker) -> Outcome<Vec<TopicPartition>> {
     let client = connect(&broker.bootstrap_servers()).await?;
     make_topics(&client, &[NewTopic::new("t").partitions(3)]).await?;
-    let producer = client.producer(Default::default());
+    let producer = client.producer(Default::default())?;
     let topic = Topic::from("t");
     for number in 0..30 {
         let record = ProducerRecord { partition: Some(number % 3), ..ProducerRecord::new(&topic, b"value") };

@@ -47,7 +47,7 @@ async fn read(servers: &str, topic: &Topic, last: i64) -> Outcome<(Vec<Row>, Opt
 
 /// Thirty records of three keys and one of a key that is removed, then one that nobody may touch yet.
 async fn fill(client: &Client, topic: &Topic) -> Outcome<()> {
-    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
+    let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() })?;
     let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64 - 100 * APART_MS;
     let keys = (0..30).map(|n| (format!("k{}", n % 3), Some(n.to_string())));
     let others = [("gone", Some("here")), ("gone", None), ("end", Some("end"))];

@@ -145,7 +145,7 @@ impl Site {
     }
 
     async fn produce(&self, numbers: std::ops::Range<u32>) -> Outcome<()> {
-        let producer = self.client.producer(Default::default());
+        let producer = self.client.producer(Default::default())?;
         for number in numbers {
             let (value, partition) = (number.to_string(), Some(number as i32 % self.partitions));
             let record = ProducerRecord { partition, ..ProducerRecord::new(&self.topic, value.as_bytes()) };

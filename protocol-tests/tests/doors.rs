@@ -53,7 +53,7 @@ async fn a_broker_hangs_up_on_who_makes_no_sense_and_serves_the_others() -> Outc
     .await?;
     let topic = Topic::from("t");
     make_topics(&client, &[NewTopic::new("t").partitions(1)]).await?;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     producer.send(ProducerRecord::new(&topic, b"before")).await?;
 
     let unknown_api = framed(10, &[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);

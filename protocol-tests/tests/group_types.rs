@@ -33,7 +33,7 @@ impl Site {
         let client = connect(kafka.bootstrap()).await?;
         let (admin, name) = (client.admin(), format!("types-{what}-{}", std::process::id()));
         make_topics(&client, &[NewTopic::new(name.as_str()).partitions(partitions)]).await?;
-        let producer = client.producer(ProducerConfig::default());
+        let producer = client.producer(ProducerConfig::default())?;
         let topic = Topic::from(name.as_str());
         for partition in 0..partitions {
             for _ in 0..5 {

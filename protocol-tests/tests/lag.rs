@@ -22,7 +22,7 @@ const BROKERS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn produce(client: &Client, topic: &str, partition: i32, stamps: &[Option<i64>]) -> Outcome<()> {
-    let producer = client.producer(ProducerConfig { acks: Acks::All, ..ProducerConfig::default() });
+    let producer = client.producer(ProducerConfig { acks: Acks::All, ..ProducerConfig::default() })?;
     let topic = Topic::from(topic);
     for stamp in stamps {
         let record =
@@ -294,7 +294,7 @@ async fn an_undecided_transaction_has_an_age(bootstrap: &str, run: &str) -> Outc
 
     produce(&client, &topic, 0, &[None; 2]).await?;
     let transactional_id = Some(topic.clone());
-    let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() });
+    let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() })?;
     let open = producer.begin().await?;
     let name = Topic::from(topic.as_str());
     open.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&name, b"x") }).await?;
@@ -345,7 +345,7 @@ async fn an_undecided_transaction_has_an_age_on_kafka_4_3() -> Outcome<()> {
 #[tokio::test]
 async fn lag_is_never_negative_while_everything_moves() -> Outcome<()> {
     let (broker, client) = house(1, 1).await?;
-    let (admin, producer) = (client.admin(), client.producer(ProducerConfig::default()));
+    let (admin, producer) = (client.admin(), client.producer(ProducerConfig::default())?);
     let moving = tokio::spawn(async move {
         let topic = Topic::from("t");
         loop {

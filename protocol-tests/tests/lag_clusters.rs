@@ -17,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(40);
 async fn lags(bootstrap: &str, name: &str, records: usize) -> Result<(), Error> {
     let (client, topic) = (connect(bootstrap).await?, Topic::from(name));
     make_topics(&client, &[NewTopic::new(name).partitions(1)]).await?;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     for _ in 0..records {
         producer.send(ProducerRecord::new(&topic, b"x")).await?;
     }

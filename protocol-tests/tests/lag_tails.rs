@@ -28,7 +28,7 @@ impl Site {
         let (client, topic) = (connect(servers).await?, Topic::from(unique("lag-tails")));
         make_topics(&client, &[NewTopic::new(topic.clone()).partitions(1)]).await?;
         let transactional_id = Some(topic.to_string());
-        let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() });
+        let producer = client.producer(ProducerConfig { transactional_id, ..ProducerConfig::default() })?;
         Ok(Self { client, watching: connect(servers).await?, topic, producer })
     }
 
@@ -61,7 +61,7 @@ impl Site {
     }
 
     async fn plain(&self) -> Outcome<()> {
-        let producer = self.client.producer(ProducerConfig::default());
+        let producer = self.client.producer(ProducerConfig::default())?;
         producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&self.topic, b"x") }).await?;
         Ok(producer.close(PATIENCE).await?)
     }

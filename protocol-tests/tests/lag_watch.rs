@@ -68,7 +68,7 @@ fn screen(printed: &Mutex<Vec<u8>>) -> Vec<String> {
 /// Writes so many records to the last partition, which is so far behind then.
 async fn produce(bootstrap: &str, records: usize) -> Outcome<()> {
     let (client, topic) = (connect(bootstrap).await?, Topic::from("watched"));
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     for _ in 0..records {
         let record = ProducerRecord { partition: Some(PARTITIONS - 1), ..ProducerRecord::new(&topic, b"x") };
         drop(producer.enqueue(record).await?);

@@ -31,7 +31,7 @@ type Samples = BTreeMap<String, f64>;
 async fn lags(bootstrap: &str) -> Result<(), Error> {
     let (client, topic) = (connect(bootstrap).await?, Topic::from("orders"));
     make_topics(&client, &[NewTopic::new("orders").partitions(2)]).await?;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     for _ in 0..5 {
         producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await?;
     }

@@ -61,7 +61,7 @@ impl Scene {
     async fn make(&self, name: &str) -> Outcome<()> {
         let topic = self.topic(name);
         make_topics(&self.client, &[NewTopic::new(topic.clone()).partitions(2)]).await?;
-        let producer = self.client.producer(Default::default());
+        let producer = self.client.producer(Default::default())?;
         for partition in 0..2 {
             let record = ProducerRecord::new(&topic, name.as_bytes());
             producer.send(ProducerRecord { partition: Some(partition), ..record }).await?;

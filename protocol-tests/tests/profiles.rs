@@ -41,7 +41,7 @@ impl House {
 
     /// A hundred to each partition.
     async fn produce(&self) -> Outcome<()> {
-        let producer = self.client.producer(ProducerConfig::default());
+        let producer = self.client.producer(ProducerConfig::default())?;
         for number in 0..RECORDS {
             let value = number.to_string();
             let record = ProducerRecord::new(&self.topic, value.as_bytes());
@@ -86,7 +86,7 @@ impl House {
     /// What a transaction has written is read once it is committed.
     async fn transact(&self) -> Outcome<()> {
         let transactional_id = Some("writer".to_owned());
-        let producer = self.client.producer(ProducerConfig { transactional_id, ..Default::default() });
+        let producer = self.client.producer(ProducerConfig { transactional_id, ..Default::default() })?;
         for commits in [true, false] {
             let transaction = producer.begin().await?;
             let record = ProducerRecord::new(&self.topic, b"in a transaction");

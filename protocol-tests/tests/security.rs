@@ -92,7 +92,7 @@ async fn topic(client: &Client, name: &str) -> Outcome<Topic> {
 /// Writes, and asks where the partition ends: connections of three lanes.
 async fn use_it(client: &Client, name: &str) -> Outcome<()> {
     let topic = topic(client, name).await?;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     let written = producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"v") }).await?;
     let (admin, partitions) = (client.admin(), [TopicPartition::new(topic, 0)]);
     let mut ends = admin.list_offsets(OffsetSpec::Latest, &partitions, IsolationLevel::ReadUncommitted).await?;
@@ -264,7 +264,7 @@ async fn sessions_are_renewed_under_load(site: &Site) -> Outcome<()> {
         let name = format!("security-renewal-{}", sasl.mechanism());
         let client = connect(&site.sasl, None, Some(sasl)).await?;
         let topic = topic(&client, &name).await?;
-        let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
+        let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() })?;
         let group = ConsumerConfig {
             group_id: name,
             topics: vec![topic.clone()],
@@ -397,7 +397,7 @@ async fn sessions_are_renewed_on_the_same_connection() -> Outcome<()> {
         let broker = dev_broker(None, Some(sasl(Some(Duration::from_millis(300))))).await?;
         let client = connect(&broker.bootstrap_servers(), None, Some(with)).await?;
         let topic = topic(&client, "t").await?;
-        let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
+        let producer = client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() })?;
         let began = Instant::now();
         let renewed = || {
             let proofs = broker.faults().count(SaslHandshakeRequest::KEY);
@@ -430,7 +430,7 @@ async fn a_refusal_is_not_tried_again_and_again() -> Outcome<()> {
     let heard = timeout(PATIENCE, consumer.next()).await?.ok_or("closed")?.err().ok_or("read")?;
     assert!(heard.is_authentication(), "{heard}");
     // Connections that nobody has made yet.
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default())?;
     for _ in 0..20 {
         let error = producer.send(ProducerRecord::new(&topic, b"v")).await.err().ok_or("written")?;
         assert!(error.is_authentication() && error.to_string().contains("PLAIN authentication of alice"), "{error}");

@@ -47,7 +47,7 @@ impl Site {
 
     fn producer(&self, id: &str) -> Producer {
         let transactional_id = Some(id.to_owned());
-        self.client.producer(ProducerConfig { transactional_id, ..Default::default() })
+        self.client.producer(ProducerConfig { transactional_id, ..Default::default() }).expect("a producer")
     }
 
     fn consumer(&self, group: &str, isolation_level: IsolationLevel) -> Outcome<Consumer> {
@@ -299,7 +299,7 @@ async fn a_transaction_that_takes_too_long_is_aborted() -> Outcome<()> {
             transaction_timeout: Duration::from_secs(1),
             ..Default::default()
         };
-        let slow = site.client.producer(config);
+        let slow = site.client.producer(config)?;
         let transaction = slow.begin().await?;
         site.write(&transaction, "a b c").await?;
         slow.flush().await;
@@ -353,7 +353,7 @@ impl Site {
             |value: &'static [u8]| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&self.topic, value) };
         drop(open.enqueue(record(b"a")).await?);
         producer.flush().await;
-        self.client.producer(ProducerConfig::default()).send(record(b"z")).await?;
+        self.client.producer(ProducerConfig::default())?.send(record(b"z")).await?;
         Ok(open)
     }
 
@@ -572,7 +572,7 @@ async fn fill(site: &Site, count: usize) -> Outcome<()> {
         batch_bytes: 128,
         delivery_timeout: Duration::from_secs(15),
         ..Default::default()
-    });
+    })?;
     let mut receipts = Vec::new();
     for number in 0..count {
         let (value, partition) = (number.to_string(), Some(number as i32 % PARTITIONS));

@@ -1,6 +1,7 @@
 //! The rooms of `highwater up`: built in the order in which they stand on each other, stopped in the order in which they
 //! feed each other.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::settings::data_dir;
 use super::summary::{Account, Asked, Counts, Lag, WorstLag};
 use super::{Failure, Status, ensure_topics, push};
 use crate::cli;
-use crate::client::{Client, ConsumerConfig, Error, NewTopic, OffsetReset, Producer, ProducerConfig, Topic};
+use crate::client::{Client, ConsumerConfig, Error, NewTopic, OffsetReset, ProducerConfig, Topic};
 use crate::config::Config;
 use crate::devbroker::DevBroker;
 use crate::lag::NoLag;
@@ -205,7 +206,7 @@ impl House {
         let lag = self.start_lag();
         let sink = self.start_sink();
         let pipeline = self.start_pipeline();
-        let gateway = Some(Room::start("gateway", |stop| serve(doors.gateway, self.gateway_router(), stop)));
+        let gateway = Some(self.start_gateway(doors.gateway));
         let push = self.exporter.clone().map(|exporter| push::start(exporter, doors.metrics.local_addr()));
         let metrics = Room::start("metrics server", |stop| serve(doors.metrics, self.telemetry.router(), stop));
         let generator = generate.then(|| self.start_generator());
@@ -222,11 +223,16 @@ impl House {
         self.telemetry.add_ready_check(Check::new("document store", move || sink.store_takes_documents()));
     }
 
-    fn gateway_router(&self) -> Router {
+    fn start_gateway(&self, listener: TcpListener) -> Room {
+        let router = self.gateway_router().map_err(io::Error::other);
+        Room::start("gateway", |stop| async move { serve(listener, router?, stop).await })
+    }
+
+    fn gateway_router(&self) -> Result<Router, Error> {
         let client = self.clients.gateway.clone();
-        let producer = client.producer(ProducerConfig::default());
-        gateway::router(&self.config.gateway, client, producer, self.meters.gateway.clone())
-            .merge(lag::router(&self.config.lag, self.rounds.clone()))
+        let producer = client.producer(ProducerConfig::default())?;
+        let gateway = gateway::router(&self.config.gateway, client, producer, self.meters.gateway.clone());
+        Ok(gateway.merge(lag::router(&self.config.lag, self.rounds.clone())))
     }
 
     fn start_generator(&self) -> Room {
@@ -234,6 +240,7 @@ impl House {
         let producer = self.clients.generator.producer(ProducerConfig { linger: GATHERING, ..Default::default() });
         let (config, metrics) = (Arc::clone(&self.config), self.meters.generator.clone());
         Room::start("generator", |stop| async move {
+            let producer = producer?;
             generator::run(&config.generator, &producer, &metrics, &stop).await;
             let closed = producer.close(FEEDERS - PRODUCER).await;
             // A generator with a limit ends by itself, and that is no fault: it waits to be told like the others.
@@ -249,9 +256,10 @@ impl House {
             ..ProducerConfig::default()
         };
         let client = self.clients.pipeline.clone();
-        let producer: Producer = client.producer(config);
+        let producer = client.producer(config);
         let (config, metrics) = (Arc::clone(&self.config), self.meters.pipeline.clone());
         Room::start("pipeline", |stop| async move {
+            let producer = producer?;
             let reads = consume(&config.pipeline.group_id, vec![config.pipeline.input.clone()]);
             let ended =
                 pipeline::run(&config.pipeline, client.consumer(reads)?, producer.clone(), &metrics, &stop).await;

@@ -22,7 +22,7 @@
 //!     outcome?;
 //! }
 //!
-//! let producer = client.producer(ProducerConfig::default());
+//! let producer = client.producer(ProducerConfig::default())?;
 //! let written = producer.send(ProducerRecord::new(&topic, b"two of them")).await?;
 //! assert_eq!(written.offset, Some(0));
 //! producer.close(Duration::from_secs(10)).await?;
@@ -75,6 +75,10 @@
 //!
 //! Retries below `Cluster`: Kafka fails per partition inside a successful reply, and only whoever asked can tell. Any
 //! global state: two clients share nothing.
+//!
+//! Builders. Each configuration is a struct of typed fields, to be written with `..Default::default()`: a setting is one name
+//! in one place and can be read back, and all of them are checked together where they are used, by [`Client::connect`],
+//! [`Client::producer`] and [`Client::consumer`].
 
 pub mod admin;
 pub mod broker;
@@ -270,9 +274,9 @@ impl Client {
         Ok(Self { cluster: Cluster::connect(config, dial).await? })
     }
 
-    /// Starts a producer; must be called within a tokio runtime. It works as well as its configuration lets it, and whether that
-    /// is at all is for [`ProducerConfig::check`] to say.
-    pub fn producer(&self, config: ProducerConfig) -> Producer {
+    /// Starts a producer; must be called within a tokio runtime. A configuration that has mistakes is refused, with all of them
+    /// (see [`ProducerConfig::check`]).
+    pub fn producer(&self, config: ProducerConfig) -> Result<Producer, Error> {
         Producer::new(self.cluster.clone(), config)
     }
 
@@ -316,7 +320,7 @@ impl Client {
     /// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
     /// # let client = Client::connect(config).await?;
     /// # let topic = Topic::from("orders");
-    /// # let producer = client.producer(ProducerConfig::default());
+    /// # let producer = client.producer(ProducerConfig::default())?;
     /// # for value in [b"a", b"b", b"c"] {
     /// #     producer.send(ProducerRecord::new(&topic, value)).await?;
     /// # }

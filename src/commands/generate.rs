@@ -26,7 +26,7 @@ pub async fn generate(args: cli::Generate) -> Result<(), Failure> {
     let Some(client) = stop.run_until_cancelled(target.connect("generate")).await.transpose()? else { return Ok(()) };
     ensure_topics(&client, topics(&args)).await?;
     let config = ProducerConfig { max_request_bytes: LINE_BYTES_MAX, ..ProducerConfig::default() };
-    let producer = client.producer(config);
+    let producer = client.producer(config)?;
     let (summary, outcome) = send(&args, lines, &producer, &stop).await;
     let closed = producer.close(GRACE).await;
     client.close().await;

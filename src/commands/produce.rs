@@ -31,7 +31,7 @@ pub async fn produce(args: cli::Produce) -> Result<(), Failure> {
     check_partition(&session, &topic, args.partition).await?;
     let config = session.settings.producer_as(args.compression.map(compression))?;
     let grace = config.delivery_timeout.saturating_add(GRACE);
-    let producer = session.client.producer(config);
+    let producer = session.client.producer(config)?;
     let mut sending = Sending { producer: &producer, topic, args: &args, shape, unsettled: VecDeque::new() };
     let outcome = sending.all(&mut lines, &stop).await;
     let settled = sending.settle(0).await;

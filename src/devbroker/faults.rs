@@ -11,7 +11,7 @@
 //! # let client = Client::connect(ClientConfig { bootstrap_servers, ..Default::default() }).await?;
 //! # let topic = Topic::from("orders");
 //! # client.admin().create_topics(&[NewTopic::new("orders").partitions(1)]).await?.remove(0).1?;
-//! # let producer = client.producer(ProducerConfig::default());
+//! # let producer = client.producer(ProducerConfig::default())?;
 //! // The next two Produce requests that name `orders` are answered NOT_LEADER_OR_FOLLOWER, and append nothing.
 //! broker.faults().inject(Matching::api(0).topic("orders"), 2, Fault::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER));
 //!

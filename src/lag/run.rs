@@ -471,7 +471,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_shows_nothing_hides_no_tail_of_others() {
         let (broker, client) = house().await;
-        let (producer, topic) = (client.producer(ProducerConfig::default()), Topic::from("t"));
+        let (producer, topic) = (client.producer(ProducerConfig::default()).unwrap(), Topic::from("t"));
         for at in 0..PARTITIONS {
             let record = ProducerRecord { partition: Some(at), ..ProducerRecord::new(&topic, b"v") };
             producer.send(record).await.unwrap();
@@ -514,7 +514,7 @@ mod tests {
     async fn a_ladder_that_was_climbed_in_part_is_climbed_again() {
         const RUNGS: u64 = ladder::RUNGS.len() as u64;
         let (broker, client) = house().await;
-        let producer = client.producer(ProducerConfig::default());
+        let producer = client.producer(ProducerConfig::default()).unwrap();
         let topic = Topic::from("t");
         producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, b"x") }).await.unwrap();
         let faults = broker.faults();

@@ -117,7 +117,7 @@ async fn a_redis_that_is_killed_in_the_midst_of_a_pipeline_is_filled_again() {
     let broker = DevBroker::start(devbroker::Config::with_brokers(1)).await.unwrap();
     let client = client(&broker).await;
     set_up(&client, PARTITIONS).await;
-    let producer = client.producer(ProducerConfig::default());
+    let producer = client.producer(ProducerConfig::default()).unwrap();
     let config = Config { redis: Some(format!("redis://{address}").as_str().into()), ..Config::default() };
     let mut monitor = Monitor::new(&config, &client);
     let mut round = async |wanted: bool, what: &str| -> Round {
@@ -173,7 +173,7 @@ async fn a_truncation_that_was_made_up_for_is_seen_by_the_leader_epoch() {
     set_up(&watching, 1).await;
     let partition = TopicPartition::new("t", 0);
     let produce_some = async |broker: &DevBroker, count: usize| {
-        let producer = client(broker).await.producer(ProducerConfig::default());
+        let producer = client(broker).await.producer(ProducerConfig::default()).unwrap();
         for _ in 0..count {
             produce(&producer, 1).await;
         }

@@ -133,7 +133,7 @@ async fn transactions_go_on(world: World) -> Outcome<()> {
     let topic = world.topic("transactions").await?;
     let (written, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
     let config = ProducerConfig { transactional_id: Some(unique("id")), ..ProducerConfig::default() };
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config)?;
     let writing = tokio::spawn(transact(producer, topic.clone(), Arc::clone(&written), Arc::clone(&stop)));
     more(&written, 500).await?;
     for node in 1..=BrokerId::try_from(world.nodes)? {

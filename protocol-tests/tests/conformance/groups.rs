@@ -150,7 +150,7 @@ async fn offsets_in_a_transaction(world: World) -> Outcome<()> {
     let delivery = member.next().await.ok_or("the member has ended")??;
     let metadata: GroupMetadata = member.group_metadata()?;
     let transactional_id = Some(unique("id"));
-    let producer = world.client.producer(ProducerConfig { transactional_id, ..Default::default() });
+    let producer = world.client.producer(ProducerConfig { transactional_id, ..Default::default() })?;
     let of = delivery.topic_partition.clone();
     for (commits, expect) in [(false, None), (true, Some(delivery.next_offset()))] {
         let transaction = producer.begin().await?;

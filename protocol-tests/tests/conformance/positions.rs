@@ -91,7 +91,7 @@ async fn seeking(world: World) -> Outcome<()> {
 
 /// A record of each number, as many seconds after 1970.
 pub async fn write(world: &World, topic: &Topic, numbers: std::ops::Range<i64>) -> Outcome<()> {
-    let producer = world.client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
+    let producer = world.client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() })?;
     for number in numbers {
         let value = number.to_string();
         let timestamp_ms = Some(number * 1_000);

@@ -38,7 +38,7 @@ async fn every_codec(world: World) -> Outcome<()> {
     let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
     let mut sent: Vec<Plain> = Vec::new();
     for compression in codecs {
-        let producer = world.client.producer(ProducerConfig { compression, ..Default::default() });
+        let producer = world.client.producer(ProducerConfig { compression, ..Default::default() })?;
         let cases: [(Bytes<'_>, Bytes<'_>, Headers<'_>); 5] = [
             (None, Some(b"value"), &[]),
             (Some(b"key"), None, headers),
@@ -76,7 +76,7 @@ async fn acknowledgements(world: World) -> Outcome<()> {
     let topic = world.topic("acks").await?;
     for acks in [Acks::None, Acks::Leader, Acks::All] {
         let config = ProducerConfig { acks, idempotent: acks == Acks::All, ..Default::default() };
-        let producer = world.client.producer(config);
+        let producer = world.client.producer(config)?;
         let written = producer.send(ProducerRecord::new(&topic, b"value")).await?;
         assert_eq!(written.offset.is_some(), acks != Acks::None, "{acks:?}");
         producer.close(PATIENCE).await?;
@@ -93,7 +93,7 @@ async fn one_copy_in_order(world: World) -> Outcome<()> {
     const RECORDS: i32 = 3_000;
     let topic = world.topic("order").await?;
     let config = ProducerConfig { batch_bytes: 2_000, linger: Duration::from_millis(1), ..Default::default() };
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config)?;
     let mut receipts = Vec::new();
     for number in 0..RECORDS {
         let text = number.to_string();
@@ -126,7 +126,7 @@ async fn failures_are_of_one_record(world: World) -> Outcome<()> {
     let topic = world.topic("failures").await?;
     // The topic is known before the short time to wait for it counts.
     world.producer().send(ProducerRecord::new(&topic, b"first")).await?;
-    let producer = world.client.producer(ProducerConfig { max_block: Duration::from_secs(2), ..Default::default() });
+    let producer = world.client.producer(ProducerConfig { max_block: Duration::from_secs(2), ..Default::default() })?;
     let (large, nowhere) = (vec![b'x'; 200_000], Topic::from(unique("nowhere").as_str()));
     let good = producer.enqueue(ProducerRecord::new(&topic, b"before")).await?;
     let too_large = producer.send(ProducerRecord::new(&topic, &large)).await.err().ok_or("too large, and written")?;
@@ -148,7 +148,7 @@ async fn batches_are_split(world: World) -> Outcome<()> {
         batch_bytes: 900_000,
         linger: Duration::from_millis(50),
         ..Default::default()
-    });
+    })?;
     let value = vec![b'x'; 30_000];
     let mut receipts = Vec::new();
     for _ in 0..20 {
@@ -161,7 +161,7 @@ async fn batches_are_split(world: World) -> Outcome<()> {
 
 async fn offsets_by_time(world: World) -> Outcome<()> {
     let topic = world.topic_of("times", 1).await?;
-    let producer = world.client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() });
+    let producer = world.client.producer(ProducerConfig { linger: Duration::ZERO, ..Default::default() })?;
     for timestamp in [1_000_000, 2_000_000, 3_000_000] {
         producer.send(ProducerRecord { timestamp_ms: Some(timestamp), ..ProducerRecord::new(&topic, b"v") }).await?;
     }
@@ -184,7 +184,7 @@ async fn offsets_by_time(world: World) -> Outcome<()> {
 
 fn transactional(world: &World, id: &str) -> highwater::client::Producer {
     let transactional_id = Some(id.to_owned());
-    world.client.producer(ProducerConfig { transactional_id, ..Default::default() })
+    world.client.producer(ProducerConfig { transactional_id, ..Default::default() }).expect("a producer")
 }
 
 async fn transactions(world: World) -> Outcome<()> {

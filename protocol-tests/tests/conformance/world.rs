@@ -116,7 +116,7 @@ impl World {
     }
 
     pub fn producer(&self) -> Producer {
-        self.client.producer(ProducerConfig::default())
+        self.client.producer(ProducerConfig::default()).expect("a producer")
     }
 
     /// A member that reads from the start and commits what is finished.

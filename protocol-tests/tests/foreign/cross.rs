@@ -81,7 +81,7 @@ async fn write(bootstrap: &str, prefix: &str, writers: &[&str]) -> Outcome<()> {
     make_topics(&client, &new).await?;
     for (codec, compression) in CODECS {
         let topic = Topic::from(format!("{prefix}-{OURS}-{codec}"));
-        let producer = client.producer(ProducerConfig { compression, ..Default::default() });
+        let producer = client.producer(ProducerConfig { compression, ..Default::default() })?;
         for n in 0..COUNT {
             let plain = Plain::new(OURS, codec, n);
             let headers: Vec<_> = plain.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
@@ -111,7 +111,7 @@ fn topics(prefix: &str, writers: &[&str]) -> Vec<Topic> {
 
 async fn transact(client: &Client, topic: &Topic) -> Outcome<()> {
     let transactional_id = Some(topic.to_string());
-    let producer = client.producer(ProducerConfig { transactional_id, ..Default::default() });
+    let producer = client.producer(ProducerConfig { transactional_id, ..Default::default() })?;
     for (first, is_committed) in [(0, true), (10, false), (20, true)] {
         let transaction = producer.begin().await?;
         for n in first..first + 10 {

@@ -198,7 +198,7 @@ impl World {
 
     async fn produce(self: Arc<Self>, producing: Producing, number: usize) -> Outcome<()> {
         let client = self.client(&self.net(100 + number as u64)).await?;
-        let producer = client.producer(producing.config.clone());
+        let producer = client.producer(producing.config.clone()).map_err(|error| error.to_string())?;
         let writer = Writer {
             world: Arc::clone(&self),
             topic: Topic::from(TOPIC),

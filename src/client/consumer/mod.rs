@@ -121,7 +121,7 @@ const FETCHER_REQUESTS_MAX: usize = 64;
 /// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
 /// # let client = Client::connect(config).await?;
 /// # let topic = Topic::from("orders");
-/// # let producer = client.producer(ProducerConfig::default());
+/// # let producer = client.producer(ProducerConfig::default())?;
 /// # for value in [b"a", b"b", b"c"] {
 /// #     producer.send(ProducerRecord::new(&topic, value)).await?;
 /// # }

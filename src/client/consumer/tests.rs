@@ -77,7 +77,7 @@ impl World {
     }
 
     async fn produce(&self, numbers: Range<u32>) {
-        let producer = self.client.producer(ProducerConfig::default());
+        let producer = self.client.producer(ProducerConfig::default()).unwrap();
         for number in numbers {
             let value = number.to_string();
             let partition = Some(number as i32 % PARTITIONS);
@@ -642,7 +642,7 @@ async fn what_passes_by_itself_is_no_cause_for_alarm() {
     let world = World::new().await;
     world.produce(0..60).await;
     let config = ProducerConfig { transactional_id: Some("elsewhere".to_owned()), ..Default::default() };
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config).unwrap();
     let transaction = producer.begin().await.unwrap();
     let positions = (0..PARTITIONS).map(|partition| Position {
         topic_partition: TopicPartition::new("orders", partition),
@@ -748,7 +748,7 @@ async fn many_partitions_are_read_many_batches_at_a_time() {
     const MANY: u32 = 64;
     let world = World::empty().await;
     world.client.admin().create_topics(&[NewTopic::new("orders").partitions(MANY as i32)]).await.unwrap();
-    let producer = world.client.producer(ProducerConfig::default());
+    let producer = world.client.producer(ProducerConfig::default()).unwrap();
     for number in 0..MANY {
         let value = format!("{number:060000}");
         let record =
@@ -770,7 +770,7 @@ async fn many_partitions_are_read_many_batches_at_a_time() {
 async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
     let world = World::new().await;
     let config = ProducerConfig { compression: Compression::Gzip, ..Default::default() };
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config).unwrap();
     let large = vec![b' '; 256 << 10];
     producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, &large) }).await.unwrap();
     producer.close(LIMIT).await.unwrap();
@@ -787,7 +787,8 @@ async fn a_batch_that_unpacks_to_more_than_the_memory_is_read() {
 async fn what_packs_well_is_fetched_by_what_it_unpacks_to() {
     const RECORDS: usize = 800;
     let world = World::new().await;
-    let producer = world.client.producer(ProducerConfig { compression: Compression::Gzip, ..Default::default() });
+    let producer =
+        world.client.producer(ProducerConfig { compression: Compression::Gzip, ..Default::default() }).unwrap();
     let (mut large, mut random, mut receipts) = (vec![b' '; 40 << 10], 1_u32, Vec::new());
     for _ in 0..RECORDS {
         // About a twentieth of it is left when it is packed.

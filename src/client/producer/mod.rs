@@ -99,8 +99,7 @@ impl Acks {
 pub struct ProducerConfig {
     pub acks: Acks,
     pub compression: Compression,
-    /// How hard the codec tries, see [`Compression::levels`]; `None` for what it takes itself. A level beyond its range
-    /// is taken as the nearest in it, which [`ProducerConfig::check`] would call a mistake.
+    /// How hard the codec tries, one of its [`levels`](Compression::levels); `None` for what it takes itself.
     pub compression_level: Option<i32>,
     pub partitioner: Partitioner,
     /// Records that may go to any partition go less often to one whose leader does not keep up (KIP-794).
@@ -190,8 +189,8 @@ impl ProducerConfig {
         Sizes { ready, most: if may_grow { grown.max(ready) } else { ready } }
     }
 
-    /// Every mistake at once, for settings that come from outside: [`Client::producer`](crate::client::Client::producer) does
-    /// not ask.
+    /// Every mistake at once, as [`Client::producer`](crate::client::Client::producer) would tell them, for who wants to know
+    /// before there is a cluster to write to.
     pub fn check(&self) -> Result<(), Error> {
         let fixed = self.rules().into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what.to_owned());
         let wrong: Vec<String> = fixed.chain(self.wrong_of_level()).collect();
@@ -245,7 +244,7 @@ impl ProducerConfig {
 
     fn in_flight(&self) -> usize {
         let most = if self.is_idempotent() { line::MOST_UNANSWERED } else { usize::MAX };
-        self.in_flight_max.clamp(1, most)
+        self.in_flight_max.min(most)
     }
 }
 
@@ -305,7 +304,7 @@ pub struct ProducerStats {
 /// # let config = ClientConfig { bootstrap_servers, allow_auto_create_topics: true, ..Default::default() };
 /// # let client = Client::connect(config).await?;
 /// let config = ProducerConfig { compression: Compression::Lz4, ..Default::default() };
-/// let producer = client.producer(config);
+/// let producer = client.producer(config)?;
 /// let topic = Topic::from("orders");
 /// let mut receipts = Vec::new();
 /// for number in 0..1000u32 {
@@ -335,12 +334,13 @@ pub struct Producer {
 
 impl Producer {
     /// Starts a producer; must be called within a tokio runtime.
-    pub(in crate::client) fn new(cluster: Cluster, config: ProducerConfig) -> Self {
+    pub(in crate::client) fn new(cluster: Cluster, config: ProducerConfig) -> Result<Self, Error> {
+        config.check()?;
         let shared = Arc::new(Shared::new(cluster, config.settled()));
         // A full queue makes `flush` and `close` wait; records do not go through it.
         let (commands, inbox) = mpsc::channel(16);
         tokio::spawn(Sender::new(Arc::clone(&shared)).run(inbox));
-        Self { shared, commands }
+        Ok(Self { shared, commands })
     }
 
     /// Writes a record and waits until it is written. With a linger this waits for it too: many at once are faster.

@@ -64,7 +64,7 @@ impl Partitioner {
     ///         None => 1,
     ///     })
     /// });
-    /// let producer = client.producer(ProducerConfig { partitioner, ..Default::default() });
+    /// let producer = client.producer(ProducerConfig { partitioner, ..Default::default() })?;
     /// let headers = [("hurry", None)];
     /// let record = ProducerRecord { key: Some(b"ann"), headers: &headers, ..ProducerRecord::new(&topic, b"now") };
     /// assert_eq!(producer.send(record).await?.partition, 0);

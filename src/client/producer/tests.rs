@@ -127,7 +127,7 @@ async fn check_written(world: &World, receipts: Vec<Receipt>) {
 
 async fn check_faults(faults: &[(u64, Fault)], config: ProducerConfig) {
     let world = World::new().await;
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config).unwrap();
     let mut receipts = world.enqueue(&producer, 0..300).await;
     for (times, fault) in faults {
         world.on_produce(*times, fault.clone());
@@ -168,7 +168,7 @@ async fn what_is_too_large_for_the_topic_is_taken_apart() {
         let world = World::new().await;
         world.on_produce(3, Fault::Error(ErrorCode::MESSAGE_TOO_LARGE));
         let config = ProducerConfig { linger: Duration::from_secs(60), compression, ..Default::default() };
-        let producer = world.client.producer(config);
+        let producer = world.client.producer(config).unwrap();
         let mut receipts = Vec::new();
         for number in 0..40 {
             let value = number.to_string();
@@ -191,7 +191,7 @@ async fn every_codec_survives_lost_answers() {
 #[tokio::test]
 async fn leaders_may_move_while_records_are_under_way() {
     let world = World::new().await;
-    let producer = world.client.producer(brisk());
+    let producer = world.client.producer(brisk()).unwrap();
     let mut receipts = world.enqueue(&producer, 0..100).await;
     for round in 0..10u32 {
         for partition in 0..PARTITIONS {
@@ -208,7 +208,7 @@ async fn leaders_may_move_while_records_are_under_way() {
 async fn weaker_guarantees_still_deliver_on_a_good_day() {
     for (acks, has_offsets) in [(Acks::None, false), (Acks::Leader, true), (Acks::All, true)] {
         let world = World::new().await;
-        let producer = world.client.producer(ProducerConfig { acks, idempotent: false, ..brisk() });
+        let producer = world.client.producer(ProducerConfig { acks, idempotent: false, ..brisk() }).unwrap();
         for receipt in world.enqueue(&producer, 0..100).await {
             assert_eq!(receipt.await.unwrap().offset.is_some(), has_offsets);
         }
@@ -224,7 +224,8 @@ async fn without_acks_a_leader_that_has_moved_is_found_all_the_same() {
     let said = [None, Some(Fault::Error(ErrorCode::NOT_LEADER_OR_FOLLOWER))];
     for instead in said {
         let world = World::new().await;
-        let producer = world.client.producer(ProducerConfig { acks: Acks::None, idempotent: false, ..brisk() });
+        let producer =
+            world.client.producer(ProducerConfig { acks: Acks::None, idempotent: false, ..brisk() }).unwrap();
         let to = |value| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) };
         producer.send(to(b"0")).await.unwrap();
         producer.flush().await;
@@ -253,7 +254,8 @@ async fn without_acks_a_leader_that_has_moved_is_found_all_the_same() {
 #[tokio::test]
 async fn one_request_carries_all_partitions_of_a_broker() {
     let world = World::new().await;
-    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..Default::default() });
+    let producer =
+        world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..Default::default() }).unwrap();
     let receipts = world.enqueue(&producer, 0..500).await;
     producer.flush().await;
     // One broker at a time proves itself; nothing else is needed.
@@ -264,13 +266,13 @@ async fn one_request_carries_all_partitions_of_a_broker() {
 #[tokio::test]
 async fn records_outlive_their_producer_and_receipts() {
     let world = World::new().await;
-    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() });
+    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() }).unwrap();
     let mut receipts = world.enqueue(&producer, 0..40).await;
     drop(producer);
     let last = receipts.pop().unwrap();
     drop(receipts);
     last.await.unwrap();
-    let another = world.client.producer(brisk());
+    let another = world.client.producer(brisk()).unwrap();
     another.flush().await;
     let read = world.read().await;
     assert!(read.values().map(Vec::len).sum::<usize>() >= 1);
@@ -283,13 +285,13 @@ async fn write_with_all_the_time_in_the_world(client: &Client, of: &TopicPartiti
         ProducerConfig { linger, max_block, delivery_timeout, request_timeout: Duration::MAX, ..Default::default() };
     let in_transactions = ProducerConfig { transactional_id: Some("t".to_owned()), ..plain.clone() };
     let record = ProducerRecord { partition: Some(of.partition), ..ProducerRecord::new(&of.topic, b"1") };
-    let producer = client.producer(plain);
+    let producer = client.producer(plain).unwrap();
     let mut receipt = producer.enqueue(record).await.unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut receipt).await.is_err(), "it lingers");
     producer.flush().await;
     assert_eq!(receipt.await.unwrap().offset, Some(0));
     producer.close(Duration::MAX).await.unwrap();
-    let producer = client.producer(in_transactions);
+    let producer = client.producer(in_transactions).unwrap();
     let transaction = producer.begin().await.unwrap();
     drop(transaction.enqueue(record).await.unwrap());
     transaction.commit().await.unwrap();
@@ -343,7 +345,7 @@ async fn whoever_has_all_the_time_in_the_world_is_served_all_the_same() {
 async fn cut_off(config: ProducerConfig) -> (World, Producer, Vec<Receipt>) {
     let world = World::new().await;
     world.on_produce(u64::MAX, Fault::Disconnect);
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config).unwrap();
     let receipts = world.enqueue(&producer, 0..50).await;
     (world, producer, receipts)
 }
@@ -394,7 +396,7 @@ async fn a_full_buffer_holds_callers_back_in_line() {
     let config = ProducerConfig { buffer_bytes: 1000, linger: Duration::from_secs(60), ..brisk() };
     let world = World::new().await;
     world.on_produce(u64::MAX, Fault::Disconnect);
-    let producer = world.client.producer(config);
+    let producer = world.client.producer(config).unwrap();
     drop(producer.enqueue(ProducerRecord::new(&world.topic, b"0")).await.unwrap());
     let record = ProducerRecord::new(&world.topic, &[b'x'; 100]);
     let mut accepted = 1;
@@ -414,8 +416,10 @@ async fn a_full_buffer_holds_callers_back_in_line() {
 #[tokio::test]
 async fn memory_that_comes_back_lets_the_waiting_go_on() {
     let world = World::new().await;
-    let producer =
-        world.client.producer(ProducerConfig { buffer_bytes: 1000, linger: Duration::from_secs(60), ..brisk() });
+    let producer = world
+        .client
+        .producer(ProducerConfig { buffer_bytes: 1000, linger: Duration::from_secs(60), ..brisk() })
+        .unwrap();
     let receipts = world.enqueue(&producer, 0..500).await;
     producer.close(GRACE).await.unwrap();
     check_written(&world, receipts).await;
@@ -425,8 +429,8 @@ async fn memory_that_comes_back_lets_the_waiting_go_on() {
 async fn what_cannot_be_enqueued_says_why() {
     let world = World::new().await;
     let config = ProducerConfig { max_request_bytes: 5000, max_block: Duration::from_millis(100), ..brisk() };
-    world.client.producer(brisk()).send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
-    let producer = world.client.producer(config);
+    world.client.producer(brisk()).unwrap().send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
+    let producer = world.client.producer(config).unwrap();
     let large = producer.enqueue(ProducerRecord::new(&world.topic, &[b'x'; 6000])).await.unwrap_err();
     assert!(matches!(large.kind, ErrorKind::TooLarge { limit: 5000, .. }), "{large}");
     // One may yet be added, so it is waited for; the other will never be.
@@ -447,7 +451,7 @@ async fn a_topic_that_is_not_there_is_waited_for_and_then_refused() {
     let broker = DevBroker::start(config).await.unwrap();
     let config = ClientConfig { bootstrap_servers: vec![broker.bootstrap_servers()], ..Default::default() };
     let client = Client::connect(config).await.unwrap();
-    let producer = client.producer(ProducerConfig { max_block: Duration::from_millis(50), ..brisk() });
+    let producer = client.producer(ProducerConfig { max_block: Duration::from_millis(50), ..brisk() }).unwrap();
     let nowhere = Topic::from("nowhere");
     assert!(producer.try_enqueue(ProducerRecord::new(&nowhere, b"1")).unwrap().is_none());
     let error = producer.enqueue(ProducerRecord::new(&nowhere, b"1")).await.unwrap_err();
@@ -459,7 +463,7 @@ async fn a_topic_that_is_not_there_is_waited_for_and_then_refused() {
 #[tokio::test]
 async fn a_partition_that_is_being_added_is_waited_for() {
     let world = World::new().await;
-    let producer = world.client.producer(brisk());
+    let producer = world.client.producer(brisk()).unwrap();
     let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
     producer.send(to(0)).await.unwrap();
     let mut waiting = std::pin::pin!(producer.send(to(PARTITIONS)));
@@ -492,7 +496,7 @@ async fn check_goes_by(world: &World, producer: &Producer, partitions: i32) {
 async fn a_topic_that_is_made_anew_is_written_without_a_gap() {
     let world = World::new().await;
     let single = ProducerConfig { batch_bytes: 1, linger: Duration::ZERO, ..brisk() };
-    let (producer, admin) = (world.client.producer(single), world.client.admin());
+    let (producer, admin) = (world.client.producer(single).unwrap(), world.client.admin());
     let to = |value| ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) };
     producer.send(to(b"before")).await.unwrap();
     for is_followed in [true, false] {
@@ -517,8 +521,8 @@ async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_num
     let world = World::new().await;
     let (linger, max_block) = (Duration::from_secs(3600), Duration::from_millis(200));
     let patient = ProducerConfig { linger, max_block, ..Default::default() };
-    let (producer, admin) = (world.client.producer(patient), world.client.admin());
-    world.client.producer(brisk()).send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
+    let (producer, admin) = (world.client.producer(patient).unwrap(), world.client.admin());
+    world.client.producer(brisk()).unwrap().send(ProducerRecord::new(&world.topic, b"1")).await.unwrap();
     check_goes_by(&world, &producer, PARTITIONS).await;
     let to = |partition| ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&world.topic, b"0") };
     for partitions in [2, 4] {
@@ -545,7 +549,7 @@ async fn a_topic_that_is_made_anew_with_other_partitions_is_written_by_their_num
 #[tokio::test]
 async fn a_refused_batch_fails_alone_and_a_fenced_producer_for_good() {
     let world = World::new().await;
-    let producer = world.client.producer(brisk());
+    let producer = world.client.producer(brisk()).unwrap();
     let send = |value| producer.send(ProducerRecord::new(&world.topic, value));
     send(b"1").await.unwrap();
     world.on_produce(1, Fault::Error(ErrorCode::INVALID_RECORD));
@@ -564,7 +568,7 @@ async fn a_refused_batch_fails_alone_and_a_fenced_producer_for_good() {
 async fn a_topic_that_refuses_every_batch_costs_no_epochs() {
     for code in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::INVALID_RECORD, ErrorCode::MESSAGE_TOO_LARGE] {
         let world = World::new().await;
-        let producer = world.client.producer(brisk());
+        let producer = world.client.producer(brisk()).unwrap();
         let send =
             |value| producer.send(ProducerRecord { partition: Some(0), ..ProducerRecord::new(&world.topic, value) });
         send(b"0").await.unwrap();
@@ -589,7 +593,7 @@ async fn of_a_refused_batch_the_records_that_are_to_blame_are_named() {
     let world = World::new().await;
     let topic = NewTopic::new("compacted").partitions(1).config("cleanup.policy", "compact");
     world.client.admin().create_topics(&[topic]).await.unwrap();
-    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() });
+    let producer = world.client.producer(ProducerConfig { linger: Duration::from_secs(60), ..brisk() }).unwrap();
     let topic = Topic::from("compacted");
     let mut receipts = Vec::new();
     for key in [Some(&b"a"[..]), None, Some(b"b")] {
@@ -614,7 +618,7 @@ async fn without_the_right_to_a_producer_id_records_fail_with_that() {
     let world = World::new().await;
     let fault = Fault::Error(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     world.broker.faults().inject(Matching::api(INIT_PRODUCER_ID), 1, fault);
-    let producer = world.client.producer(brisk());
+    let producer = world.client.producer(brisk()).unwrap();
     let error = producer.send(ProducerRecord::new(&world.topic, b"1")).await.unwrap_err();
     assert!(error.to_string().contains("`idempotent`"), "{error}");
 }
@@ -662,7 +666,7 @@ fn slow_in_the_first(partition: i32) -> Duration {
 async fn the_first_record_waits_for_its_linger_and_for_nothing_else() {
     for linger in [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(300)] {
         let (client, _) = writing(&[1, 1], slow_in_the_first).await;
-        let producer = client.producer(ProducerConfig { linger, ..Default::default() });
+        let producer = client.producer(ProducerConfig { linger, ..Default::default() }).unwrap();
         let (topic, began) = (Topic::from("t"), tokio::time::Instant::now());
         let record = ProducerRecord { partition: Some(1), ..ProducerRecord::new(&topic, b"first") };
         producer.send(record).await.unwrap();
@@ -676,7 +680,7 @@ async fn the_first_record_waits_for_its_linger_and_for_nothing_else() {
 async fn a_batch_that_cannot_go_along_early_goes_when_its_time_has_come() {
     let (client, _) = writing(&[1, 1], slow_in_the_first).await;
     let config = ProducerConfig { linger: Duration::from_millis(100), batch_bytes: 1000, ..Default::default() };
-    let (producer, topic) = (client.producer(config), Topic::from("t"));
+    let (producer, topic) = (client.producer(config).unwrap(), Topic::from("t"));
     let enqueue = |partition, value: &'static [u8]| {
         producer.enqueue(ProducerRecord { partition: Some(partition), ..ProducerRecord::new(&topic, value) })
     };
@@ -698,7 +702,7 @@ async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
     // Room for two batches, each of one record: another one would not fit in eight times `batch_bytes`.
     let (batch_bytes, max_request_bytes) = (150, 2500);
     let config = ProducerConfig { batch_bytes, max_request_bytes, in_flight_max: 1, acks: Acks::Leader, ..brisk() };
-    let (producer, topic) = (client.producer(config), Topic::from("t"));
+    let (producer, topic) = (client.producer(config).unwrap(), Topic::from("t"));
     for number in 0..15 {
         let record = ProducerRecord { partition: Some(number % 3), ..ProducerRecord::new(&topic, &[b'x'; 1000]) };
         drop(producer.enqueue(record).await.unwrap());
@@ -716,7 +720,7 @@ async fn a_batch_for_which_there_is_no_room_goes_first_in_the_next_request() {
 async fn a_record_does_not_expire_with_much_older_ones() {
     let (client, _) = writing(&[1], |_| Duration::from_secs(600)).await;
     let timeout = Duration::from_secs(20);
-    let producer = client.producer(ProducerConfig { delivery_timeout: timeout, ..brisk() });
+    let producer = client.producer(ProducerConfig { delivery_timeout: timeout, ..brisk() }).unwrap();
     let (topic, mut receipts) = (Topic::from("t"), Vec::new());
     for seconds in [1, 5, 6, 6] {
         let receipt = producer.enqueue(ProducerRecord::new(&topic, b"v")).await.unwrap();
@@ -751,8 +755,9 @@ fn batches_grow_within_what_is_usual_and_where_order_is_guarded() {
     }
 }
 
-#[test]
-fn all_mistakes_of_a_configuration_are_told_at_once() {
+#[tokio::test]
+async fn all_mistakes_of_a_configuration_are_told_at_once() {
+    let world = World::new().await;
     let (usual, zero, ever) = (ProducerConfig::default, Duration::ZERO, Duration::MAX);
     let transactional = |id: &str| ProducerConfig { transactional_id: Some(id.to_owned()), ..usual() };
     let cases = [
@@ -778,8 +783,10 @@ fn all_mistakes_of_a_configuration_are_told_at_once() {
         ),
     ];
     for (config, wrong) in cases {
-        let said = config.check().err().map(|error| error.to_string());
-        assert_eq!(said, (!wrong.is_empty()).then(|| format!("producer: {wrong}")), "{config:?}");
+        let wrong = (!wrong.is_empty()).then(|| format!("producer: {wrong}"));
+        assert_eq!(config.check().err().map(|error| error.to_string()), wrong, "{config:?}");
+        let made = world.client.producer(config.clone());
+        assert_eq!(made.err().map(|error| error.to_string()), wrong, "{config:?}");
     }
 }
 
@@ -790,7 +797,7 @@ async fn batches_grow_no_more_where_one_was_refused_for_its_size() {
     let new = NewTopic::new("small").partitions(1).config("max.message.bytes", "10000");
     world.client.admin().create_topics(&[new]).await.unwrap().remove(0).1.unwrap();
     let (producer, topic) =
-        (world.client.producer(ProducerConfig { batch_bytes: 4_000, ..brisk() }), Topic::from("small"));
+        (world.client.producer(ProducerConfig { batch_bytes: 4_000, ..brisk() }).unwrap(), Topic::from("small"));
     let mut splits = Vec::new();
     for _ in 0..3 {
         let mut receipts = Vec::new();
@@ -810,7 +817,8 @@ async fn share_of_the_slow(leaders: &[u16], adaptive_partitioning: bool, compres
     let slow = |partition| Duration::from_millis(if partition % 2 == 0 { 100 } else { 1 });
     let (client, _) = writing(leaders, slow).await;
     let sizes = ProducerConfig { batch_bytes: 1000, max_request_bytes: 2000, buffer_bytes: 50_000, ..brisk() };
-    let producer = client.producer(ProducerConfig { acks: Acks::Leader, adaptive_partitioning, compression, ..sizes });
+    let producer =
+        client.producer(ProducerConfig { acks: Acks::Leader, adaptive_partitioning, compression, ..sizes }).unwrap();
     let topic = Topic::from("t");
     let mut receipts = Vec::new();
     for _ in 0..2_000 {

@@ -135,11 +135,11 @@ impl World {
     }
 
     fn transactional(&self) -> Producer {
-        self.client.producer(ProducerConfig { transactional_id: Some("t".to_owned()), ..Default::default() })
+        self.client.producer(ProducerConfig { transactional_id: Some("t".to_owned()), ..Default::default() }).unwrap()
     }
 
     async fn write(&self, values: &[&str]) {
-        let producer = self.client.producer(ProducerConfig::default());
+        let producer = self.client.producer(ProducerConfig::default()).unwrap();
         for value in values {
             producer.send(self.record(value)).await.unwrap();
         }
@@ -265,7 +265,7 @@ mod producers {
         for linger in [Duration::ZERO, 5 * SECOND] {
             check("send", async |cut| {
                 let world = World::new().await;
-                let producer = world.client.producer(ProducerConfig { linger, ..Default::default() });
+                let producer = world.client.producer(ProducerConfig { linger, ..Default::default() }).unwrap();
                 let ended = cut.of(producer.send(world.record("cut"))).await.map(Result::unwrap);
                 producer.send(world.record("after")).await.unwrap();
                 close(&producer).await;
@@ -280,7 +280,7 @@ mod producers {
     async fn a_record_is_written_whether_its_receipt_is_waited_for_or_not() {
         check("receipt", async |cut| {
             let world = World::new().await;
-            let producer = world.client.producer(ProducerConfig::default());
+            let producer = world.client.producer(ProducerConfig::default()).unwrap();
             let receipt = producer.enqueue(world.record("cut")).await.unwrap();
             let ended = cut.of(receipt).await.map(Result::unwrap);
             close(&producer).await;
@@ -294,7 +294,7 @@ mod producers {
     async fn who_waits_for_memory_and_goes_takes_none_along() {
         check("enqueue", async |cut| {
             let world = World::new().await;
-            let producer = world.client.producer(Full::config(None));
+            let producer = world.client.producer(Full::config(None)).unwrap();
             producer.send(world.record("first")).await.unwrap();
             let full = Full::by(&world, |record| producer.try_enqueue(record));
             let ended = cut.of(producer.enqueue(world.record(&full.large))).await.map(Result::unwrap);
@@ -318,7 +318,7 @@ mod producers {
     async fn a_flush_can_be_begun_again() {
         check("flush", async |cut| {
             let world = World::new().await;
-            let producer = world.client.producer(ProducerConfig { linger: 60 * SECOND, ..Default::default() });
+            let producer = world.client.producer(ProducerConfig { linger: 60 * SECOND, ..Default::default() }).unwrap();
             let receipts = enqueued(&world, &producer).await;
             let ended = cut.of(producer.flush()).await;
             producer.flush().await;
@@ -338,7 +338,7 @@ mod producers {
                 let producer = if transactional {
                     world.transactional()
                 } else {
-                    world.client.producer(ProducerConfig::default())
+                    world.client.producer(ProducerConfig::default()).unwrap()
                 };
                 let open = if transactional { Some(producer.begin().await.unwrap()) } else { None };
                 match &open {
@@ -361,7 +361,7 @@ mod producers {
         check("close in vain", async |cut| {
             let world = World::new().await;
             world.fault::<ProduceRequest>(u64::MAX, Fault::Disconnect);
-            let producer = world.client.producer(ProducerConfig::default());
+            let producer = world.client.producer(ProducerConfig::default()).unwrap();
             let receipts = enqueued(&world, &producer).await;
             let ended = cut.of(producer.close(SECOND)).await;
             let came_to_an_end = ended.is_some();
@@ -446,7 +446,7 @@ mod transactions {
     async fn who_waits_for_memory_and_goes_takes_none_along() {
         super::check("enqueue", async |cut| {
             let world = World::new().await;
-            let producer = world.client.producer(Full::config(Some("t")));
+            let producer = world.client.producer(Full::config(Some("t"))).unwrap();
             let transaction = producer.begin().await.unwrap();
             transaction.send(world.record("first")).await.unwrap();
             let full = Full::by(&world, |record| transaction.try_enqueue(record));

@@ -36,7 +36,7 @@ pub(super) async fn produce(mut args: cli::BenchProduce) -> Result<(), Failure> 
     }
     let config = session.settings.producer.clone();
     let grace = config.delivery_timeout;
-    let producer = session.client.producer(config);
+    let producer = session.client.producer(config)?;
     let (sent, outcomes) = mpsc::channel(UNSETTLED_MAX);
     let begun = Instant::now();
     let counting = tokio::spawn(count(outcomes, begun));

@@ -15,7 +15,7 @@ async fn one(records: u32, with: impl FnOnce(ConsumerConfig) -> ConsumerConfig) 
 }
 
 async fn write(world: &World, numbers: Range<u32>) {
-    let producer = world.client.producer(ProducerConfig::default());
+    let producer = world.client.producer(ProducerConfig::default()).unwrap();
     for number in numbers {
         let timestamp_ms = Some(1000 * i64::from(number));
         let record = ProducerRecord { timestamp_ms, ..ProducerRecord::new(&world.topic, b"x") };
@@ -203,7 +203,8 @@ async fn what_has_come_of_a_partition_before_it_was_paused_comes_in_order_when_i
 #[tokio::test]
 async fn what_is_paused_leaves_room_for_the_others() {
     let world = World::new().await;
-    let producer = world.client.producer(ProducerConfig { compression: Compression::Gzip, ..Default::default() });
+    let producer =
+        world.client.producer(ProducerConfig { compression: Compression::Gzip, ..Default::default() }).unwrap();
     let of = |partition| TopicPartition::new("orders", partition);
     for number in 0..PARTITIONS * 40 {
         let partition = Some(number % PARTITIONS);

@@ -14,13 +14,13 @@
 //! # for topic in [&orders, &invoices] {
 //! #     client.admin().create_topics(&[NewTopic::new(topic.clone()).partitions(1)]).await?.remove(0).1?;
 //! # }
-//! # let before = client.producer(ProducerConfig::default());
+//! # let before = client.producer(ProducerConfig::default())?;
 //! # for value in [b"a", b"b", b"c"] {
 //! #     before.send(ProducerRecord::new(&orders, value)).await?;
 //! # }
 //! # let mut left = 3;
 //! let config = ProducerConfig { transactional_id: Some("billing-7".to_owned()), ..Default::default() };
-//! let producer = client.producer(config);
+//! let producer = client.producer(config)?;
 //! producer.claim().await?;
 //! let mut consumer = client.consumer(ConsumerConfig {
 //!     group_id: "billing".to_owned(),

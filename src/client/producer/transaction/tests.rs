@@ -387,7 +387,7 @@ impl World {
             retry_backoff_max: Duration::from_millis(5),
             ..Default::default()
         };
-        self.client.producer(config)
+        self.client.producer(config).unwrap()
     }
 
     async fn with_producer(transaction_version: i16) -> (Self, Producer) {
@@ -635,7 +635,7 @@ async fn records_of_a_transactional_producer_need_a_transaction_and_one_only() {
     assert!(producer.begin().await.is_err(), "one is open");
     drop(open);
     drop(producer.begin().await.unwrap());
-    let plain = world.client.producer(ProducerConfig::default());
+    let plain = world.client.producer(ProducerConfig::default()).unwrap();
     assert!(plain.begin().await.is_err());
 }
 
