@@ -89,7 +89,9 @@ pub mod consumer;
 pub mod error;
 #[cfg(test)]
 mod fake;
-mod frames;
+// For the fuzz targets.
+#[doc(hidden)]
+pub mod frames;
 pub mod handshake;
 pub mod lane;
 pub mod layer;

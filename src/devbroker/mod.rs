@@ -40,6 +40,9 @@ mod group;
 mod groups;
 mod handlers;
 mod housekeeping;
+// For the fuzz targets.
+#[doc(hidden)]
+pub mod inbox;
 mod journal;
 mod leadership;
 mod log;

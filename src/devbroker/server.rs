@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
@@ -22,6 +22,7 @@ use super::door::{Around, Door, Guard, Pass, Stream};
 use super::faults::{Fault, Faults};
 use super::groups;
 use super::handlers::{self, Call};
+use super::inbox::{Broken, Inbox};
 use super::reply::{Answer, Ready};
 use super::state::{Broker, State};
 use super::transactions;
@@ -30,8 +31,6 @@ use super::{BrokerConfig, Config, Error, Fsync};
 use crate::protocol::api::{Request, RequestHeader, Response, api, decode_request_header, encode_response_frame};
 use crate::protocol::types::{BrokerId, Str, TopicPartition};
 
-/// How much room a read makes at a time: memory follows what arrives, not what a length says.
-const READ_STEP: usize = 16 << 10;
 const API_VERSIONS: i16 = 18;
 /// The longest frame of a client that has not proved who it is (`sasl.server.max.receive.size`).
 const UNPROVED_REQUEST_BYTES: usize = 512 << 10;
@@ -348,8 +347,8 @@ enum Ended {
     Io(#[from] io::Error),
     #[error("nothing moved for too long")]
     Idle,
-    #[error("a frame of {0} bytes is not one of Kafka's, or larger than is allowed")]
-    FrameSize(i32),
+    #[error(transparent)]
+    Frame(#[from] Broken),
     #[error("{what}: {error}")]
     Malformed { what: &'static str, error: String },
     #[error("API key {key} in version {version} is not served")]
@@ -368,7 +367,7 @@ struct Connection<'a> {
     id: u64,
     ends: Ends,
     stream: Box<dyn Stream>,
-    read: BytesMut,
+    inbox: Inbox,
     guard: Guard,
     /// The answer under way is the last.
     leaving: bool,
@@ -385,7 +384,7 @@ impl<'a> Connection<'a> {
         let opening = shared.door.open(stream);
         let stream = timeout(shared.config.idle_timeout, opening).await.map_err(|_| Ended::Idle)??;
         let guard = shared.door.guard();
-        Ok(Connection { shared, broker, id, ends, stream, read: BytesMut::new(), guard, leaving: false })
+        Ok(Connection { shared, broker, id, ends, stream, inbox: Inbox::default(), guard, leaving: false })
     }
 
     async fn run(&mut self) -> Result<(), Ended> {
@@ -400,36 +399,9 @@ impl<'a> Connection<'a> {
 
     /// The next frame without its length; `None` when the client hangs up between frames.
     async fn frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        if !self.fill(4).await? {
-            return Ok(None);
-        }
-        let size = self.read.get_i32();
         let longest = self.shared.config.max_request_bytes;
         let longest = if self.guard.is_passed() { longest } else { longest.min(UNPROVED_REQUEST_BYTES) };
-        let length = usize::try_from(size).ok().filter(|length| *length <= longest);
-        let length = length.filter(|length| *length >= 8).ok_or(Ended::FrameSize(size))?;
-        if !self.fill(length).await? {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        Ok(Some(self.read.split_to(length).freeze()))
-    }
-
-    /// Reads until so many bytes are here; `false` if the client hung up and left none.
-    async fn fill(&mut self, wanted: usize) -> Result<bool, Ended> {
-        while self.read.len() < wanted {
-            // Grows by as much again as has arrived, so a large frame costs few copies and a lie costs nothing.
-            let step = READ_STEP.max(self.read.len()).min(wanted.max(READ_STEP));
-            self.read.reserve(step);
-            let read = self.stream.read_buf(&mut self.read);
-            let n = timeout(self.shared.config.idle_timeout, read).await.map_err(|_| Ended::Idle)??;
-            if n == 0 && self.read.is_empty() {
-                return Ok(false);
-            }
-            if n == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
-        Ok(true)
+        Ok(self.inbox.frame(&mut self.stream, longest, self.shared.config.idle_timeout).await?)
     }
 
     async fn exchange(&mut self, mut frame: Bytes) -> Result<(), Ended> {

@@ -146,6 +146,27 @@ fn greedy(codec: Compression) -> &'static [&'static str] {
     }
 }
 
+/// Streams of frames, as a [`Tape`](super::tape::Tape) plays them.
+pub fn streams() -> Vec<Bytes> {
+    let stream = |piece: u8, more: u8, lengths: &[u32], written: usize| {
+        let mut bytes = vec![piece, more];
+        for length in lengths {
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.resize(bytes.len() + written.min(*length as usize), b'f');
+        }
+        Bytes::from(bytes)
+    };
+    vec![
+        stream(1, 0, &[8, 9, 70, 8], 100),
+        stream(7, 0, &[30; 8], 100),
+        stream(255, 0, &[20, 900, 0, 20], 1_000),
+        // One that comes whole, and two of which enough comes, or not enough, to be believed.
+        stream(64, 255, &[20, 192 << 10], 20),
+        stream(64, 255, &[20, 3 << 19], 20),
+        stream(64, 255, &[20, 16 << 20], 20),
+    ]
+}
+
 pub fn group_words() -> Vec<Bytes> {
     let words = [
         "000000000001000174ffffffff",

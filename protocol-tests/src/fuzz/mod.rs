@@ -6,6 +6,7 @@
 
 mod corpus;
 pub mod mutate;
+mod tape;
 mod targets;
 
 use bytes::Bytes;

@@ -1,9 +1,14 @@
 //! The table of targets.
 
+use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use highwater::client::frames::Frames;
 use highwater::config::Config;
+use highwater::devbroker::inbox::Inbox;
 use highwater::protocol::api::{
     Request, Response, decode_request_header, decode_response_header, encode_request_frame, encode_response_frame,
 };
@@ -13,7 +18,10 @@ use highwater::protocol::group::{ConsumerProtocolAssignment, ConsumerProtocolSub
 use highwater::protocol::message::LARGEST_RATIO;
 use highwater::protocol::sasl::scram::{ClientFirst, Credential, Greeting, Hash};
 use highwater::protocol::sasl::{oauthbearer, plain};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder, Runtime};
 
+use super::tape::{MORE_MAX, Tape};
 use super::{Target, UNPACKED_MAX, corpus};
 
 /// What a message may take: its largest item for its smallest bytes, twice while an array grows, and as much again for the
@@ -21,6 +29,18 @@ use super::{Target, UNPACKED_MAX, corpus};
 const MESSAGE_EACH: usize = 2 * LARGEST_RATIO + 8;
 /// Of what is unpacked, twice while it grows; and what a codec needs before the first byte.
 const UNPACKED: usize = 2 * UNPACKED_MAX;
+
+/// The largest frame that is taken, as client and dev broker have it, more or less.
+const LONGEST: usize = 128 << 20;
+/// A client makes room for an answer up to this size at once, and else for so much for each byte that has come.
+const TRUSTED: usize = 1 << 20;
+const PROOF: usize = 8;
+/// What came of a large answer is held besides, twice while it grows, and then copied.
+const ANSWER_EACH: usize = PROOF + 4;
+/// A buffer that has twice the room of what came, up to three times while it grows.
+const REQUEST_EACH: usize = 8;
+/// The steps of a read, and a runtime.
+const READING: usize = 512 << 10;
 
 const fn codec(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Bytes>, besides: usize) -> Target {
     Target { name, run, seeds, bytes_each: 8, bytes_besides: UNPACKED + besides }
@@ -49,6 +69,20 @@ pub const ALL: &[Target] = &[
     codec("zstd", |bytes| unpack(Compression::Zstd, bytes), || corpus::packed(Compression::Zstd), ZSTD),
     Target { name: "group", run: group, seeds: corpus::group_words, bytes_each: MESSAGE_EACH, bytes_besides: 1024 },
     Target { name: "sasl", run: sasl, seeds: corpus::sasl_words, bytes_each: 16, bytes_besides: 8 << 10 },
+    Target {
+        name: "answer-frames",
+        run: answer_frames,
+        seeds: corpus::streams,
+        bytes_each: ANSWER_EACH,
+        bytes_besides: TRUSTED + ANSWER_EACH * MORE_MAX + READING,
+    },
+    Target {
+        name: "request-frames",
+        run: request_frames,
+        seeds: corpus::streams,
+        bytes_each: REQUEST_EACH,
+        bytes_besides: REQUEST_EACH * MORE_MAX + READING,
+    },
     Target { name: "settings", run: settings, seeds: corpus::settings, bytes_each: 2048, bytes_besides: 256 << 10 },
 ];
 
@@ -135,6 +169,38 @@ fn sasl(bytes: &[u8]) {
     {
         let _ = black_box(first.answer(bytes, "secret").map(|(_, last)| last.check(bytes)));
     }
+}
+
+/// What reads streams waits now and then, and the dev broker not for ever.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
+
+/// As rskafka's messenger reads what the client lets through: with room for all of an answer once its length is told.
+fn answer_frames(bytes: &[u8]) {
+    let came = Cell::new(0);
+    let mut frames = Frames::new(Tape::new(bytes, &came), LONGEST);
+    RUNTIME.block_on(async {
+        while let Ok(length) = frames.read_u32().await {
+            let (length, came) = (length as usize, came.get());
+            assert!(length <= TRUSTED.max(PROOF * came), "room for {length} bytes when {came} had come");
+            let mut answer = vec![0; length];
+            if black_box(frames.read_exact(&mut answer).await).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// As the dev broker reads, but that every request is worth another.
+fn request_frames(bytes: &[u8]) {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let came = Cell::new(0);
+    let (mut tape, mut inbox) = (Tape::new(bytes, &came), Inbox::default());
+    RUNTIME.block_on(async {
+        while let Ok(Some(frame)) = inbox.frame(&mut tape, LONGEST, PATIENCE).await {
+            assert!(frame.len() <= came.get(), "a frame of {} bytes when {} had come", frame.len(), came.get());
+        }
+    });
 }
 
 fn settings(bytes: &[u8]) {
