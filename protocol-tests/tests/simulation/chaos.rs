@@ -10,10 +10,13 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::{Instant, sleep};
 
-use crate::plan::{Plan, TOPIC};
+use crate::plan::{OUTPUT, Plan, TOPIC};
+
+/// APIs, and errors that they may be answered with.
+type Errors = &'static [(&'static [i16], &'static [ErrorCode])];
 
 /// Which errors a broker that means well may answer an API with, having done nothing.
-const ERRORS: &[(&[i16], &[ErrorCode])] = &[
+const ERRORS: Errors = &[
     // Produce
     (
         &[0],
@@ -89,8 +92,38 @@ const ERRORS: &[(&[i16], &[ErrorCode])] = &[
     ),
 ];
 
+/// The same for what only a relay uses.
+const RELAY_ERRORS: Errors = &[
+    // AddOffsetsToTxn
+    (
+        &[25],
+        &[
+            ErrorCode::NOT_COORDINATOR,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            ErrorCode::CONCURRENT_TRANSACTIONS,
+        ],
+    ),
+    // TxnOffsetCommit
+    (
+        &[28],
+        &[
+            ErrorCode::NOT_COORDINATOR,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            ErrorCode::REQUEST_TIMED_OUT,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            ErrorCode::ILLEGAL_GENERATION,
+            ErrorCode::UNKNOWN_MEMBER_ID,
+            ErrorCode::TRANSACTION_ABORTABLE,
+        ],
+    ),
+];
+
 /// All APIs that the clients of the simulation use.
-const APIS: [i16; 18] = [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 18, 22, 23, 24, 26, 68];
+const APIS: &[i16] = &[0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 18, 22, 23, 24, 26, 68];
+/// Besides, those of a relay.
+const RELAY_APIS: &[i16] = &[25, 28];
 
 /// Events until the storm is over.
 pub async fn storm(plan: &Plan, broker: Arc<DevBroker>) {
@@ -105,23 +138,28 @@ pub async fn storm(plan: &Plan, broker: Arc<DevBroker>) {
 
 fn event(plan: &Plan, broker: &DevBroker, chance: &mut StdRng) {
     let times = chance.random_range(1..=4);
+    // Without a relay there are no other dice than before there were relays.
+    let relays = plan.relay.is_some();
     match chance.random_range(0..20) {
         0..3 => {
             let partition = chance.random_range(0..plan.partitions);
-            let of = TopicPartition { topic: Topic::from(TOPIC), partition };
+            let topic = if relays && chance.random_bool(0.5) { OUTPUT } else { TOPIC };
+            let of = TopicPartition { topic: Topic::from(topic), partition };
             // Refused before the topic is there.
             let _ = broker.move_leader(&of, chance.random_range(1..=3));
         }
         3 => broker.move_coordinators(),
         4 => broker.faults().inject(Matching::api(3), times, Fault::Stale),
         5..12 => {
-            let Some((apis, errors)) = ERRORS.choose(chance) else { return };
+            let more: Errors = if relays { RELAY_ERRORS } else { &[] };
+            let Some((apis, errors)) = [ERRORS, more].concat().choose(chance).copied() else { return };
             let (Some(api), Some(error)) = (apis.choose(chance), errors.choose(chance)) else { return };
             broker.faults().inject(Matching::api(*api), times, Fault::Error(*error));
         }
         _ => {
             let fault = accident(chance);
-            let api = *APIS.choose(chance).unwrap_or(&0);
+            let more: &[i16] = if relays { RELAY_APIS } else { &[] };
+            let api = [APIS, more].concat().choose(chance).copied().unwrap_or(0);
             broker.faults().inject(Matching::api(api).broker(chance.random_range(1..=3)), times, fault);
         }
     }

@@ -34,6 +34,17 @@ pub enum End {
     Unknown,
 }
 
+impl End {
+    /// Whether so many of its records may be read.
+    fn allows(self, seen: usize, of: usize) -> bool {
+        match self {
+            Self::Committed => seen == of,
+            Self::Aborted => seen == 0,
+            Self::Unknown => seen == 0 || seen == of,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct History {
@@ -41,6 +52,10 @@ pub struct History {
     pub acknowledged: Vec<(Name, Place)>,
     pub failed: usize,
     pub transactions: Vec<(Vec<Name>, End)>,
+    /// Transactions of the relay that were to be committed, by worker and number, and how many records each has.
+    pub relayed: BTreeMap<Name, (usize, End)>,
+    /// Workers of the relay that were told that a rival has taken their place.
+    pub fenced: usize,
     /// What each group was given.
     pub seen: BTreeMap<String, BTreeMap<Place, Name>>,
     pub deliveries: usize,
@@ -48,6 +63,9 @@ pub struct History {
 
 /// The log as a reader finds it in the end.
 pub type Log = BTreeMap<Place, Name>;
+
+/// What the relay has written, as a reader of committed records finds it: of which record, and in which transaction.
+pub type Relayed = BTreeMap<Place, (Name, Name)>;
 
 impl History {
     /// `all` is every record that was written, `committed` what those read who read committed records.
@@ -80,13 +98,29 @@ impl History {
         let visible: BTreeSet<Name> = committed.values().copied().collect();
         for (names, end) in &self.transactions {
             let seen = names.iter().filter(|name| visible.contains(name)).count();
-            let lawful = match end {
-                End::Committed => seen == names.len(),
-                End::Aborted => seen == 0,
-                End::Unknown => seen == 0 || seen == names.len(),
-            };
-            if !lawful {
+            if !end.allows(seen, names.len()) {
                 return Err(format!("{seen} records can be read of a transaction ({end:?}) of {names:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all of a log was relayed: each record once, in the same order, and each transaction whole or not there.
+    pub fn check_relayed(&self, input: &Log, output: &Relayed) -> Result<(), String> {
+        exactly_once(input, output)?;
+        let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
+        for (_, transaction) in output.values() {
+            *seen.entry(*transaction).or_default() += 1;
+        }
+        if let Some(name) = seen.keys().find(|name| !self.relayed.contains_key(name)) {
+            return Err(format!("the relay's transaction {name:?} can be read, and was not to be committed"));
+        }
+        for (name, (records, end)) in &self.relayed {
+            let seen = seen.get(name).copied().unwrap_or_default();
+            if !end.allows(seen, *records) {
+                return Err(format!(
+                    "{seen} of {records} records can be read of the relay's transaction {name:?} ({end:?})"
+                ));
             }
         }
         Ok(())
@@ -116,4 +150,28 @@ fn once_and_in_order(all: &Log) -> Result<(), String> {
         *last = name.number;
     }
     Ok(())
+}
+
+/// Every record of a log is in the same partition of the other, neither lost nor twice, and in the same order.
+fn exactly_once(input: &Log, output: &Relayed) -> Result<(), String> {
+    let mut copies: BTreeMap<(i32, Name), Vec<Place>> = BTreeMap::new();
+    for (place, (name, _)) in output {
+        copies.entry((place.0, *name)).or_default().push(*place);
+    }
+    for (place, name) in input {
+        match copies.remove(&(place.0, *name)).unwrap_or_default()[..] {
+            [_] => {}
+            [] => return Err(format!("{name:?} at {place:?} was not relayed")),
+            ref twice => return Err(format!("{name:?} at {place:?} was relayed more than once, to {twice:?}")),
+        }
+    }
+    if let Some(((_, name), places)) = copies.first_key_value() {
+        return Err(format!("{name:?} was relayed to {places:?}, and is not there to be relayed"));
+    }
+    let before = input.iter().map(|(place, name)| (place.0, *name));
+    let after = output.iter().map(|(place, (name, _))| (place.0, *name));
+    match before.zip(after).find(|(before, after)| before != after) {
+        Some((before, after)) => Err(format!("{after:?} was relayed before {before:?}")),
+        None => Ok(()),
+    }
 }

@@ -1,11 +1,13 @@
 //! The whole house in a storm: producers, transactions and groups whose members come and go, against a dev broker of three,
 //! over links that split, delay, cut and swallow bytes, while leaders and coordinators move and answers go wrong. Groups
 //! speak the classic protocol, the consumer protocol (KIP-848), or both at once, with every assignor, and the members of some
-//! are static. Time is tokio's and paused, so minutes of it pass in milliseconds.
+//! are static. In some storms a relay writes what it reads to another topic, in transactions that its group's offsets go with,
+//! while rivals claim its transactional ids. Time is tokio's and paused, so minutes of it pass in milliseconds.
 //!
 //! Each run follows from its seed. What must hold in the end: what was acknowledged is in the log, once, where it was said
 //! to be; nothing is in the log twice; each producer's records are in its order; transactions are whole or not there; every
-//! group has seen every record, and committed behind it; and all of it comes to an end.
+//! group has seen every record, and committed behind it; what was relayed is there exactly once, and nobody commits whose
+//! transactional id a rival has; and all of it comes to an end.
 //!
 //! ```text
 //! cargo test -p protocol-tests --test simulation               # a few seeds
@@ -21,6 +23,7 @@ mod chaos;
 mod history;
 mod links;
 mod plan;
+mod relay;
 mod world;
 
 use std::cell::RefCell;

@@ -10,6 +10,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 pub const TOPIC: &str = "t";
+/// Where the relay writes to.
+pub const OUTPUT: &str = "out";
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -22,6 +24,7 @@ pub struct Plan {
     pub weather: Weather,
     /// The finalized level of `transaction.version` (KIP-890).
     pub transaction_version: i16,
+    pub relay: Option<Relaying>,
 }
 
 /// One producer and what it does.
@@ -70,6 +73,28 @@ impl Grouping {
     }
 }
 
+/// A group that writes what it reads to another topic, exactly once.
+#[derive(Debug, Clone)]
+pub struct Relaying {
+    pub grouping: Grouping,
+    /// The most deliveries that a transaction carries.
+    pub per_transaction: usize,
+    /// Of a hundred workers, so many meet a rival that takes their transactional id.
+    pub overtaken: u32,
+    config: ProducerConfig,
+}
+
+impl Relaying {
+    /// Of whoever is at that place.
+    pub fn producer(&self, place: usize) -> ProducerConfig {
+        ProducerConfig {
+            seed: Some(100 + place as u64),
+            transactional_id: Some(format!("{}-{place}", self.grouping.name)),
+            ..self.config.clone()
+        }
+    }
+}
+
 /// What links do to bytes, and how often something else happens.
 #[derive(Debug, Clone, Copy)]
 pub struct Weather {
@@ -98,6 +123,8 @@ impl Plan {
             storm: ms(chance, 2_000, 20_000),
             weather: weather(chance),
             transaction_version: if chance.random_bool(0.5) { 1 } else { 2 },
+            // Drawn last, so that the rest of a seed is what it was before there were relays.
+            relay: chance.random_bool(0.4).then(|| relaying(chance)),
         }
     }
 
@@ -181,6 +208,35 @@ fn grouping(chance: &mut StdRng, n: usize) -> Grouping {
         work: ms(chance, 0, 300),
         protocols: protocols.choose(chance).copied().unwrap_or_default(),
         is_static: chance.random_bool(0.3),
+        config,
+    }
+}
+
+/// Patient enough to get on in any weather, as all of it has to be relayed in the end.
+fn relaying(chance: &mut StdRng) -> Relaying {
+    let (drawn, name) = (grouping(chance, 0), "relay".to_owned());
+    let config = ConsumerConfig {
+        group_id: name.clone(),
+        auto_commit: false,
+        isolation_level: IsolationLevel::ReadCommitted,
+        ..drawn.config.clone()
+    };
+    // Rivals fence each other by their transactional ids, and not by their instances before that.
+    let grouping = Grouping { name, places: chance.random_range(1..=2), is_static: false, config, ..drawn };
+    let config = ProducerConfig {
+        compression: *Compression::ALL.choose(chance).unwrap_or(&Compression::None),
+        linger: ms(chance, 0, 30),
+        batch_bytes: chance.random_range(100..3000),
+        delivery_timeout: ms(chance, 20_000, 60_000),
+        request_timeout: ms(chance, 2_000, 5_000),
+        in_flight_max: chance.random_range(1..=5),
+        transaction_timeout: ms(chance, 15_000, 60_000),
+        ..ProducerConfig::default()
+    };
+    Relaying {
+        grouping,
+        per_transaction: chance.random_range(1..=10),
+        overtaken: *[0, 50, 100].choose(chance).unwrap_or(&0),
         config,
     }
 }

@@ -18,17 +18,18 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::chaos;
 use crate::history::{End, History, Log, Name};
 use crate::links::Net;
-use crate::plan::{Grouping, Plan, Producing, TOPIC};
+use crate::plan::{Grouping, OUTPUT, Plan, Producing, TOPIC};
+use crate::relay;
 
 /// All of a run, by the clock that is paused.
 const LIMIT: Duration = Duration::from_secs(1800);
 /// After the storm, everybody has this long to come to an end.
-const AFTERMATH: Duration = Duration::from_secs(400);
+pub const AFTERMATH: Duration = Duration::from_secs(400);
 /// What a broker was held up with, and nobody waits for any more, may yet be written for so long after the storm.
 const LATE: Duration = Duration::from_secs(60);
-const GRACE: Duration = Duration::from_secs(60);
+pub const GRACE: Duration = Duration::from_secs(60);
 
-type Outcome<T> = Result<T, String>;
+pub type Outcome<T> = Result<T, String>;
 
 /// What happened, in numbers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +37,8 @@ pub struct Summary {
     acknowledged: usize,
     failed: usize,
     transactions: usize,
+    relayed: usize,
+    fenced: usize,
     deliveries: usize,
     links: u64,
     passed: Duration,
@@ -46,6 +49,8 @@ impl Summary {
         self.acknowledged += other.acknowledged;
         self.failed += other.failed;
         self.transactions += other.transactions;
+        self.relayed += other.relayed;
+        self.fenced += other.fenced;
         self.deliveries += other.deliveries;
         self.links += other.links;
         self.passed += other.passed;
@@ -54,16 +59,15 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} records acknowledged, {} failed, {} transactions, {} deliveries, {} connections, {:.0?} by their clock",
-            self.acknowledged, self.failed, self.transactions, self.deliveries, self.links, self.passed
-        )
+        write!(f, "{} records acknowledged, {} failed, ", self.acknowledged, self.failed)?;
+        write!(f, "{} transactions, {} of the relay, {} fenced, ", self.transactions, self.relayed, self.fenced)?;
+        let Self { deliveries, links, passed, .. } = self;
+        write!(f, "{deliveries} deliveries, {links} connections, {passed:.0?} by their clock")
     }
 }
 
-struct World {
-    plan: Plan,
+pub struct World {
+    pub plan: Plan,
     broker: Arc<DevBroker>,
     calm: Arc<AtomicBool>,
     links: Arc<AtomicU64>,
@@ -84,6 +88,11 @@ async fn simulate(plan: &Plan, told: bool) -> Outcome<Summary> {
     for (n, grouping) in plan.groups.iter().enumerate() {
         for place in 0..grouping.places {
             groups.spawn(Arc::clone(&world).keep_place(grouping.clone(), place, (n * 10 + place) as u64));
+        }
+    }
+    if let Some(relaying) = &plan.relay {
+        for place in 0..relaying.grouping.places {
+            groups.spawn(relay::keep_post(Arc::clone(&world), relaying.clone(), place));
         }
     }
     let mut producers = JoinSet::new();
@@ -111,6 +120,7 @@ async fn simulate(plan: &Plan, told: bool) -> Outcome<Summary> {
     // What was committed while they were there stays so.
     let client = world.client(&world.net(4)).await?;
     world.check_commits(&client).await?;
+    world.judge_relay(&client).await?;
     Ok(world.summary())
 }
 
@@ -142,30 +152,40 @@ impl World {
         };
         world.calm.store(true, Ordering::Relaxed);
         let client = world.client(&world.net(2)).await?;
-        let topic = NewTopic::new(TOPIC).partitions(plan.partitions).replication_factor(3);
-        let made = client.admin().create_topics(&[topic]).await.map_err(|error| error.to_string())?;
+        let names = [Some(TOPIC), plan.relay.as_ref().map(|_| OUTPUT)];
+        let topic = |name| NewTopic::new(name).partitions(plan.partitions).replication_factor(3);
+        let topics: Vec<NewTopic> = names.into_iter().flatten().map(topic).collect();
+        let made = client.admin().create_topics(&topics).await.map_err(|error| error.to_string())?;
         made.into_iter().try_for_each(|(_, made)| made).map_err(|error| error.to_string())?;
         client.close().await;
         world.calm.store(false, Ordering::Relaxed);
         Ok(world)
     }
 
-    fn tell(&self, what: impl fmt::Display) {
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    pub fn tell(&self, what: impl fmt::Display) {
         if self.told {
             eprintln!("{:>9.3} {what}", self.began.elapsed().as_secs_f64());
         }
     }
 
-    fn note<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
+    pub fn note<T>(&self, note: impl FnOnce(&mut History) -> T) -> T {
         note(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn net(&self, of: u64) -> Arc<Net> {
+    pub fn net(&self, of: u64) -> Arc<Net> {
         Net::new(&self.broker, self.plan.weather, self.plan.chance(of), &self.calm, &self.links)
     }
 
     /// A client, however long it takes to find a broker in this weather.
-    async fn client(&self, net: &Arc<Net>) -> Outcome<Client> {
+    pub async fn client(&self, net: &Arc<Net>) -> Outcome<Client> {
         let config = ClientConfig {
             bootstrap_servers: vec![self.broker.bootstrap_servers()],
             request_timeout: Duration::from_secs(5),
@@ -190,6 +210,8 @@ impl World {
             acknowledged: history.acknowledged.len(),
             failed: history.failed,
             transactions: history.transactions.len(),
+            relayed: history.relayed.len(),
+            fenced: history.fenced,
             deliveries: history.deliveries,
             links: self.links.load(Ordering::Relaxed),
             passed: self.began.elapsed(),
@@ -221,13 +243,13 @@ impl World {
     async fn keep_place(self: Arc<Self>, grouping: Grouping, place: usize, number: u64) -> Outcome<()> {
         let mut chance = self.plan.chance(1_000 + number);
         let mut generation = 0;
-        while !self.over.load(Ordering::Relaxed) {
+        while !self.is_over() {
             generation += 1;
             let net = self.net(10_000 + 100 * number + generation);
             let client = self.client(&net).await?;
             let consumer = client.consumer(grouping.member(place)).map_err(|error| error.to_string())?;
             let drawn = chance.random_range(0..100);
-            let vanishes = drawn < grouping.vanishing && !self.calm.load(Ordering::Relaxed);
+            let vanishes = drawn < grouping.vanishing && !self.is_calm();
             let member = Member {
                 world: Arc::clone(&self),
                 grouping: grouping.clone(),
@@ -280,11 +302,17 @@ impl World {
                 history.check_seen(&grouping.name, if reads_committed { committed } else { all })
             })
         })?;
-        self.check_commits(client).await
+        self.check_commits(client).await?;
+        self.has_relayed(client, committed).await
     }
 
-    async fn ends(&self, client: &Client, isolation: IsolationLevel) -> Outcome<Vec<(TopicPartition, i64)>> {
-        let partition = |partition| TopicPartition { topic: Topic::from(TOPIC), partition };
+    pub async fn ends(
+        &self,
+        client: &Client,
+        topic: &str,
+        isolation: IsolationLevel,
+    ) -> Outcome<Vec<(TopicPartition, i64)>> {
+        let partition = |partition| TopicPartition { topic: Topic::from(topic), partition };
         let partitions: Vec<_> = (0..self.plan.partitions).map(partition).collect();
         let listed = client.admin().list_offsets(OffsetSpec::Latest, &partitions, isolation).await;
         let mut ends = Vec::new();
@@ -295,15 +323,32 @@ impl World {
         Ok(ends)
     }
 
-    async fn read_log(&self, client: &Client, isolation: IsolationLevel) -> Outcome<Log> {
-        let mut ends = self.ends(client, isolation).await?;
+    pub async fn read_log(&self, client: &Client, isolation: IsolationLevel) -> Outcome<Log> {
+        let mut log = Log::new();
+        let note = |delivery: &Delivery| {
+            note_records(delivery, |place, name| {
+                log.insert(place, name);
+            })
+        };
+        self.read(client, TOPIC, isolation, note).await?;
+        Ok(log)
+    }
+
+    /// All of a topic.
+    pub async fn read(
+        &self,
+        client: &Client,
+        topic: &str,
+        isolation: IsolationLevel,
+        mut note: impl FnMut(&Delivery) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let mut ends = self.ends(client, topic, isolation).await?;
         ends.retain(|(_, end)| *end > 0);
         let config = ConsumerConfig {
             auto_offset_reset: OffsetReset::Earliest,
             isolation_level: isolation,
             ..ConsumerConfig::default()
         };
-        let mut log = Log::new();
         for (of, end) in ends {
             let found = client.reader(config.clone(), vec![(of.clone(), Some(0))]);
             let mut reader = found.map_err(|error| error.to_string())?;
@@ -311,9 +356,7 @@ impl World {
             while reader.assignment().iter().all(|it| it.delivered.is_none_or(|offset| offset < end)) {
                 let next = timeout(Duration::from_secs(2), reader.next()).await;
                 match next {
-                    Ok(Some(Ok(delivery))) => note_records(&delivery, |place, name| {
-                        log.insert(place, name);
-                    })?,
+                    Ok(Some(Ok(delivery))) => note(&delivery)?,
                     Ok(Some(Err(error))) => return Err(format!("the judge cannot read: {error}")),
                     Ok(None) => return Err("the judge's reader is closed".into()),
                     Err(_) => break,
@@ -321,14 +364,14 @@ impl World {
             }
             let _ = reader.close(GRACE).await;
         }
-        Ok(log)
+        Ok(())
     }
 
     async fn check_commits(&self, client: &Client) -> Outcome<()> {
         let names: Vec<String> = self.plan.groups.iter().map(|grouping| grouping.name.clone()).collect();
         let committed = client.admin().committed_offsets(&names).await.map_err(|error| error.to_string())?;
         for grouping in &self.plan.groups {
-            let ends = self.ends(client, grouping.isolation_level()).await?;
+            let ends = self.ends(client, TOPIC, grouping.isolation_level()).await?;
             let offsets = match committed.get(&grouping.name) {
                 Some(Ok(offsets)) => offsets,
                 other => return Err(format!("{}: {other:?}", grouping.name)),
@@ -465,7 +508,7 @@ impl Member {
     async fn stay(mut self, stay: Duration, vanishes: bool) -> Consumer {
         let until = Instant::now() + stay;
         loop {
-            let (over, calm) = (self.world.over.load(Ordering::Relaxed), self.world.calm.load(Ordering::Relaxed));
+            let (over, calm) = (self.world.is_over(), self.world.is_calm());
             if over || if calm { vanishes } else { Instant::now() >= until } {
                 return self.consumer;
             }
