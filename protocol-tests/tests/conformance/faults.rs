@@ -36,7 +36,7 @@ async fn without(
     in_sync(world, topic).await
 }
 
-async fn of_node<T: Send + 'static>(world: &World, node: BrokerId, ask: fn(&Kafka, usize) -> T) -> Outcome<T> {
+pub async fn of_node<T: Send + 'static>(world: &World, node: BrokerId, ask: fn(&Kafka, usize) -> T) -> Outcome<T> {
     let (kafka, node) = (world.kafka.as_ref().ok_or("a cluster of our own")?, usize::try_from(node)?);
     Ok(kafka.aside(move |kafka| ask(kafka, node)).await?)
 }

@@ -5,6 +5,7 @@
 //! `HIGHWATER_BLESS=1` writes the file anew from the run; columns that were not run stay as they are.
 
 mod admin;
+mod cut;
 mod faults;
 mod groups;
 mod positions;
@@ -34,7 +35,8 @@ const LIMIT_OF_BREAKING: Duration = Duration::from_secs(600);
 
 /// All of them, in the order of the table.
 fn scenarios() -> Vec<Scenario> {
-    [records::SCENARIOS, groups::SCENARIOS, positions::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS].concat()
+    [records::SCENARIOS, groups::SCENARIOS, positions::SCENARIOS, admin::SCENARIOS, faults::SCENARIOS, cut::SCENARIOS]
+        .concat()
 }
 
 /// What held, by scenario, and what did not.
