@@ -113,10 +113,10 @@ use self::time::bound;
 pub use admin::{
     AbortTransaction, Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPermission, AclResource,
     ActiveProducer, Admin, ClusterDescription, Committed, CommittedOffsets, ConfigChange, ConfigEntry, ConfigResource,
-    ConfigSource, Contents, DeleteBefore, Election, FencedProducer, GroupDescription, GroupEpochs, GroupFilter,
-    GroupListing, GroupListings, GroupMember, GroupTopology, GroupType, IsolationLevel, ListedOffset, LogDir,
-    MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential, ScramMechanism,
-    ShareOffset, ShareOffsets, StreamsMember, StreamsTask, StreamsTasks, Subtopology, TopicCommits,
+    ConfigSource, Contents, DeleteBefore, Election, EpochEnd, FencedProducer, GroupDescription, GroupEpochs,
+    GroupFilter, GroupListing, GroupListings, GroupMember, GroupTopology, GroupType, IsolationLevel, ListedOffset,
+    LogDir, MemberStanding, NewOffset, NewTopic, OffsetSpec, PartitionSize, ScramChange, ScramCredential,
+    ScramMechanism, ShareOffset, ShareOffsets, StreamsMember, StreamsTask, StreamsTasks, Subtopology, TopicCommits,
     TransactionDescription, TransactionFilter, TransactionListing, TransactionListings, TransactionState,
 };
 pub use circle::{Circle, CircleConfig, Entry};

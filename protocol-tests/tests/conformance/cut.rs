@@ -31,6 +31,7 @@ async fn log_is_cut(world: World) -> Outcome<()> {
     // Neither rule leads to the cut: by one, everything would be read again, and by the other nothing that is there by then.
     let earliest = ConsumerConfig { auto_commit: false, ..world.reading(&group, &topic) };
     let latest = ConsumerConfig { auto_offset_reset: OffsetReset::Latest, ..earliest.clone() };
+    let strict = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..earliest.clone() };
     write_numbers(&world, &topic, KEPT).await?;
     let mut reader = world.another().await?.reader(earliest.clone(), from(Some(0)))?;
     let mut words = Words::new();
@@ -50,6 +51,11 @@ async fn log_is_cut(world: World) -> Outcome<()> {
 
     read_to(&mut reader, &mut words, ANEW).await?;
     assert_eq!(words, numbers([KEPT, LOST, ANEW]), "by who was reading all the time");
+    let mut strict = world.client.assign(strict, from(None))?;
+    let told = timeout(PATIENCE, strict.next()).await?.ok_or("the reader has ended")?;
+    let error = told.err().ok_or("records, of who has no rule for what is gone")?.to_string();
+    assert!(error.contains("the log was cut at offset 20"), "{error}");
+    strict.close(PATIENCE).await?;
     let (mut next, mut words) = (world.client.assign(latest, from(None))?, Words::new());
     read_to(&mut next, &mut words, ANEW).await?;
     assert_eq!(words, numbers([ANEW]), "by who goes on where the group is");

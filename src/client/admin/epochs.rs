@@ -16,8 +16,16 @@ use crate::protocol::messages::{
 };
 use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, TopicPartition};
 
+/// Where an epoch ends in a leader's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEnd {
+    pub offset: Offset,
+    /// The last epoch in that log up to the one that was asked about; not told by the oldest brokers.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
 /// Of each partition the end, or that there is none to be had, or why it is not known.
-type Ends = Vec<(TopicPartition, Result<Option<Offset>, Error>)>;
+type Ends = Vec<(TopicPartition, Result<Option<EpochEnd>, Error>)>;
 
 impl Admin {
     /// Where these epochs end in the logs of the partitions' leaders: a log that was cut in an unclean election ends its
@@ -25,7 +33,7 @@ impl Admin {
     pub async fn epoch_ends(
         &self,
         of: &HashMap<TopicPartition, LeaderEpoch>,
-    ) -> HashMap<TopicPartition, Result<Option<Offset>, Error>> {
+    ) -> HashMap<TopicPartition, Result<Option<EpochEnd>, Error>> {
         let ask =
             |open, round| self.of_leaders(open, round, move |leader, led| self.ask_epoch_ends(of, leader, led, round));
         self.in_rounds(of.keys().cloned().collect(), passes, ask).await.into_iter().collect()
@@ -78,13 +86,14 @@ fn said(
     partitions.map(|of| (of.clone(), outcome(&of).map_err(placed))).collect()
 }
 
-fn end(it: &OffsetForLeaderEndOffset) -> Result<Option<Offset>, Error> {
+fn end(it: &OffsetForLeaderEndOffset) -> Result<Option<EpochEnd>, Error> {
     let code = ErrorCode(it.error_code);
     match code.class() {
         Class::Fatal => Ok(None),
         _ => {
             code.ok()?;
-            Ok(Some(it.end_offset).filter(|offset| *offset >= 0))
+            let leader_epoch = Some(it.leader_epoch).filter(|epoch| *epoch >= 0);
+            Ok((it.end_offset >= 0).then_some(EpochEnd { offset: it.end_offset, leader_epoch }))
         }
     }
 }
@@ -96,10 +105,11 @@ mod tests {
     #[test]
     fn a_leader_that_may_yet_tell_is_asked_again() {
         let told = |code: ErrorCode, end_offset| {
-            let answer = OffsetForLeaderEndOffset { error_code: code.0, end_offset, ..Default::default() };
+            let answer =
+                OffsetForLeaderEndOffset { error_code: code.0, end_offset, leader_epoch: 3, ..Default::default() };
             end(&answer).map_err(|error| error.is_retriable())
         };
-        assert_eq!(told(ErrorCode::NONE, 7), Ok(Some(7)));
+        assert_eq!(told(ErrorCode::NONE, 7), Ok(Some(EpochEnd { offset: 7, leader_epoch: Some(3) })));
         assert_eq!(told(ErrorCode::NONE, -1), Ok(None));
         assert_eq!(told(ErrorCode::TOPIC_AUTHORIZATION_FAILED, -1), Ok(None));
         for code in [ErrorCode::UNKNOWN_LEADER_EPOCH, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::NOT_LEADER_OR_FOLLOWER]

@@ -38,6 +38,7 @@ pub use acls::{Acl, AclFilter, AclOperation, AclPattern, AclPatternFilter, AclPe
 pub use cluster::ClusterDescription;
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use contents::Contents;
+pub use epochs::EpochEnd;
 pub use group_changes::NewOffset;
 pub use group_descriptions::{
     GroupDescription, GroupEpochs, GroupMember, GroupTopology, GroupType, MemberStanding, StreamsMember, StreamsTask,

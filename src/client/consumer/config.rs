@@ -11,7 +11,8 @@ use crate::client::error::Error;
 use crate::client::time::bound;
 use crate::protocol::types::Topic;
 
-/// Where to begin in a partition of which the group has committed nothing, or whose committed offset is gone.
+/// Where to begin in a partition of which the group has committed nothing, or whose committed offset is gone. Where a log was
+/// cut below what was read, as in an unclean election (KIP-320), reading goes on at the cut, unless the rule is [`Self::None`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OffsetReset {
     /// At the first record there is.

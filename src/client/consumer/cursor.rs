@@ -68,6 +68,8 @@ pub enum Place {
     Sought(OffsetSpec),
     /// The committed offset, or the one last read, is not there any more.
     Gone(Offset),
+    /// The log was cut here, below the committed offset, or the one last read (KIP-320), and no rule says to go on from there.
+    Cut(Offset),
     /// The topic was deleted and made again: all there is is new.
     NewTopic,
 }

@@ -13,11 +13,11 @@ use super::group::REFUSED_PAUSE;
 use super::progress::Mark;
 use super::reader::{Item, Shared};
 use super::scan::Chunk;
-use crate::client::admin::{Admin, ListedOffset, OffsetSpec};
+use crate::client::admin::{Admin, EpochEnd, ListedOffset, OffsetSpec};
 use crate::client::cluster::{Topics, leaderless};
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
-use crate::protocol::types::{BrokerId, LeaderEpoch, Topic, TopicPartition};
+use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicPartition};
 
 /// A cursor, and the broker that it goes to; without one it is tried again.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ fn refuse(shared: &Shared, cursors: Vec<Cursor>) -> impl Iterator<Item = (Cursor
     cursors.into_iter().map(move |mut cursor| {
         let why = match cursor.place {
             Place::Gone(offset) => format!("offset {offset} is not there any more"),
+            Place::Cut(end) => format!("the log was cut at offset {end}, below what was read"),
             _ => "the group has committed no offset".to_owned(),
         };
         let what = format!("{why}, and auto_offset_reset is none; the partition is not read");
@@ -215,10 +216,8 @@ async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (V
     let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
     for mut cursor in cursors {
         match (cursor.position(), ends.remove(cursor.topic_partition())) {
-            (Some(read), Some(Ok(Some(end)))) if end < read => {
-                let partition = cursor.topic_partition();
-                tracing::warn!(%partition, read, end, "the log was cut below what was read; reading again from its end");
-                begin(shared, &mut cursor, Mark { offset: end, leader_epoch: None }).await;
+            (Some(read), Some(Ok(Some(end)))) if end.offset < read => {
+                go_on_at_the_cut(shared, &mut cursor, read, end).await;
                 valid.push(cursor);
             }
             (_, Some(Err(error))) => {
@@ -229,6 +228,18 @@ async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (V
         }
     }
     (valid, untold)
+}
+
+/// As Java's consumer does: who has given no rule for what is gone is told, and asked to seek.
+async fn go_on_at_the_cut(shared: &Shared, cursor: &mut Cursor, read: Offset, end: EpochEnd) {
+    let EpochEnd { offset: end, leader_epoch } = end;
+    if shared.config.auto_offset_reset == OffsetReset::None {
+        cursor.place = Place::Cut(end);
+        return;
+    }
+    let partition = cursor.topic_partition();
+    tracing::warn!(%partition, read, end, "the log was cut below what was read; reading again from its end");
+    begin(shared, cursor, Mark { offset: end, leader_epoch }).await;
 }
 
 /// The epoch of a place that its leader may not agree with: one that was not read from it.

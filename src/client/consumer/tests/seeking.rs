@@ -573,6 +573,11 @@ async fn a_log_that_was_cut_is_read_again_from_where_it_was_cut() {
     let other = world.client.cluster().metadata().brokers.keys().copied().find(|broker| *broker != leader).unwrap();
     world.broker.move_leader(&of, other).unwrap();
     write(&world, 10..20).await;
+    let strict = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..config() };
+    let mut told = world.client.assign(strict, vec![(of.clone(), None)]).unwrap();
+    let error = timeout(LIMIT, told.next()).await.unwrap().unwrap().unwrap_err().to_string();
+    assert!(error.contains("the log was cut at offset 10, below what was read"), "{error}");
+    told.close(LIMIT).await.unwrap();
     let mut next = world.client.assign(config(), vec![(of.clone(), None)]).unwrap();
     let delivery = super::seeking::delivery(&mut next).await;
     assert_eq!(first(&delivery), 10, "what stands at 10 to 14 now is not what was read");
