@@ -275,7 +275,8 @@ async fn a_member_of_a_former_generation_commits_nothing() -> Outcome<()> {
         let mut consumer = site.consumer(&unique("group"), IsolationLevel::ReadCommitted)?;
         let delivery = consumer.next().await.ok_or("the consumer has ended")??;
         let group = consumer.group_metadata()?;
-        let former = GroupMetadata { member: group.member.clone().map(|(id, epoch)| (id, epoch - 1)), ..group.clone() };
+        let mut former = group.clone();
+        former.member = group.member.clone().map(|(id, epoch)| (id, epoch - 1));
         let transaction = producer.begin().await?;
         let refused = transaction.send_offsets(&former, [delivery.position()]).await;
         assert!(refused.is_err_and(|error| error.is_aborted()));

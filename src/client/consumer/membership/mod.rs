@@ -39,6 +39,7 @@ use super::wire::{Led, Marks};
 use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
+use crate::client::producer::Losses;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
@@ -71,12 +72,13 @@ pub(super) type Identity = Arc<Mutex<Who>>;
 pub(super) struct Who {
     pub member: Option<(Str, i32)>,
     asker: Option<(Str, i32)>,
+    pub losses: Losses,
 }
 
 impl Who {
     /// Whoever reads what nobody has assigned: generation -1 of nobody, which a group without members takes.
     pub fn of_no_generation() -> Self {
-        Self { member: Some((Str::default(), -1)), asker: None }
+        Self { member: Some((Str::default(), -1)), ..Self::default() }
     }
 }
 
@@ -212,8 +214,8 @@ impl Membership {
             }
             self.clock.set_away(self.group.is_away());
             // After the revocations that the new generation brought, so that they are seen first.
-            let who = Who { member: self.group.identity(), asker: self.group.asker() };
-            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = who;
+            let mut who = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            (who.member, who.asker) = (self.group.identity(), self.group.asker());
         }
     }
 
@@ -397,6 +399,7 @@ impl Membership {
         tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
         self.draining.lose(partitions);
         self.end(partitions).iter().for_each(|tenure| tenure.lose());
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).losses.note();
     }
 
     /// From now on nothing of them is handed out.

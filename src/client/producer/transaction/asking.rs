@@ -108,7 +108,12 @@ impl Asking<'_> {
         let limit = self.shared.config.request_timeout;
         let asked =
             self.cluster.call_with::<TxnOffsetCommitRequest>(To::GroupCoordinator(group), Lane::General, make, limit);
-        let Some((of, code)) = refused_offset(&asked.await?.body) else { return Ok(Reply::Done) };
+        let Some((of, code)) = refused_offset(&asked.await?.body) else {
+            return match offsets.group.losses.are_new() {
+                true => Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(TxnOffsetCommitRequest::NAME)),
+                false => Ok(Reply::Done),
+            };
+        };
         // A coordinator that could not write in time may have lost its place, as Java has it.
         if code.class() == Class::FindCoordinator || code == ErrorCode::REQUEST_TIMED_OUT {
             self.cluster.forget_coordinator(group);
@@ -151,7 +156,7 @@ fn refused_partition(answer: &AddPartitionsToTxnResponse) -> Option<(TopicPartit
 }
 
 fn txn_offset_commit(id: Str, identity: Identity, offsets: &GroupOffsets, version: i16) -> TxnOffsetCommitRequest {
-    let GroupMetadata { group_id, member, instance_id } = &offsets.group;
+    let GroupMetadata { group_id, member, instance_id, .. } = &offsets.group;
     let mut request = TxnOffsetCommitRequest {
         transactional_id: id,
         group_id: group_id.clone(),

@@ -27,7 +27,8 @@
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
 //! - So it does after an end that was asked for without an answer: a broker that was held up with it might end the next
-//!   transaction of the same epoch half way (KIP-890). A commit is told before that, since it holds.
+//!   transaction of the same epoch half way (KIP-890). A commit is told before that, since it holds. And so it does after
+//!   offsets without an answer, which might become part of the next transaction and take its group back.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -191,7 +192,7 @@ pub(in crate::client::producer) struct Machine {
     doubt: Doubt,
     /// Offsets that are to be committed, in order.
     offsets: VecDeque<Arc<GroupOffsets>>,
-    /// Sequences were given up, or our identity is not known any more, or an end may yet be carried out.
+    /// Sequences were given up, or our identity is not known any more, or an end or offsets may yet be carried out.
     must_bump: bool,
     is_asking: bool,
     /// How the last transaction ended, until somebody asks.
@@ -428,7 +429,8 @@ impl Machine {
             return true;
         }
         let is_aborting = matches!(self.phase, Phase::Aborting(_));
-        self.must_bump |= error.code().is_none() && !self.speaks_v2 && matches!(question, Question::End(..));
+        let may_be_late = matches!(question, Question::End(..) | Question::CommitOffsets(..));
+        self.must_bump |= may_be_late && error.code().is_none() && !self.speaks_v2;
         match judge(question, error) {
             // A topic that is not there yet is waited for; one that is gone has nothing to abort, and holds up no abort.
             Verdict::Again if is_unheard(question, error) => {

@@ -81,7 +81,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -102,13 +102,49 @@ pub struct GroupMetadata {
     /// The member and its generation; a former one is fenced by it.
     pub member: Option<(Str, i32)>,
     pub instance_id: Option<Str>,
+    pub(in crate::client) losses: Losses,
 }
 
 impl GroupMetadata {
     pub fn new(group_id: &str) -> Self {
-        Self { group_id: group_id.into(), member: None, instance_id: None }
+        Self { group_id: group_id.into(), member: None, instance_id: None, losses: Losses::default() }
     }
 }
+
+/// How often a member has lost its partitions, and how often it had at some time.
+///
+/// A member that was told to join anew may come back in the same generation (KIP-848), and be given its partitions again. The
+/// group does not fence what it sends as its former self, and where it begins again it was told before those offsets came:
+/// it would read, and write, all of it twice. Offsets that came before it asked do no harm: it waits for what is undecided.
+#[derive(Debug, Clone, Default)]
+pub(in crate::client) struct Losses {
+    count: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Losses {
+    /// After what was lost is known to be.
+    pub fn note(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// As of now.
+    pub fn seen(&self) -> Self {
+        Self { seen: self.count.load(Ordering::Acquire), count: Arc::clone(&self.count) }
+    }
+
+    pub fn are_new(&self) -> bool {
+        self.count.load(Ordering::Acquire) != self.seen
+    }
+}
+
+impl PartialEq for Losses {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.count, &other.count) && self.seen == other.seen
+    }
+}
+
+impl Eq for Losses {}
 
 /// Where a group shall go on in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +253,8 @@ impl Transaction {
     }
 
     /// Commits positions of a group together with what was written: with the commit they become visible, with an abort
-    /// nothing of them remains. Refused if the group has a newer generation, or this member is not in it.
+    /// nothing of them remains. Refused if the group has a newer generation, or this member is not in it, or has lost its
+    /// partitions since its metadata was had: they may have been given to it again, where its group stood before.
     ///
     /// Cancel safe: dropped before it ends, they are all in the transaction or none of them, and it can be committed.
     pub async fn send_offsets(

@@ -11,12 +11,14 @@ use crate::client::lane::Lane;
 use crate::client::producer::ProducerConfig;
 use crate::client::producer::line::Identity;
 use crate::client::tests::quick_to_reconnect;
-use crate::client::{Client, ClientConfig, Consumer, ConsumerConfig, ErrorCode, IsolationLevel, OffsetReset, Topic};
-use crate::devbroker::{self, DevBroker, Fault, GroupConfig, Matching};
+use crate::client::{
+    Client, ClientConfig, Consumer, ConsumerConfig, ErrorCode, GroupProtocol, IsolationLevel, OffsetReset, Topic,
+};
+use crate::devbroker::{self, ConsumerGroupConfig, DevBroker, Fault, GroupConfig, Matching};
 use crate::protocol::api::Body;
 use crate::protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
-    InitProducerIdRequest, ProduceRequest, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, DescribeTransactionsRequest,
+    EndTxnRequest, InitProducerIdRequest, ProduceRequest, TxnOffsetCommitRequest,
 };
 
 /// A machine, and what it was asked and said.
@@ -306,6 +308,11 @@ fn failures_are_repeated_aborted_or_final() {
         "write:0 ask done abort ask-quiet lost ask-quiet ended outcome ask claimed-v1:9/1 outcome begin",
         "not-yet add-t-0 abort-9/0 abort-9/0 - init-9/0 well open",
     );
+    check_v1(
+        "and of offsets, which might take the group back in the next one",
+        "offsets ask done ask lost ask done commit ask-quiet ended outcome ask claimed-v1:9/1 begin",
+        "group-g offsets-g offsets-g commit-9/0 well init-9/0 open",
+    );
     check_v1("markers that are still written", "write:0 ask no:51 ask", "not-yet add-t-0 add-t-0");
     check_v1("a topic that is not there yet", "write:0 ask no:3 ask", "not-yet add-t-0 add-t-0");
     check_v1(
@@ -362,7 +369,8 @@ struct World {
 
 impl World {
     async fn new(transaction_version: i16) -> Self {
-        let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
+        let consumer = ConsumerGroupConfig { heartbeat_interval: Duration::from_millis(50), ..Default::default() };
+        let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, consumer, ..Default::default() };
         let config = devbroker::Config {
             default_partitions: 3,
             transaction_version,
@@ -416,7 +424,11 @@ impl World {
     }
 
     fn consumer(&self, group: &str, isolation_level: IsolationLevel) -> Consumer {
-        let config = ConsumerConfig {
+        self.client.consumer(self.reading(group, isolation_level)).unwrap()
+    }
+
+    fn reading(&self, group: &str, isolation_level: IsolationLevel) -> ConsumerConfig {
+        ConsumerConfig {
             group_id: group.to_owned(),
             topics: vec![self.topic.clone()],
             auto_offset_reset: OffsetReset::Earliest,
@@ -424,8 +436,7 @@ impl World {
             auto_commit: false,
             fetch_max_wait: Duration::from_millis(20),
             ..Default::default()
-        };
-        self.client.consumer(config).unwrap()
+        }
     }
 }
 
@@ -622,6 +633,34 @@ async fn a_member_of_a_former_generation_commits_nothing() {
         transaction.send_offsets(&group, [delivery.position()]).await.unwrap();
         transaction.commit().await.unwrap();
         delivery.finish();
+        consumer.close(GRACE).await.unwrap();
+    }
+}
+
+/// It was told to join anew, and its group takes it for who it was: the same member in the same generation (KIP-848).
+#[tokio::test]
+async fn a_member_that_has_lost_its_partitions_meanwhile_commits_nothing() {
+    for version in PROTOCOLS {
+        let (world, producer) = World::with_producer(version).await;
+        world.commit(&producer, "a").await;
+        let reading = world.reading("g", IsolationLevel::ReadCommitted);
+        let reading = ConsumerConfig { group_protocol: GroupProtocol::Consumer, ..reading };
+        let mut consumer = world.client.consumer(reading).unwrap();
+        let delivery = consumer.next().await.unwrap().unwrap();
+        let group = consumer.group_metadata().unwrap();
+        world.fault::<ConsumerGroupHeartbeatRequest>(1, Fault::Error(ErrorCode::FENCED_MEMBER_EPOCH));
+        let again = consumer.next().await.unwrap().unwrap();
+        assert!(delivery.is_revoked() && !again.is_revoked());
+        let transaction = producer.begin().await.unwrap();
+        let refused = transaction.send_offsets(&group, [delivery.position()]).await.unwrap_err();
+        assert!(refused.is_aborted(), "{refused}");
+        assert!(transaction.commit().await.unwrap_err().is_aborted());
+        let group = consumer.group_metadata().unwrap();
+        let transaction = producer.begin().await.unwrap();
+        transaction.send_offsets(&group, [again.position()]).await.unwrap();
+        transaction.commit().await.unwrap();
+        drop(delivery);
+        again.finish();
         consumer.close(GRACE).await.unwrap();
     }
 }
