@@ -305,7 +305,8 @@ fn compare(program: &str, bootstrap: &str, peer: &Peer, dialect: &str, families:
     }
     for (name, Found { equal, different, theirs_alone, ours_alone }) in found {
         println!("{name}: {equal} series are equal");
-        for (what, some) in [("differ", different), ("are theirs alone", theirs_alone), ("are ours alone", ours_alone)] {
+        for (what, some) in [("differ", different), ("are theirs alone", theirs_alone), ("are ours alone", ours_alone)]
+        {
             if let Some((example, count)) = some {
                 println!("{name}: {count} {what}, as {example}");
             }

@@ -80,7 +80,7 @@ impl Post {
 async fn work(post: Arc<Post>, number: usize) -> Outcome<usize> {
     let net = post.world.net(50_000 + number as u64);
     let client = post.world.client(&net).await?;
-    let producer = client.producer(post.relaying.producer(post.place));
+    let producer = client.producer(post.relaying.producer(post.place)).map_err(|error| error.to_string())?;
     // First of all: what a predecessor has left open holds up the offsets that the consumer begins at.
     if let Err(error) = producer.claim().await {
         post.world.tell(format_args!("relay {number}: no claim: {error}"));
@@ -229,6 +229,7 @@ impl Worker {
             Err(error) => return self.hear(&error),
         };
         self.begun += 1;
+        self.tell(format_args!("transaction {} up to {:?}", self.begun, load.positions));
         let Err(error) = self.fill(&transaction, &load).await else {
             return self.commit(transaction, load.copies.len()).await;
         };
