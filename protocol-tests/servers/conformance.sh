@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Every test with real servers behind it: Kafka 3.9.1 and 4.3.0, MongoDB and Redis are started on loopback, named in the
-# environment, and taken down afterwards. What is missing fails here. The tests that kill brokers start their own.
+# Every test with real servers behind it: Kafka 3.9.1 and 4.3.0, MongoDB, a Redis and a Redis cluster are started on loopback,
+# named in the environment, and taken down afterwards. What is missing fails here. The tests that kill servers start their own.
 # The program under test is the release build, or what HIGHWATER_BIN names. Servers that run already can be named instead
-# (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS). Arguments go to `cargo test`; without any, it tests the whole
-# workspace. A test that hangs fails here too: after HIGHWATER_TEST_LIMIT (65m) what runs is ended.
+# (HIGHWATER_TEST_KAFKA_39, _KAFKA_43, _MONGODB, _REDIS, _REDIS_CLUSTER). Arguments go to `cargo test`; without any, it tests
+# the whole workspace. A test that hangs fails here too: after HIGHWATER_TEST_LIMIT (65m) what runs is ended.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WORK=$(mktemp -d)
 stop() {
   local server
   for server in "$WORK"/kafka-*/; do [ ! -d "$server" ] || "$HERE/kafka.sh" down "$server" || true; done
-  for server in mongod redis; do [ ! -d "$WORK/$server" ] || "$HERE/$server.sh" down "$WORK/$server" || true; done
+  for server in mongod redis redis-cluster; do
+    [ ! -d "$WORK/$server" ] || "$HERE/${server%-cluster}.sh" down "$WORK/$server" || true
+  done
   rm -rf "$WORK" || true # what the tests said decides, not what a server left behind
 }
 trap stop EXIT
@@ -38,6 +40,7 @@ name HIGHWATER_TEST_KAFKA_39 kafka 3.9.1
 name HIGHWATER_TEST_KAFKA_43 kafka 4.3.0
 name HIGHWATER_TEST_MONGODB "$HERE/mongod.sh" up "$WORK/mongod" "$(free_port)"
 name HIGHWATER_TEST_REDIS "$HERE/redis.sh" up "$WORK/redis" "$(free_port)"
+name HIGHWATER_TEST_REDIS_CLUSTER "$HERE/redis.sh" up-cluster "$WORK/redis-cluster"
 [ $# -gt 0 ] || set -- --workspace
 cd "$HERE/../.."
 if [ -z "${HIGHWATER_BIN:-}" ]; then

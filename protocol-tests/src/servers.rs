@@ -1,9 +1,11 @@
-//! Real Kafka clusters for tests, started and stopped by `servers/kafka.sh`, and the other people's programs around them.
+//! Real Kafka and Redis clusters for tests, started and stopped by scripts in `servers`, and the other people's programs around
+//! them.
 //!
 //! Such a test is skipped, and says so on standard error, unless `HIGHWATER_REQUIRE_SERVERS=1`: then whatever is missing
 //! fails it. A cluster that runs already is named by `HIGHWATER_TEST_KAFKA_39` or `HIGHWATER_TEST_KAFKA_43` (HOST:PORT).
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -59,7 +61,16 @@ pub fn wanted() -> Result<(), Missing> {
 
 /// A Redis that is named by `HIGHWATER_TEST_REDIS`.
 pub fn redis() -> Result<String, Missing> {
-    std::env::var("HIGHWATER_TEST_REDIS").map_err(|_| Missing("HIGHWATER_TEST_REDIS names no Redis".into()))
+    redis_of("HIGHWATER_TEST_REDIS")
+}
+
+/// A Redis cluster that is named by `HIGHWATER_TEST_REDIS_CLUSTER`.
+pub fn redis_cluster() -> Result<String, Missing> {
+    redis_of("HIGHWATER_TEST_REDIS_CLUSTER")
+}
+
+fn redis_of(variable: &str) -> Result<String, Missing> {
+    std::env::var(variable).map_err(|_| Missing(format!("{variable} names no Redis")))
 }
 
 /// One such test at a time in a process: each fills the machine, and none measures how it copes with the others.
@@ -117,7 +128,7 @@ impl Kafka {
         let directory = scratch(&format!("kafka-{}-{nodes}", version.number));
         let (path, nodes) = (directory.to_string_lossy(), nodes.to_string());
         let up = ["up", &path, version.number, &nodes, "auto"];
-        let first = succeed(script("servers/kafka.sh").args(up).args(properties))?;
+        let first = succeed(script(KAFKA).args(up).args(properties))?;
         let first = first.trim();
         let (host, port) = first.rsplit_once(':').unwrap_or_else(|| panic!("no address: {first:?}"));
         let port: usize = port.parse().unwrap_or_else(|error| panic!("{first:?}: {error}"));
@@ -178,11 +189,7 @@ impl Kafka {
 
     fn manage(&self, verb: &str, node: usize) -> String {
         let directory = self.directory.as_ref().unwrap_or_else(|| panic!("{} is not ours to {verb}", self.bootstrap));
-        let mut asked = script("servers/kafka.sh");
-        asked.arg(verb).arg(directory).arg(node.to_string()).stderr(Stdio::inherit());
-        let output = asked.output().unwrap_or_else(|error| panic!("kafka.sh {verb}: {error}"));
-        assert!(output.status.success(), "kafka.sh {verb} {node}: {}", output.status);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        manage(KAFKA, verb, directory, node)
     }
 
     /// A group's committed offset and lag, partition by partition, as Java's own tool sees them; empty when it cannot say.
@@ -198,7 +205,7 @@ impl Kafka {
     fn describe(&self, group: &str) -> String {
         let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"];
         let asked = ["--bootstrap-server", &self.bootstrap, "--timeout", TOOL_MS, "--describe", "--group", group];
-        let output = script("servers/kafka.sh").args(tool).args(asked).output();
+        let output = script(KAFKA).args(tool).args(asked).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     }
 }
@@ -210,7 +217,7 @@ const TOOL_MS: &str = "60000";
 pub fn share_groups(bootstrap: &str, group: &str, args: &[&str]) -> String {
     let tool = ["tool", KAFKA_43.number, "org.apache.kafka.tools.consumer.group.ShareGroupCommand"];
     let asked = ["--bootstrap-server", bootstrap, "--timeout", TOOL_MS, "--group", group];
-    let output = script("servers/kafka.sh").args(tool).args(asked).args(args).output();
+    let output = script(KAFKA).args(tool).args(asked).args(args).output();
     output
         .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
         .unwrap_or_default()
@@ -238,12 +245,88 @@ fn row(line: &str, group: &str) -> Option<(Arc<str>, i32, i64, i64, i64)> {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        let Some(directory) = &self.directory else { return };
-        let down = script("servers/kafka.sh").arg("down").arg(directory).status();
-        if !std::thread::panicking() && down.is_ok_and(|status| status.success()) {
-            // Left over, it only costs space.
-            let _ = std::fs::remove_dir_all(directory);
+        if let Some(directory) = &self.directory {
+            take_down(KAFKA, directory);
         }
+    }
+}
+
+/// A Redis cluster of our own on loopback: masters without replicas, of which each has a third of the slots.
+#[derive(Debug)]
+pub struct RedisCluster {
+    url: String,
+    directory: PathBuf,
+}
+
+impl RedisCluster {
+    pub const NODES: RangeInclusive<usize> = 1..=3;
+
+    pub fn own() -> Result<RedisCluster, Missing> {
+        wanted()?;
+        let directory = scratch(&crate::unique("redis-cluster"));
+        let url = succeed(script(REDIS).arg("up-cluster").arg(&directory))?;
+        Ok(RedisCluster { url: url.trim().to_owned(), directory })
+    }
+
+    /// With all nodes in it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `kill -9` for a node.
+    pub fn kill(&self, node: usize) {
+        manage(REDIS, "kill", &self.directory, node);
+    }
+
+    /// Starts a node again that was killed, and has lost all its keys; returns once all slots are served.
+    pub fn restart(&self, node: usize) {
+        manage(REDIS, "start", &self.directory, node);
+    }
+
+    /// The first of a node's slots are another's from now on, and so are the keys in them.
+    pub fn move_slots(&self, from: usize, to: usize, count: usize) {
+        let (address, count) = (format!("127.0.0.1:{}", self.port(from)), count.to_string());
+        let [from_id, to_id] = [from, to].map(|node| self.ask(node, &["cluster", "myid"]));
+        let moved = ["--cluster", "reshard", &address, "--cluster-yes", "--cluster-slots", &count];
+        self.ask(from, &[&moved[..], &["--cluster-from", &from_id, "--cluster-to", &to_id]].concat());
+    }
+
+    /// What a node says itself, one word after the other, on lines of their own.
+    pub fn ask(&self, node: usize, words: &[&str]) -> String {
+        let asked = succeed(Command::new("redis-cli").args(["-p", self.port(node)]).args(words).stdin(Stdio::null()));
+        asked.unwrap_or_else(|Missing(why)| panic!("{why}")).trim().to_owned()
+    }
+
+    fn port(&self, node: usize) -> &str {
+        let port = self.url.split("127.0.0.1:").nth(node).and_then(|rest| rest.split(['?', '&']).next());
+        port.unwrap_or_else(|| panic!("no node {node}: {:?}", self.url))
+    }
+}
+
+impl Drop for RedisCluster {
+    fn drop(&mut self) {
+        take_down(REDIS, &self.directory);
+    }
+}
+
+/// The scripts of servers that we start ourselves.
+const KAFKA: &str = "servers/kafka.sh";
+const REDIS: &str = "servers/redis.sh";
+
+/// Has a script do something to a node in a directory of ours; what it says to that.
+fn manage(servers: &str, verb: &str, directory: &Path, node: usize) -> String {
+    let mut asked = script(servers);
+    asked.arg(verb).arg(directory).arg(node.to_string()).stderr(Stdio::inherit());
+    let output = asked.output().unwrap_or_else(|error| panic!("{servers} {verb}: {error}"));
+    assert!(output.status.success(), "{servers} {verb} {node}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn take_down(servers: &str, directory: &Path) {
+    let down = script(servers).arg("down").arg(directory).status();
+    if !std::thread::panicking() && down.is_ok_and(|status| status.success()) {
+        // Left over, it only costs space.
+        let _ = std::fs::remove_dir_all(directory);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use highwater::client::{Error, NewTopic, TopicPartition};
 use highwater::devbroker::{self, DevBroker};
 use protocol_tests::program::{Program, Running, binary};
-use protocol_tests::servers::{KAFKA_43, Kafka, Missing};
+use protocol_tests::servers::{KAFKA_43, Kafka, Missing, RedisCluster};
 use protocol_tests::{Outcome, connect, http, make_topics, servers, unique, wait_until};
 
 const GROUPS: usize = 40;
@@ -154,7 +154,17 @@ fn share_all(what: &str, nodes: &mut [&mut Node]) -> Duration {
 
 #[test]
 fn no_group_is_told_by_two_nodes_whatever_becomes_of_them() {
-    let Some(redis) = servers::or_skip("several lag monitors", servers::redis()) else { return };
+    nodes_come_and_go("several lag monitors", servers::redis());
+}
+
+#[test]
+fn nor_where_the_redis_is_a_cluster() {
+    nodes_come_and_go("several lag monitors by way of a Redis cluster", servers::redis_cluster());
+}
+
+fn nodes_come_and_go(what: &str, redis: Result<String, Missing>) {
+    let Some(redis) = servers::or_skip(what, redis) else { return };
+    let _alone = servers::one_at_a_time();
     binary();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let broker = cluster(&runtime).expect("a cluster");
@@ -186,6 +196,33 @@ fn no_group_is_told_by_two_nodes_whatever_becomes_of_them() {
 
     assert!(c.program.terminate(WITHIN).success(), "{}", c.program.log());
     share_all("one tells those of a node that ended", &mut [&mut a]);
+    drop(a);
+    runtime.block_on(broker.stop()).expect("the broker ends");
+}
+
+/// The registry is in one of the cluster's slots, and nobody has a copy.
+#[test]
+fn nor_while_the_cluster_is_without_the_master_of_the_registry() {
+    let found = servers::or_skip("lag monitors whose Redis cluster loses a master", RedisCluster::own());
+    let Some(redis) = found else { return };
+    let _alone = servers::one_at_a_time();
+    binary();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = cluster(&runtime).expect("a cluster");
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = |name| Node::start(name, directory.path(), &broker.bootstrap_servers(), redis.url(), "test");
+    let [mut a, mut b] = ["a", "b"].map(start);
+    share_all("two nodes tell all groups", &mut [&mut a, &mut b]);
+
+    let has_registry = |node: &usize| redis.ask(*node, &["keys", "*:lag:nodes"]).ends_with(":lag:nodes");
+    let masters: Vec<usize> = RedisCluster::NODES.filter(has_registry).collect();
+    let [master] = masters[..] else { panic!("in one slot: {masters:?}") };
+    redis.kill(master);
+    wait_until("without it nobody tells anything", WITHIN, || look(&[&a, &b]).is_empty().then_some(()));
+    redis.restart(master);
+    share_all("both tell all groups by way of an empty registry", &mut [&mut a, &mut b]);
+    drop(b);
+    share_all("one tells those of a node that was killed since", &mut [&mut a]);
     drop(a);
     runtime.block_on(broker.stop()).expect("the broker ends");
 }

@@ -202,7 +202,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
 
-    use super::super::redis_at;
+    use super::super::{FORGETFUL, redis_at, redis_of_tests, redises_of_tests};
     use super::*;
     use crate::lag::nodes::{Model, Moment};
 
@@ -257,30 +257,33 @@ mod tests {
     /// The nodes are simulated with a model of the scripts; here it is held against them.
     #[tokio::test]
     async fn redis_answers_as_the_model_does() {
-        let Some(url) = super::super::redis_of_tests() else { return };
-        let prefix = format!("test-{}", uuid::Uuid::new_v4());
-        let mut registry = RedisRegistry::new(redis_at(&url), &prefix, Timing { lease_ms: LEASE });
-        let (mut model, mut random) = (Model::default(), SmallRng::seed_from_u64(5));
-        for at in 0..1_500 {
-            let beat = any_beat(&mut random, &model.roll());
-            let before = model.clone();
-            let want = model.beat(&beat);
-            assert_eq!(registry.beat(&beat).await.unwrap(), want, "{at}: {beat:#?} to {before:#?}");
-            match random.random_range(0..100) {
-                // A server that was restarted has forgotten the scripts.
-                0 => registry.connection.client().await.unwrap().script_flush(false).await.unwrap(),
-                1 => {
-                    let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
-                    model = Model::default();
+        let _alone = FORGETFUL.lock().await;
+        for url in redises_of_tests() {
+            let prefix = format!("test-{}", uuid::Uuid::new_v4());
+            let mut registry = RedisRegistry::new(redis_at(&url), &prefix, Timing { lease_ms: LEASE });
+            let (mut model, mut random) = (Model::default(), SmallRng::seed_from_u64(5));
+            for at in 0..1_500 {
+                let beat = any_beat(&mut random, &model.roll());
+                let before = model.clone();
+                let want = model.beat(&beat);
+                assert_eq!(registry.beat(&beat).await.unwrap(), want, "{at}: {beat:#?} to {before:#?}");
+                match random.random_range(0..100) {
+                    // A server that was restarted has forgotten the scripts.
+                    0 => registry.connection.client().await.unwrap().script_flush_cluster(false).await.unwrap(),
+                    1 => {
+                        let _: () =
+                            registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
+                        model = Model::default();
+                    }
+                    2..10 => {
+                        model.leave(&beat.id);
+                        registry.leave(&beat.id).await.unwrap();
+                    }
+                    _ => {}
                 }
-                2..10 => {
-                    model.leave(&beat.id);
-                    registry.leave(&beat.id).await.unwrap();
-                }
-                _ => {}
             }
+            let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
         }
-        let _: () = registry.connection.client().await.unwrap().del(registry.key.as_str()).await.unwrap();
     }
 
     /// Stands before a server. Connections that there are when it is told to are never answered again, nor closed, as where a
@@ -309,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_on_which_something_went_wrong_is_given_up() {
-        let Some(url) = super::super::redis_of_tests() else { return };
+        let Some(url) = redis_of_tests() else { return };
         let server = url.strip_prefix("redis://").expect("no TLS in the tests").to_owned();
         let (address, vanish) = proxy(server).await;
         let prefix = format!("test-{}", uuid::Uuid::new_v4());
