@@ -28,7 +28,7 @@ impl Site {
         for (_, altered) in client.admin().alter_offsets("g", &offsets).await? {
             altered?;
         }
-        let producer = client.producer(ProducerConfig::default());
+        let producer = client.producer(ProducerConfig::default())?;
         Ok(Self { client, producer, config: Config { redis: Some(redis.url().into()), ..Config::default() } })
     }
 
