@@ -73,6 +73,11 @@
 //!
 //! The consumer of such a loop reads committed records and commits nothing itself (`auto_commit: false`); a delivery is
 //! finished after its transaction, so that a partition is not given up in the midst of one.
+//!
+//! After an error of which [`Error::is_aborted`] is true, what is still held can be written once more. After any other it is not
+//! known how the transaction ended, or will: close the consumer and the producer, and begin anew with both, the producer
+//! first. Its [`claim`](Producer::claim) settles what was left open, and the group says where to go on. The same where there is no
+//! metadata, because the member is not in its group at present: to pass over a delivery would be to lose it.
 
 mod asking;
 mod machine;
