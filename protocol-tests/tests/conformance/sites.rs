@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::client::{ClientConfig, Login, Sasl, Tls, TlsOptions};
-use highwater::devbroker::{self, DevBroker, GroupConfig, Mechanism, SaslConfig, User};
+use highwater::devbroker::{self, DevBroker, GroupConfig, Mechanism, Profile, SaslConfig, User};
 use protocol_tests::servers::{Kafka, Listener, Missing, Version};
 
 use protocol_tests::Outcome;
@@ -41,9 +41,15 @@ impl Door {
 pub struct Site {
     pub name: String,
     pub nodes: usize,
-    pub kafka: Option<Arc<Kafka>>,
-    /// A cluster that is not ours, of which nothing but an address is known.
-    pub address: Option<String>,
+    cluster: Cluster,
+}
+
+enum Cluster {
+    /// Started anew for each door.
+    Embedded(Profile),
+    Kafka(Arc<Kafka>),
+    /// One that is not ours, of which nothing but an address is known.
+    Named(String),
 }
 
 /// A door that stands open, and how to go in.
@@ -53,42 +59,51 @@ pub struct Open {
 }
 
 impl Site {
-    pub fn embedded() -> Self {
-        Self { name: "embedded".to_owned(), nodes: 1, kafka: None, address: None }
+    pub fn embedded(name: &str, profile: Profile) -> Self {
+        Self { name: name.to_owned(), nodes: 1, cluster: Cluster::Embedded(profile) }
     }
 
-    pub fn kafka(version: Version, nodes: usize) -> Result<Self, Missing> {
+    pub fn of_kafka(version: Version, nodes: usize) -> Result<Self, Missing> {
         let name = match nodes {
             1 => format!("Kafka {}", version.number),
             nodes => format!("Kafka {}, {nodes} nodes", version.number),
         };
         // Otherwise the first group waits three seconds for company.
         let kafka = Kafka::own_with(version, nodes, &["group.initial.rebalance.delay.ms=0"])?;
-        Ok(Self { name, nodes, kafka: Some(Arc::new(kafka)), address: None })
+        Ok(Self { name, nodes, cluster: Cluster::Kafka(Arc::new(kafka)) })
     }
 
     pub fn named(variable: &str) -> Option<Self> {
         let address = std::env::var(variable).ok().filter(|address| !address.is_empty());
-        address.map(|it| Self { name: "Redpanda".to_owned(), nodes: 1, kafka: None, address: Some(it) })
+        address.map(|it| Self { name: "Redpanda".to_owned(), nodes: 1, cluster: Cluster::Named(it) })
+    }
+
+    pub fn is_ours(&self) -> bool {
+        !matches!(self.cluster, Cluster::Named(_))
+    }
+
+    /// What can be killed.
+    pub fn kafka(&self) -> Option<Arc<Kafka>> {
+        if let Cluster::Kafka(kafka) = &self.cluster { Some(Arc::clone(kafka)) } else { None }
     }
 
     pub fn has(&self, door: Door) -> bool {
-        self.address.is_none() || door == Door::Plaintext
+        self.is_ours() || door == Door::Plaintext
     }
 
     pub async fn open(&self, door: Door) -> Outcome<Open> {
-        match (&self.kafka, &self.address) {
-            (Some(kafka), _) => {
+        match &self.cluster {
+            Cluster::Kafka(kafka) => {
                 let files = kafka.directory().ok_or("a cluster of our own")?.join("tls");
                 let [ca, cert, key] = ["ca.crt", "client.crt", "client.key"].map(|name| files.join(name));
                 let config = through(door, kafka.listener(door.listener()), ca, [cert, key])?;
                 Ok(Open { config, _broker: None })
             }
-            (None, Some(address)) => {
+            Cluster::Named(address) => {
                 let config = ClientConfig { bootstrap_servers: vec![address.clone()], ..Default::default() };
                 Ok(Open { config, _broker: None })
             }
-            (None, None) => embedded(door).await,
+            Cluster::Embedded(profile) => embedded(*profile, door).await,
         }
     }
 }
@@ -101,7 +116,7 @@ fn through(door: Door, servers: String, ca: PathBuf, certificate: [PathBuf; 2]) 
     Ok(ClientConfig { bootstrap_servers: vec![servers], tls, sasl, ..Default::default() })
 }
 
-async fn embedded(door: Door) -> Outcome<Open> {
+async fn embedded(profile: Profile, door: Door) -> Outcome<Open> {
     let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/tls/testdata").join(name);
     let tls = (door != Door::Plaintext).then(|| devbroker::TlsOptions {
         cert_file: file("server.pem"),
@@ -112,7 +127,7 @@ async fn embedded(door: Door) -> Outcome<Open> {
     let mechanisms = vec![Mechanism::ScramSha512];
     let sasl = (door == Door::SaslSsl).then_some(SaslConfig { mechanisms, users, session_lifetime: None });
     let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
-    let broker = DevBroker::start(devbroker::Config { tls, sasl, groups, ..Default::default() }).await?;
+    let broker = DevBroker::start(devbroker::Config { profile, tls, sasl, groups, ..Default::default() }).await?;
     let certificate = [file("client.pem"), file("client.key.pem")];
     let config = through(door, broker.bootstrap_servers(), file("ca.pem"), certificate)?;
     Ok(Open { config, _broker: Some(broker) })

@@ -8,7 +8,17 @@ use crate::sites::{DOORS, Door};
 use crate::world::Scenario;
 use protocol_tests::Outcome;
 
-const COLUMNS: [&str; 5] = ["embedded", "Kafka 3.9.1", "Kafka 4.3.0", "Kafka 4.3.0, 3 nodes", "Redpanda"];
+const COLUMNS: [&str; 9] = [
+    "Kafka 3.9.1",
+    "Kafka 4.3.0",
+    "Kafka 4.3.0, 3 nodes",
+    "Redpanda",
+    "embedded",
+    "as Kafka 3.9",
+    "as Kafka 2.8",
+    "as Redpanda 24",
+    "as Redpanda 25",
+];
 
 const HEAD: &str = "\
 # What holds on which broker
@@ -26,7 +36,9 @@ franz-go is left out, and that is said, where Go is not installed.
 
 Every row is a scenario of `protocol-tests/tests/conformance`, played against each broker through each of its listeners.
 \"all\" says that it was seen to hold through PLAINTEXT, SSL (with a client certificate) and SASL_SSL (SCRAM-SHA-512); a
-dash that it was not played there. The table is written from a run:
+dash that it was not played there, or that the broker does not offer it. The last columns are the embedded broker that speaks no
+more than the versions of an older broker, or of another one: what our client falls back to, not proof of what that broker does.
+The table is written from a run:
 
     HIGHWATER_BLESS=1 protocol-tests/servers/conformance.sh -p protocol-tests --test conformance
 

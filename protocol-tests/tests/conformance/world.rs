@@ -76,7 +76,7 @@ impl World {
         Ok(Self {
             client,
             config: open.config.clone(),
-            kafka: site.kafka.clone(),
+            kafka: site.kafka(),
             nodes: site.nodes,
             replication_factor: i16::try_from(site.nodes)?,
             _open: Arc::new(open),
