@@ -37,6 +37,8 @@ use tempfile::NamedTempFile;
 /// A group's coordinator answers one commit at a time; several groups are committed side by side.
 const SIDE_BY_SIDE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What klag-exporter calls the cluster, and so do we beside it.
+const CLUSTER_NAME: &str = "bench";
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -202,7 +204,7 @@ fn klag_settings(bootstrap: &str) -> Outcome<(NamedTempFile, SocketAddr)> {
     let port = address.port();
     let exporter =
         format!("poll_interval = \"2s\"\nhttp_host = \"127.0.0.1\"\nhttp_port = {port}\ngranularity = \"partition\"");
-    let cluster = format!("name = \"bench\"\nbootstrap_servers = \"{bootstrap}\"");
+    let cluster = format!("name = \"{CLUSTER_NAME}\"\nbootstrap_servers = \"{bootstrap}\"");
     std::fs::write(file.path(), format!("[exporter]\n{exporter}\n[[clusters]]\n{cluster}\n"))?;
     Ok((file, address))
 }
@@ -211,6 +213,7 @@ impl Peer {
     fn highwater(program: &str, bootstrap: &str, besides: &[&str], what: &str) -> Outcome<Self> {
         let address = free_address()?;
         let args = ["lag", "--bootstrap-server", bootstrap, "--listen", &address.to_string(), "--interval", "1s"];
+        let args = args.into_iter().chain(["--cluster-name", CLUSTER_NAME]);
         Self::start(Command::new(program).args(args).args(besides), address, Duration::from_secs(1), what)
     }
 
@@ -336,7 +339,8 @@ fn series(text: &str, families: &[&str]) -> BTreeMap<String, f64> {
 
 fn with_sorted_labels(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else { return series.to_owned() };
-    let labels = labels.trim_end_matches('}').trim_end_matches(',').trim_end_matches('"');
+    let labels = labels.trim_end_matches('}').trim_end_matches(',');
+    let labels = labels.strip_suffix('"').unwrap_or(labels);
     let mut labels: Vec<_> = labels.split("\",").collect();
     labels.sort_unstable();
     format!("{name}{{{}\"}}", labels.join("\","))

@@ -9,7 +9,8 @@
 //!
 //! Of kminion's, those are absent that come of what this monitor does not do: read the topic of offsets
 //! (`kminion_exporter_offset_consumer_records_consumed_total`, `kminion_kafka_consumer_group_offset_commits_total`), and send
-//! records of its own (`kminion_end_to_end_…`). `cluster_version` is empty: no broker says its version.
+//! records of its own (`kminion_end_to_end_…`). `cluster_version` is empty: no broker says its version. The water marks of
+//! internal topics, which kminion leaves out, are there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -343,10 +344,10 @@ fn kminion_groups(of: &Families<'_>) -> [family::Family; 4] {
 }
 
 fn kminion_members(of: &Families<'_>) -> [family::Family; 4] {
-    let counted = |name, help, count: fn(&[GroupMember]) -> usize| {
+    let counted = |name, help, count: fn(&[GroupMember]) -> Option<usize>| {
         of.known_groups(name, help, move |group, emit| {
-            let Some(members) = &group.members else { return };
-            emit(&[("group_id", (&*group.name).into())], count(members).into());
+            let Some(count) = group.members.as_deref().and_then(count) else { return };
+            emit(&[("group_id", (&*group.name).into())], count.into());
         })
     };
     let by_topic = |name, help, count: fn((usize, usize)) -> usize| {
@@ -358,11 +359,12 @@ fn kminion_members(of: &Families<'_>) -> [family::Family; 4] {
         })
     };
     [
-        counted("kminion_kafka_consumer_group_members", "Consumer Group member count metrics.", <[_]>::len),
+        counted("kminion_kafka_consumer_group_members", "Consumer Group member count metrics.", |all| Some(all.len())),
         counted(
             "kminion_kafka_consumer_group_empty_members",
             "It will report the number of members in the consumer group with no partition assigned",
-            |members| members.iter().filter(|member| member.assignment.is_empty()).count(),
+            // Of groups without such there is no sample.
+            |members| Some(members.iter().filter(|it| it.assignment.is_empty()).count()).filter(|count| *count > 0),
         ),
         by_topic(
             "kminion_kafka_consumer_group_topic_members",
