@@ -63,7 +63,7 @@ impl Status {
             ErrorKind::Broker(code, _) if forbidden.contains(code) => Self::NotPermitted,
             ErrorKind::Broker(..) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Self::Data,
             ErrorKind::UnknownPartition | ErrorKind::TooLarge { .. } | ErrorKind::Unsupported => Self::Data,
-            ErrorKind::Corrupt { .. } | ErrorKind::Oversized { .. } => Self::Data,
+            ErrorKind::Corrupt { .. } | ErrorKind::Oversized { .. } | ErrorKind::NoPlace(_) => Self::Data,
             ErrorKind::Rejected(..) | ErrorKind::Neighbour { .. } => Self::Data,
             ErrorKind::Config(_) => Self::Config,
             ErrorKind::Protocol(_) | ErrorKind::Closed => Self::Software,
@@ -114,6 +114,7 @@ impl From<Failure> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::NoPlace;
 
     #[test]
     fn what_a_cluster_says_has_a_status() {
@@ -124,6 +125,7 @@ mod tests {
         check(Error::broker(ErrorCode::TOPIC_ALREADY_EXISTS), Status::Data);
         check(Error::broker(ErrorCode::TOPIC_AUTHORIZATION_FAILED), Status::NotPermitted);
         check(Error::broker(ErrorCode::SASL_AUTHENTICATION_FAILED), Status::NotPermitted);
+        check(Error::new(ErrorKind::NoPlace(NoPlace::Uncommitted)), Status::Data);
         check(Error::config("no"), Status::Config);
         check(Error::closed(), Status::Software);
     }

@@ -84,8 +84,22 @@ pub enum ErrorKind {
     Aborted(Arc<Error>),
     /// The client was closed.
     Closed,
+    /// There is nowhere to go on reading the partition, and no rule that says where then (`auto_offset_reset` is none). To
+    /// [seek](super::Consumer::seek) gives it a place.
+    NoPlace(NoPlace),
     /// Something that was asked for cannot be.
     Config(Arc<str>),
+}
+
+/// Why there is nowhere to go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The group has committed no offset.
+    Uncommitted,
+    /// This offset is not there any more, or was never.
+    Gone(Offset),
+    /// The log was cut at this offset, below what was read (KIP-320): what stands there now is not what was read.
+    Cut(Offset),
 }
 
 impl Error {
@@ -332,7 +346,18 @@ impl fmt::Display for ErrorKind {
             Self::BufferFull => f.write_str("the buffer is full"),
             Self::Aborted(cause) => write!(f, "the transaction is aborted: {cause}"),
             Self::Closed => f.write_str("the client is closed"),
+            Self::NoPlace(why) => write!(f, "{why}, and auto_offset_reset is none; the partition is not read"),
             Self::Config(what) => f.write_str(what),
+        }
+    }
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uncommitted => f.write_str("the group has committed no offset"),
+            Self::Gone(offset) => write!(f, "offset {offset} is not there any more"),
+            Self::Cut(end) => write!(f, "the log was cut at offset {end}, below what was read"),
         }
     }
 }

@@ -125,7 +125,7 @@ pub use consumer::{
     Assigned, Assignor, Consumer, ConsumerConfig, ConsumerStats, Delivery, DeliveryRecords, GroupProtocol, OffsetReset,
     Seek, TopicPattern,
 };
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, NoPlace};
 pub use lane::Lane;
 pub use layer::observe::{ApiStats, Traffic};
 pub use layer::reconnect::Backoff;

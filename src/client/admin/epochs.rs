@@ -19,7 +19,8 @@ use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Str, TopicPartition}
 /// Where an epoch ends in a leader's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEnd {
-    pub offset: Offset,
+    /// `None`: the leader's log knows of no such epoch.
+    pub offset: Option<Offset>,
     /// The last epoch in that log up to the one that was asked about; not told by the oldest brokers.
     pub leader_epoch: Option<LeaderEpoch>,
 }
@@ -29,7 +30,7 @@ type Ends = Vec<(TopicPartition, Result<Option<EpochEnd>, Error>)>;
 
 impl Admin {
     /// Where these epochs end in the logs of the partitions' leaders: a log that was cut in an unclean election ends its
-    /// epochs earlier than they were seen to reach. `None` where the leader does not know, or will not say.
+    /// epochs earlier than they were seen to reach. `None` where the leader will not say, or does not know how to.
     pub async fn epoch_ends(
         &self,
         of: &HashMap<TopicPartition, LeaderEpoch>,
@@ -93,7 +94,7 @@ fn end(it: &OffsetForLeaderEndOffset) -> Result<Option<EpochEnd>, Error> {
         _ => {
             code.ok()?;
             let leader_epoch = Some(it.leader_epoch).filter(|epoch| *epoch >= 0);
-            Ok((it.end_offset >= 0).then_some(EpochEnd { offset: it.end_offset, leader_epoch }))
+            Ok(Some(EpochEnd { offset: Some(it.end_offset).filter(|end| *end >= 0), leader_epoch }))
         }
     }
 }
@@ -109,8 +110,8 @@ mod tests {
                 OffsetForLeaderEndOffset { error_code: code.0, end_offset, leader_epoch: 3, ..Default::default() };
             end(&answer).map_err(|error| error.is_retriable())
         };
-        assert_eq!(told(ErrorCode::NONE, 7), Ok(Some(EpochEnd { offset: 7, leader_epoch: Some(3) })));
-        assert_eq!(told(ErrorCode::NONE, -1), Ok(None));
+        assert_eq!(told(ErrorCode::NONE, 7), Ok(Some(EpochEnd { offset: Some(7), leader_epoch: Some(3) })));
+        assert_eq!(told(ErrorCode::NONE, -1), Ok(Some(EpochEnd { offset: None, leader_epoch: Some(3) })));
         assert_eq!(told(ErrorCode::TOPIC_AUTHORIZATION_FAILED, -1), Ok(None));
         for code in [ErrorCode::UNKNOWN_LEADER_EPOCH, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::NOT_LEADER_OR_FOLLOWER]
         {

@@ -152,6 +152,12 @@ impl Cursor {
         }
     }
 
+    /// Where what was fetched and dropped begins, if it has not gone back there yet.
+    pub fn rewound(&self) -> Option<Mark> {
+        let (rewinds, to) = self.tenure.rewound();
+        to.filter(|_| rewinds != self.rewinds)
+    }
+
     /// Who is read from: the replica that the leader has named, as long as it is there, or the leader.
     pub fn source(&self, leader: Leader, known: &Metadata, now: Instant) -> BrokerId {
         let replica = self.replica.filter(|replica| now < replica.until && known.broker(replica.broker).is_some());

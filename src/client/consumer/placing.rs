@@ -15,7 +15,7 @@ use super::reader::{Item, Shared};
 use super::scan::Chunk;
 use crate::client::admin::{Admin, EpochEnd, ListedOffset, OffsetSpec};
 use crate::client::cluster::{Topics, leaderless};
-use crate::client::error::Error;
+use crate::client::error::{Error, ErrorKind, NoPlace};
 use crate::client::metadata::Metadata;
 use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicPartition};
 
@@ -136,12 +136,11 @@ fn refuse(shared: &Shared, cursors: Vec<Cursor>) -> impl Iterator<Item = (Cursor
     let later = Instant::now() + REFUSED_PAUSE;
     cursors.into_iter().map(move |mut cursor| {
         let why = match cursor.place {
-            Place::Gone(offset) => format!("offset {offset} is not there any more"),
-            Place::Cut(end) => format!("the log was cut at offset {end}, below what was read"),
-            _ => "the group has committed no offset".to_owned(),
+            Place::Gone(offset) => NoPlace::Gone(offset),
+            Place::Cut(end) => NoPlace::Cut(end),
+            _ => NoPlace::Uncommitted,
         };
-        let what = format!("{why}, and auto_offset_reset is none; the partition is not read");
-        let error = Error::config(what).at(cursor.topic_partition().clone());
+        let error = Error::new(ErrorKind::NoPlace(why)).at(cursor.topic_partition().clone());
         // A full queue has enough to say already.
         let _ = shared.items.try_send(Item::Failed(error));
         cursor.not_before = Some(later);
@@ -216,8 +215,8 @@ async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (V
     let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
     for mut cursor in cursors {
         match (cursor.position(), ends.remove(cursor.topic_partition())) {
-            (Some(read), Some(Ok(Some(end)))) if end.offset < read => {
-                go_on_at_the_cut(shared, &mut cursor, read, end).await;
+            (Some(read), Some(Ok(Some(end)))) if end.offset.is_none_or(|end| end < read) => {
+                leave_the_cut(shared, &mut cursor, read, end).await;
                 valid.push(cursor);
             }
             (_, Some(Err(error))) => {
@@ -230,11 +229,22 @@ async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (V
     (valid, untold)
 }
 
-/// As Java's consumer does: who has given no rule for what is gone is told, and asked to seek.
-async fn go_on_at_the_cut(shared: &Shared, cursor: &mut Cursor, read: Offset, end: EpochEnd) {
-    let EpochEnd { offset: end, leader_epoch } = end;
+/// Leaves for where a log was cut that had been read up to `read`, as Java's consumer does: who has given no rule for what is
+/// gone is told, and asked to seek; and of a log that knows nothing of the epoch, nothing can be said to have been read.
+async fn leave_the_cut(
+    shared: &Shared,
+    cursor: &mut Cursor,
+    read: Offset,
+    EpochEnd { offset, leader_epoch }: EpochEnd,
+) {
+    let Some(end) = offset else {
+        cursor.place = Place::Gone(read);
+        return;
+    };
     if shared.config.auto_offset_reset == OffsetReset::None {
-        cursor.place = Place::Cut(end);
+        // Whoever is told seeks there, and what was fetched of it before, and dropped, is not gone back to any more.
+        let dropped = cursor.rewound().map_or(end, |mark| mark.offset);
+        cursor.place = Place::Cut(end.min(dropped));
         return;
     }
     let partition = cursor.topic_partition();

@@ -269,7 +269,7 @@ impl Collector {
         let mut ends = Vec::with_capacity(of.len());
         for (partition, answer) in self.admin.epoch_ends(of).await {
             match answer {
-                Ok(end) => ends.push((partition, end.map(|end| end.offset))),
+                Ok(end) => ends.push((partition, end.and_then(|end| end.offset))),
                 Err(error) => sweep.fails(&partition, &error),
             }
         }

@@ -1,7 +1,7 @@
 //! Going on elsewhere, leaving alone, partitions that are given, and offsets that are chosen.
 
 use super::*;
-use crate::client::{Position, Seek};
+use crate::client::{ErrorKind, NoPlace, Position, Seek};
 
 const NONE: Duration = Duration::from_millis(100);
 
@@ -575,8 +575,11 @@ async fn a_log_that_was_cut_is_read_again_from_where_it_was_cut() {
     write(&world, 10..20).await;
     let strict = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..config() };
     let mut told = world.client.assign(strict, vec![(of.clone(), None)]).unwrap();
-    let error = timeout(LIMIT, told.next()).await.unwrap().unwrap().unwrap_err().to_string();
-    assert!(error.contains("the log was cut at offset 10, below what was read"), "{error}");
+    let error = timeout(LIMIT, told.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(error.to_string().contains("the log was cut at offset 10, below what was read"), "{error}");
+    let ErrorKind::NoPlace(NoPlace::Cut(end)) = error.kind else { panic!("{error:?}") };
+    told.seek(&of, end).await.unwrap();
+    assert_eq!(first_of(&mut told).await, 10);
     told.close(LIMIT).await.unwrap();
     let mut next = world.client.assign(config(), vec![(of.clone(), None)]).unwrap();
     let delivery = super::seeking::delivery(&mut next).await;
@@ -584,5 +587,26 @@ async fn a_log_that_was_cut_is_read_again_from_where_it_was_cut() {
     delivery.finish();
     next.commit().await.unwrap();
     assert!(world.committed_of("late").await > 10);
+    next.close(LIMIT).await.unwrap();
+}
+
+/// Such as of a topic that was made anew, with a commit of before that came after it.
+#[tokio::test]
+async fn of_an_epoch_that_the_log_does_not_know_nothing_is_believed() {
+    let (world, consumer, of) = one(10, |it| it).await;
+    drop(consumer);
+    let config = || ConsumerConfig { group_id: "late".into(), auto_commit: false, ..world.config() };
+    let given = || vec![(of.clone(), None)];
+    let mut before = world.client.assign(config(), Vec::new()).unwrap();
+    let position = Position { topic_partition: of.clone(), offset: 5, leader_epoch: Some(99) };
+    before.commit_offsets([position]).await.unwrap();
+    before.close(LIMIT).await.unwrap();
+    let strict = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..config() };
+    let mut told = world.client.assign(strict, given()).unwrap();
+    let error = timeout(LIMIT, told.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::NoPlace(NoPlace::Gone(5))), "{error:?}");
+    told.close(LIMIT).await.unwrap();
+    let mut next = world.client.assign(config(), given()).unwrap();
+    assert_eq!(first_of(&mut next).await, 0);
     next.close(LIMIT).await.unwrap();
 }
