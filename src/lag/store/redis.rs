@@ -184,9 +184,8 @@ impl RedisStore {
         let all: Vec<&Write> = writes.iter().collect();
         let mut done = self.try_write(&client, &all).await;
         let forgotten = forgotten(&done);
-        if !forgotten.is_empty() {
-            let loaded = self.script.load(&client).await;
-            self.connection.done(loaded)?;
+        // What was done counts, also where not every server can be given the script now.
+        if !forgotten.is_empty() && self.script.load(&client).await.is_ok() {
             let again: Vec<&Write> = forgotten.iter().map(|at| &writes[*at]).collect();
             for (at, it) in forgotten.into_iter().zip(self.try_write(&client, &again).await) {
                 done[at] = it;
