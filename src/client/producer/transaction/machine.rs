@@ -26,9 +26,10 @@
 //!   abort is a good answer.
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
-//! - So it does after an end that was asked for without an answer: a broker that was held up with it might end the next
-//!   transaction of the same epoch half way (KIP-890). A commit is told before that, since it holds. And so it does after
-//!   offsets without an answer, which might become part of the next transaction and take its group back.
+//! - So it does after any question of the first protocol that was not answered: a broker that was held up with an end might
+//!   end the next transaction of the same epoch half way (KIP-890), offsets might become part of it and take its group back,
+//!   and a partition or group might begin one that nobody knows of, until its time is up and the producer is fenced. A commit
+//!   is told before that, since it holds. Of offsets it holds as far as the group's broker asks the coordinator (KIP-890).
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -429,8 +430,8 @@ impl Machine {
             return true;
         }
         let is_aborting = matches!(self.phase, Phase::Aborting(_));
-        let may_be_late = matches!(question, Question::End(..) | Question::CommitOffsets(..));
-        self.must_bump |= may_be_late && error.code().is_none() && !self.speaks_v2;
+        // Carried out late, it would be of the next transaction of this epoch, or begin one that nobody knows of.
+        self.must_bump |= error.code().is_none() && !self.speaks_v2 && !matches!(question, Question::Init(_));
         match judge(question, error) {
             // A topic that is not there yet is waited for; one that is gone has nothing to abort, and holds up no abort.
             Verdict::Again if is_unheard(question, error) => {

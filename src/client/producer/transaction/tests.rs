@@ -174,8 +174,8 @@ fn the_first_protocol_tells_the_coordinator_before_it_writes() {
 fn what_the_coordinator_may_have_heard_is_told_again_before_an_abort() {
     check_v1(
         "a partition",
-        "write:0 ask lost abort ask-quiet ask-quiet done ask-quiet ended outcome begin",
-        "not-yet add-t-0 add-t-0 - abort-9/0 well open",
+        "write:0 ask lost abort ask-quiet ask-quiet done ask-quiet ended ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 add-t-0 - abort-9/0 init-9/0 well open",
     );
     check_v1(
         "a partition, after a record was given up",
@@ -209,13 +209,13 @@ fn a_refusal_leaves_what_was_told_before_in_doubt() {
     );
     check_v1(
         "the same partition, of which the coordinator knew",
-        "write:0 ask lost abort ask no:29 ask-quiet ended outcome begin",
-        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+        "write:0 ask lost abort ask no:29 ask-quiet ended ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 init-9/0 well open",
     );
     check_v1(
         "the same partition, of which it did not",
-        "write:0 ask lost abort ask no:29 ask-quiet no:48 outcome begin",
-        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+        "write:0 ask lost abort ask no:29 ask-quiet no:48 ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 init-9/0 well open",
     );
     check_v1(
         "the same partition, of which it did not, after a record was given up",
@@ -259,13 +259,13 @@ fn a_topic_that_is_gone_holds_up_no_abort() {
     );
     check_v1(
         "in doubt, alone, and the coordinator knew of it",
-        "write:0 ask lost abort ask no:3@0 ask-quiet ended outcome",
-        "not-yet add-t-0 add-t-0 abort-9/0 well",
+        "write:0 ask lost abort ask no:3@0 ask-quiet ended ask claimed-v1:9/1 outcome",
+        "not-yet add-t-0 add-t-0 abort-9/0 init-9/0 well",
     );
     check_v1(
         "in doubt, alone, and it did not",
-        "write:0 ask lost abort ask no:3@0 ask-quiet no:48 outcome begin",
-        "not-yet add-t-0 add-t-0 abort-9/0 well open",
+        "write:0 ask lost abort ask no:3@0 ask-quiet no:48 ask claimed-v1:9/1 outcome begin",
+        "not-yet add-t-0 add-t-0 abort-9/0 init-9/0 well open",
     );
     check_v1(
         "in doubt, and only not there for a while",
@@ -312,6 +312,11 @@ fn failures_are_repeated_aborted_or_final() {
         "and of offsets, which might take the group back in the next one",
         "offsets ask done ask lost ask done commit ask-quiet ended outcome ask claimed-v1:9/1 begin",
         "group-g offsets-g offsets-g commit-9/0 well init-9/0 open",
+    );
+    check_v1(
+        "and of what might begin a transaction that nobody ends",
+        "write:0 ask lost ask done commit ask-quiet ended outcome ask claimed-v1:9/1 begin",
+        "not-yet add-t-0 add-t-0 commit-9/0 well init-9/0 open",
     );
     check_v1("markers that are still written", "write:0 ask no:51 ask", "not-yet add-t-0 add-t-0");
     check_v1("a topic that is not there yet", "write:0 ask no:3 ask", "not-yet add-t-0 add-t-0");
@@ -528,14 +533,14 @@ async fn an_abort_leaves_nothing_open_that_the_coordinator_was_told_of() {
         }
         transaction.abort().await.unwrap();
         assert!(receipt.await.unwrap_err().is_aborted());
-        assert_eq!(state_of(&world, "p").await, "CompleteAbort");
+        assert_eq!(state_of(&world, "p").await, "Empty", "of the next epoch");
         assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a");
     }
 }
 
 #[tokio::test]
 async fn an_abort_does_not_wait_for_a_topic_that_is_gone() {
-    for (fault, state) in [(Fault::Disconnect, "CompleteCommit"), (Fault::DisconnectAfter, "CompleteAbort")] {
+    for fault in [Fault::Disconnect, Fault::DisconnectAfter] {
         let (world, producer) = World::with_producer(0).await;
         world.commit(&producer, "a").await;
         world.fault::<AddPartitionsToTxnRequest>(1, fault);
@@ -547,7 +552,7 @@ async fn an_abort_does_not_wait_for_a_topic_that_is_gone() {
             tokio::task::yield_now().await;
         }
         transaction.abort().await.unwrap();
-        assert_eq!(state_of(&world, "p").await, state);
+        assert_eq!(state_of(&world, "p").await, "Empty", "of the next epoch");
         world.broker.faults().clear();
         assert_eq!(read_after(&world, &producer, IsolationLevel::ReadCommitted).await, "a");
     }
