@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use highwater::client::{
     AbortTransaction, ActiveProducer, Client, ConfigChange, ConfigResource, Consumer, ConsumerConfig, Delivery,
-    ErrorCode, GroupMetadata, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer, ProducerConfig,
-    ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
+    ErrorCode, GroupMetadata, GroupProtocol, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer,
+    ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
 };
 use highwater::devbroker::{BrokerConfig, Config, DevBroker, GroupConfig};
 use highwater::protocol::api::{Body, Request, Response, decode_response_header, encode_request_frame};
@@ -287,6 +287,44 @@ async fn a_member_of_a_former_generation_commits_nothing() -> Outcome<()> {
         delivery.finish();
         consumer.close(PATIENCE).await?;
         Ok(())
+    })
+    .await
+}
+
+/// A static member that was late for its next delivery may come back in the same epoch, which fences nothing, and read once more
+/// what it was given before.
+#[tokio::test]
+async fn what_a_member_has_let_go_of_unfinished_is_not_committed() -> Outcome<()> {
+    on_all("a late member", |servers| async move {
+        let site = Site::new(&servers).await?;
+        let (producer, name) = (site.producer(&unique("id")), unique("group"));
+        let seed = producer.begin().await?;
+        site.write(&seed, "a b c").await?;
+        seed.commit().await?;
+        let mut consumer = site.client.consumer(ConsumerConfig {
+            group_protocol: GroupProtocol::Consumer,
+            instance_id: Some("late".to_owned()),
+            max_poll_interval: Duration::from_secs(3),
+            ..reading(&name, &site.topic, IsolationLevel::ReadCommitted)
+        })?;
+        let delivery = consumer.next().await.ok_or("the consumer has ended")??;
+        let (group, transaction) = (consumer.group_metadata()?, producer.begin().await?);
+        protocol_tests::until("it is late", PATIENCE, async || Ok(delivery.is_revoked().then_some(()))).await?;
+        let again = loop {
+            let again = consumer.next().await.ok_or("the consumer has ended")??;
+            if again.topic_partition == delivery.topic_partition {
+                break again;
+            }
+        };
+        assert_eq!(again.position(), delivery.position());
+        let refused = transaction.send_offsets(&group, [delivery.position()]).await;
+        assert!(refused.as_ref().is_err_and(|error| error.is_aborted()), "{refused:?}");
+        assert!(transaction.commit().await.is_err_and(|error| error.is_aborted()));
+        let (group, transaction) = (consumer.group_metadata()?, producer.begin().await?);
+        transaction.send_offsets(&group, [again.position()]).await?;
+        transaction.commit().await?;
+        site.expect_committed(&name, &again.topic_partition, again.position().offset).await?;
+        Ok(consumer.close(PATIENCE).await?)
     })
     .await
 }

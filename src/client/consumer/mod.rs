@@ -371,8 +371,8 @@ impl Consumer {
         let who = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let member = who.member.ok_or_else(|| Error::broker(ErrorCode::UNKNOWN_MEMBER_ID))?;
         let instance_id = self.config.instance_id.as_deref().map(Str::from);
-        let (member, losses) = (Some(member), who.losses.seen());
-        Ok(GroupMetadata { member, instance_id, losses, ..GroupMetadata::new(&self.config.group_id) })
+        let (member, holding) = (Some(member), who.holding);
+        Ok(GroupMetadata { member, instance_id, holding, ..GroupMetadata::new(&self.config.group_id) })
     }
 
     /// Commits these offsets of the group, whatever is finished: to do it along with something else, to correct what was

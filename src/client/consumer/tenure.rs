@@ -5,19 +5,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::memory::{Grant, Memory};
 use super::progress::{Mark, Offsets, Progress, RunId};
 use crate::protocol::types::{Offset, TopicPartition};
-
-/// How long a broker may be held up with a commit that nobody waits for any more.
-const LATE_AT_MOST: Duration = Duration::from_secs(60);
-/// After it, what is committed is said again so much later, and then after as long as all that has taken.
-const FIRST_REPEAT: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -41,33 +34,10 @@ struct Held {
     /// `None` until it is known where to begin.
     progress: Option<Progress>,
     committed: Option<Mark>,
-    /// Whether that may be undone.
-    doubt: Option<Doubt>,
     /// Where what was dropped begins.
     rewound: Option<Mark>,
     /// The group has given the partition to somebody else, whose commits count now.
     lost: bool,
-}
-
-/// A commit had no answer. A broker that was held up with it may handle it after a later one, and the group would be back where
-/// it was; so what is committed is said again until that is not to be expected any more.
-#[derive(Debug, Clone, Copy)]
-struct Doubt {
-    since: Instant,
-    /// When it is to be said again.
-    due: Instant,
-}
-
-impl Doubt {
-    fn new(now: Instant) -> Self {
-        Self { since: now, due: now }
-    }
-
-    /// Something was committed.
-    fn after_commit(self, now: Instant) -> Option<Self> {
-        let (age, last) = (now - self.since, self.since + LATE_AT_MOST);
-        (now < last).then(|| Self { due: (now + age.max(FIRST_REPEAT)).min(last), ..self })
-    }
 }
 
 impl Tenure {
@@ -97,10 +67,9 @@ impl Tenure {
     }
 
     /// Another one in its place, for when the application goes on elsewhere in the partition. This one is over: nothing
-    /// that belongs to it is handed out or committed from now on. A commit of it may be on its way.
+    /// that belongs to it is handed out or committed from now on.
     pub fn superseded(&self) -> Arc<Self> {
         let next = Self::new(self.topic_partition.clone(), Arc::clone(&self.memory));
-        next.committed_perhaps();
         next.set_paused(self.is_paused());
         self.lose();
         self.end();
@@ -219,12 +188,12 @@ impl Tenure {
         }
     }
 
-    /// What is finished and not committed yet, or may not be any more.
-    pub fn to_commit(&self) -> Option<Mark> {
+    /// What is finished and not committed yet, or, `again`, whatever is finished.
+    pub fn to_commit(&self, again: bool) -> Option<Mark> {
         let held = self.held();
         let mark = held.progress.as_ref().filter(|_| !held.lost)?.mark();
         let is_new = held.committed.map(|committed| committed.offset) != Some(mark.offset);
-        (is_new || held.doubt.is_some_and(|doubt| doubt.due <= Instant::now())).then_some(mark)
+        (is_new || again).then_some(mark)
     }
 
     /// Whether it was let go, or lost, before this was committed.
@@ -234,14 +203,7 @@ impl Tenure {
     }
 
     pub fn committed(&self, mark: Mark) {
-        let mut held = self.held();
-        held.committed = Some(mark);
-        held.doubt = held.doubt.and_then(|doubt| doubt.after_commit(Instant::now()));
-    }
-
-    /// A commit had no answer, and may be carried out whenever its broker gets to it.
-    pub fn committed_perhaps(&self) {
-        self.held().doubt = Some(Doubt::new(Instant::now()));
+        self.held().committed = Some(mark);
     }
 
     /// What is finished, and the end of what was handed out; `None` until it is known where to begin.
@@ -292,7 +254,6 @@ impl Drop for Tenure {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use tokio::time::advance;
 
     use super::*;
 
@@ -303,36 +264,21 @@ mod tests {
     #[test]
     fn what_is_committed_is_what_is_finished_and_new() {
         let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
-        assert_eq!(tenure.to_commit(), None, "nothing is known yet");
+        assert_eq!(tenure.to_commit(false), None, "nothing is known yet");
         tenure.begin(Some(mark(5)));
-        assert_eq!(tenure.to_commit(), None, "the group knows that already");
+        assert_eq!(tenure.to_commit(false), None, "the group knows that already");
         let run = tenure.deliver(5, mark(9), 4).expect("it is held");
-        assert_eq!(tenure.to_commit(), None);
+        assert_eq!(tenure.to_commit(false), None);
         tenure.finish(run);
-        assert_eq!(tenure.to_commit(), Some(mark(9)));
+        assert_eq!(tenure.to_commit(false), Some(mark(9)));
         tenure.committed(mark(9));
-        assert_eq!(tenure.to_commit(), None);
+        assert_eq!(tenure.to_commit(false), None);
         assert_eq!(tenure.deliver(9, mark(12), 0), None, "no records, no run");
-        assert_eq!(tenure.to_commit(), Some(mark(12)));
+        assert_eq!(tenure.to_commit(false), Some(mark(12)));
+        tenure.committed(mark(12));
+        assert_eq!((tenure.to_commit(false), tenure.to_commit(true)), (None, Some(mark(12))));
         tenure.lose();
-        assert_eq!(tenure.to_commit(), None, "that is for somebody else to say");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_committed_is_said_again_after_a_commit_without_an_answer() {
-        let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
-        tenure.begin(Some(mark(5)));
-        tenure.deliver(5, mark(9), 0);
-        tenure.committed_perhaps();
-        let (began, mut said) = (Instant::now(), Vec::new());
-        while began.elapsed() < 2 * LATE_AT_MOST {
-            if let Some(mark) = tenure.to_commit() {
-                tenure.committed(mark);
-                said.push((began.elapsed().as_secs(), mark.offset));
-            }
-            advance(Duration::from_millis(500)).await;
-        }
-        assert_eq!(said, [0, 1, 2, 4, 8, 16, 32, 60].map(|at| (at, 9)));
+        assert_eq!(tenure.to_commit(true), None, "that is for somebody else to say");
     }
 
     #[test]
@@ -340,7 +286,7 @@ mod tests {
         let tenure = Tenure::new(TopicPartition::new("t", 0), Memory::new(100));
         tenure.begin(None);
         tenure.deliver(70, mark(70), 0);
-        assert_eq!(tenure.to_commit(), Some(mark(70)));
+        assert_eq!(tenure.to_commit(false), Some(mark(70)));
     }
 
     #[test]
@@ -355,6 +301,6 @@ mod tests {
         assert_eq!(tenure.drained().now_or_never(), None);
         tenure.abandon(second.expect("before the end"));
         assert_eq!(tenure.drained().now_or_never(), Some(()));
-        assert_eq!(tenure.to_commit(), Some(mark(5)));
+        assert_eq!(tenure.to_commit(false), Some(mark(5)));
     }
 }

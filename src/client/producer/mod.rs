@@ -55,7 +55,6 @@ pub use self::receipt::{Receipt, RecordMetadata};
 use self::sender::{Command, Sender};
 use self::shared::{Shared, Tried};
 use self::transaction::Close;
-pub(in crate::client) use self::transaction::Losses;
 pub use self::transaction::{GroupMetadata, Position, Transaction};
 use crate::client::cluster::Cluster;
 use crate::client::time::bound;

@@ -116,9 +116,9 @@ mod tests {
         let second = draining.begin(2, vec![Arc::clone(&b)], &of(&[&a, &b]));
         assert_eq!((first.len(), second.len()), (1, 2));
         draining.released(1, &first);
-        assert!(a.to_commit().is_some(), "the second one still commits it");
+        assert!(a.to_commit(false).is_some(), "the second one still commits it");
         draining.released(2, &second);
-        assert_eq!((a.to_commit(), b.to_commit()), (None, None), "they are somebody else's");
+        assert_eq!((a.to_commit(false), b.to_commit(false)), (None, None), "they are somebody else's");
         assert!(draining.tenures.is_empty());
     }
 
@@ -156,7 +156,7 @@ mod tests {
         let (mut draining, a, b) = (Draining::default(), read(0), read(1));
         draining.begin(1, vec![Arc::clone(&a), Arc::clone(&b)], &of(&[&a, &b]));
         draining.lose(&of(&[&a]));
-        assert_eq!((a.to_commit(), b.to_commit().is_some()), (None, true));
+        assert_eq!((a.to_commit(false), b.to_commit(false).is_some()), (None, true));
         assert_eq!(draining.tenures.len(), 1);
     }
 }

@@ -6,6 +6,7 @@
 //! partitions drain, offsets are fetched or commits are out.
 
 mod asking;
+mod doubt;
 mod draining;
 mod offsets;
 mod topics;
@@ -19,9 +20,11 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::asking::Lead;
+use self::doubt::Doubt;
 pub(super) use self::draining::{Closing, say_given_up};
 use self::draining::{Draining, wait_until};
 pub(super) use self::offsets::{AtGroup, Located, New, locate};
@@ -39,7 +42,6 @@ use super::wire::{Led, Marks};
 use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
-use crate::client::producer::Losses;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::types::{Str, Topic, TopicPartition};
 
@@ -72,7 +74,9 @@ pub(super) type Identity = Arc<Mutex<Who>>;
 pub(super) struct Who {
     pub member: Option<(Str, i32)>,
     asker: Option<(Str, i32)>,
-    pub losses: Losses,
+    doubt: Option<Doubt>,
+    /// Cancelled when partitions are lost, or let go with records of them still out; another one is valid from then on.
+    pub holding: CancellationToken,
 }
 
 impl Who {
@@ -312,6 +316,9 @@ impl Membership {
             Done::Event(event) => self.tell(event),
             Done::Released(id, tenures) => {
                 self.draining.released(id, &tenures);
+                if tenures.iter().any(|tenure| tenure.outstanding() > 0) {
+                    self.holds_no_more();
+                }
                 self.tell(Event::Released(id));
             }
             Done::Committed(event) => {
@@ -399,7 +406,14 @@ impl Membership {
         tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
         self.draining.lose(partitions);
         self.end(partitions).iter().for_each(|tenure| tenure.lose());
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).losses.note();
+        self.holds_no_more();
+    }
+
+    /// Who has not finished what was held until now is not to commit it with a transaction either: a member that joins anew may
+    /// come back in the same generation (KIP-848), which fences nothing, and has been told where to begin before that.
+    fn holds_no_more(&self) {
+        let mut who = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut who.holding).cancel();
     }
 
     /// From now on nothing of them is handed out.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::doubt::Doubt;
 use super::{Done, Identity, LEAVE_LIMIT, Membership, Who};
 use crate::client::cluster::{Cluster, To, Topics};
 use crate::client::consumer::config::ConsumerConfig;
@@ -65,8 +66,9 @@ impl Membership {
 
     pub(super) fn commit_periodically(&mut self) {
         let Some(committer) = self.committer() else { return };
-        let tenures: Vec<Arc<Tenure>> = self.held().values().cloned().collect();
-        if tenures.iter().all(|tenure| tenure.to_commit().is_none()) {
+        let (tenures, again): (Vec<Arc<Tenure>>, _) =
+            (self.held().values().cloned().collect(), committer.doubt_that_is_due().is_some());
+        if tenures.iter().all(|tenure| tenure.to_commit(again).is_none()) {
             return;
         }
         self.committing = true;
@@ -86,7 +88,7 @@ impl Membership {
             return;
         };
         let tenures = self.tenures();
-        let due: Vec<_> = tenures.iter().filter_map(|it| Some((Arc::clone(it), it.to_commit()?))).collect();
+        let due: Vec<_> = tenures.iter().filter_map(|it| Some((Arc::clone(it), it.to_commit(false)?))).collect();
         self.asked += 1;
         self.wait_for(async move {
             let (event, mut result) = committer.commit_until_told(&tenures).await;
@@ -164,7 +166,7 @@ fn passes(error: &Error) -> bool {
 /// Offsets that the application has chosen to commit, who was to commit them, and what it held of them then.
 pub(in crate::client::consumer) struct Chosen {
     marks: Marks,
-    member: Option<(Str, i32)>,
+    by: Who,
     tenures: Vec<Arc<Tenure>>,
 }
 
@@ -246,21 +248,51 @@ impl AtGroup {
         }
     }
 
-    /// Once. What the group answers to the member itself is an event.
+    fn doubt_that_is_due(&self) -> Option<Doubt> {
+        self.who().doubt.filter(|doubt| doubt.is_due(Instant::now()))
+    }
+
+    /// A commit had no answer, and may be carried out whenever its broker gets to it.
+    fn doubt(&self) {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).doubt = Some(Doubt::new(Instant::now()));
+    }
+
+    /// Unless there is another doubt by now, everything was said again for this one.
+    fn repeated(&self, doubt: Doubt) {
+        let mut who = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if who.doubt == Some(doubt) {
+            who.doubt = doubt.after_repeat(Instant::now());
+        }
+    }
+
+    /// Once, of all that is held. What the group answers to the member itself is an event.
     async fn commit(&self, tenures: &[Arc<Tenure>], limit: Duration) -> (Option<Event>, Result<(), Error>) {
-        let marks = tenures.iter().filter_map(|tenure| Some((tenure.topic_partition.clone(), tenure.to_commit()?)));
-        let marks: Marks = marks.collect();
+        let doubt = self.doubt_that_is_due();
+        let (event, result) = self.commit_some(tenures, doubt.is_some(), limit).await;
+        let is_settled = |error: &Error| !passes(error) || self.is_of_no_topic(error);
+        if let Some(doubt) = doubt
+            && result.as_ref().err().is_none_or(is_settled)
+        {
+            self.repeated(doubt);
+        }
+        (event, result)
+    }
+
+    /// Once; what is new of these, or, `again`, whatever is finished of them.
+    async fn commit_some(
+        &self,
+        tenures: &[Arc<Tenure>],
+        again: bool,
+        limit: Duration,
+    ) -> (Option<Event>, Result<(), Error>) {
+        let to_commit = |tenure: &Arc<Tenure>| Some((tenure.topic_partition.clone(), tenure.to_commit(again)?));
+        let marks: Marks = tenures.iter().filter_map(to_commit).collect();
         if marks.is_empty() {
             return (None, Ok(()));
         }
         let (generation, answer) = match self.put(self.who().member, &marks, limit).await {
             Ok(answer) => answer,
-            Err(error) => {
-                if error.code().is_none() {
-                    tenures.iter().for_each(|tenure| tenure.committed_perhaps());
-                }
-                return (None, Err(error));
-            }
+            Err(error) => return (None, Err(error)),
         };
         let mut result = Ok(());
         for tenure in tenures {
@@ -292,7 +324,11 @@ impl AtGroup {
         let request = wire::commit(&self.config, member, marks, &known);
         let to = To::GroupCoordinator(&self.config.group_id);
         // Not on the group's lane, where it would wait behind a JoinGroup that waits for everybody else.
-        let answer = self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, left(until)).await?;
+        let answer = self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, left(until)).await;
+        if answer.as_ref().is_err_and(|error| error.code().is_none()) {
+            self.doubt();
+        }
+        let answer = answer?;
         let mut answer = wire::committed(answer.body, &known);
         for (of, code) in unnamed(marks.keys(), &known) {
             answer.entry(of.clone()).or_insert(code);
@@ -303,16 +339,17 @@ impl AtGroup {
     /// What the application wants committed, now, and what there is of it.
     pub fn choose(&self, marks: Marks, mut tenures: Vec<Arc<Tenure>>) -> Chosen {
         tenures.retain(|tenure| marks.contains_key(&tenure.topic_partition));
-        Chosen { marks, member: self.who().member, tenures }
+        Chosen { marks, by: self.who(), tenures }
     }
 
     /// Commits these, whatever is finished; repeated while that can help. In another generation than the one in which they
-    /// were chosen, only what was held all the while is: of anything else the group may know better by then.
+    /// were chosen, and after a loss, only what was held all the while is: of anything else the group may know better by then.
     pub async fn commit_chosen(&self, chosen: &Chosen) -> Result<(), Error> {
         let commit = self.cluster.retry(self.cluster.config().api_timeout, |left| async move {
             // First who, then what is held: a generation is not known here before what it has revoked.
             let member = self.who().member;
-            if member.is_some() && member != chosen.member && !chosen.is_held() {
+            let is_another = member != chosen.by.member || chosen.by.holding.is_cancelled();
+            if member.is_some() && is_another && !chosen.is_held() {
                 return Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(OffsetCommitRequest::NAME));
             }
             let (_, answer) = self.put(member, &chosen.marks, left).await.map_err(|error| self.noted(error))?;
@@ -351,8 +388,10 @@ impl AtGroup {
     pub async fn last(&self, tenures: &[Arc<Tenure>], until: Option<Instant>) {
         let limit = self.config.drain_limit().min(LEAVE_LIMIT);
         let limit = until.map_or(limit, |until| limit.min(until.saturating_duration_since(Instant::now())));
+        // Nobody will say it again.
+        let again = self.who().doubt.is_some();
         let commit = self.cluster.retry(limit, |left| async move {
-            match self.commit(tenures, left).await.1 {
+            match self.commit_some(tenures, again, left).await.1 {
                 Err(error) if self.is_of_no_topic(&error) => Ok(Err(error)),
                 result => result.map(Ok).map_err(|error| self.noted(error)),
             }

@@ -109,7 +109,7 @@ impl Asking<'_> {
         let asked =
             self.cluster.call_with::<TxnOffsetCommitRequest>(To::GroupCoordinator(group), Lane::General, make, limit);
         let Some((of, code)) = refused_offset(&asked.await?.body) else {
-            return match offsets.group.losses.are_new() {
+            return match offsets.group.holding.is_cancelled() {
                 true => Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(TxnOffsetCommitRequest::NAME)),
                 false => Ok(Reply::Done),
             };

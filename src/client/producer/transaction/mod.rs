@@ -86,10 +86,11 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub(super) use self::asking::ask;
 pub(super) use self::machine::{Close, Machine, Question, Reply};
@@ -101,55 +102,31 @@ use crate::protocol::types::{LeaderEpoch, Offset, Str, TopicPartition};
 
 /// Who commits offsets in the name of a group (KIP-447): from [`Consumer::group_metadata`](crate::client::Consumer::group_metadata), or,
 /// for partitions that were not assigned by the group, made of its name alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct GroupMetadata {
     pub group_id: Str,
     /// The member and its generation; a former one is fenced by it.
     pub member: Option<(Str, i32)>,
     pub instance_id: Option<Str>,
-    pub(in crate::client) losses: Losses,
+    /// Cancelled when the member has lost what it held, or let go of it unfinished. The group does not always fence what it
+    /// commits as its former self.
+    pub(in crate::client) holding: CancellationToken,
 }
 
 impl GroupMetadata {
     pub fn new(group_id: &str) -> Self {
-        Self { group_id: group_id.into(), member: None, instance_id: None, losses: Losses::default() }
+        Self { group_id: group_id.into(), member: None, instance_id: None, holding: CancellationToken::new() }
     }
 }
 
-/// How often a member has lost its partitions, and how often it had at some time.
-///
-/// A member that was told to join anew may come back in the same generation (KIP-848), and be given its partitions again. The
-/// group does not fence what it sends as its former self, and where it begins again it was told before those offsets came:
-/// it would read, and write, all of it twice. Offsets that came before it asked do no harm: it waits for what is undecided.
-#[derive(Debug, Clone, Default)]
-pub(in crate::client) struct Losses {
-    count: Arc<AtomicU64>,
-    seen: u64,
-}
-
-impl Losses {
-    /// After what was lost is known to be.
-    pub fn note(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// As of now.
-    pub fn seen(&self) -> Self {
-        Self { seen: self.count.load(Ordering::Acquire), count: Arc::clone(&self.count) }
-    }
-
-    pub fn are_new(&self) -> bool {
-        self.count.load(Ordering::Acquire) != self.seen
-    }
-}
-
-impl PartialEq for Losses {
+impl PartialEq for GroupMetadata {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.count, &other.count) && self.seen == other.seen
+        let parts = |it: &Self| (it.group_id.clone(), it.member.clone(), it.instance_id.clone());
+        parts(self) == parts(other)
     }
 }
 
-impl Eq for Losses {}
+impl Eq for GroupMetadata {}
 
 /// Where a group shall go on in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
