@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::store::redis_of_tests;
+use super::store::redises::redis_of_tests;
 use super::{Break, Config, Monitor, Round};
 use crate::client::{Client, ClientConfig, NewTopic, Producer, ProducerConfig, ProducerRecord, Topic, TopicPartition};
 use crate::devbroker::{self, BrokerConfig, DevBroker};

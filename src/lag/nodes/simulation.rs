@@ -8,7 +8,8 @@ use tokio::runtime::Runtime;
 use super::model::Model;
 use super::world::{Body, Oracle};
 use super::{Beat, MemberId, Node, Roll, Timing};
-use crate::lag::store::{RedisRegistry, redis_at, redis_of_tests};
+use crate::lag::store::RedisRegistry;
+use crate::lag::store::redises::{redis_at, redis_of_tests};
 
 const LEASE: i64 = 10_000;
 /// Each way.

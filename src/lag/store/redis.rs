@@ -316,7 +316,7 @@ mod tests {
     use fred::interfaces::{KeysInterface, LuaInterface};
     use fred::types::config::Server;
 
-    use super::super::{FORGETFUL, redis_at, redises_of_tests};
+    use super::super::redises::{FORGETFUL, redis_at, redis_of_tests, redises_of_tests};
     use super::*;
     use crate::protocol::types::Uuid;
 
@@ -355,7 +355,7 @@ mod tests {
     /// A CA that is not among the system's, and a Redis that lets in nobody without a certificate, as it does by default.
     #[tokio::test]
     async fn a_redis_is_reached_by_tls() {
-        if super::super::redis_of_tests().is_none() {
+        if redis_of_tests().is_none() {
             return;
         }
         for (asks_clients, ca, client, is_let_in) in [

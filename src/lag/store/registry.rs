@@ -202,7 +202,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
 
-    use super::super::{FORGETFUL, redis_at, redis_of_tests, redises_of_tests};
+    use super::super::redises::{FORGETFUL, redis_at, redis_of_tests, redises_of_tests};
     use super::*;
     use crate::lag::nodes::{Model, Moment};
 
