@@ -81,10 +81,17 @@ pub struct Relaying {
     pub per_transaction: usize,
     /// Of a hundred workers, so many meet a rival that takes their transactional id.
     pub overtaken: u32,
+    /// Of a hundred transactions, so many take longer than a member may be away from its group.
+    pub late: u32,
     config: ProducerConfig,
 }
 
 impl Relaying {
+    /// A little more than a member may take from one delivery to the next.
+    pub fn too_long(&self) -> Duration {
+        self.grouping.config.max_poll_interval + Duration::from_millis(100)
+    }
+
     /// Of whoever is at that place.
     pub fn producer(&self, place: usize) -> ProducerConfig {
         ProducerConfig {
@@ -221,8 +228,7 @@ fn relaying(chance: &mut StdRng) -> Relaying {
         isolation_level: IsolationLevel::ReadCommitted,
         ..drawn.config.clone()
     };
-    // Rivals fence each other by their transactional ids, and not by their instances before that.
-    let grouping = Grouping { name, places: chance.random_range(1..=2), is_static: false, config, ..drawn };
+    let mut grouping = Grouping { name, places: chance.random_range(1..=2), is_static: false, config, ..drawn };
     let config = ProducerConfig {
         compression: *Compression::ALL.choose(chance).unwrap_or(&Compression::None),
         linger: ms(chance, 0, 30),
@@ -233,12 +239,14 @@ fn relaying(chance: &mut StdRng) -> Relaying {
         transaction_timeout: ms(chance, 15_000, 60_000),
         ..ProducerConfig::default()
     };
-    Relaying {
-        grouping,
-        per_transaction: chance.random_range(1..=10),
-        overtaken: *[0, 50, 100].choose(chance).unwrap_or(&0),
-        config,
+    let (per_transaction, overtaken) = (chance.random_range(1..=10), *[0, 50, 100].choose(chance).unwrap_or(&0));
+    // Rivals fence each other by their transactional ids, and not by their instances before that.
+    grouping.is_static = overtaken == 0 && chance.random_bool(0.5);
+    let late = *[0, 30].choose(chance).unwrap_or(&0);
+    if late > 0 {
+        grouping.config.max_poll_interval = ms(chance, 1_000, 4_000);
     }
+    Relaying { grouping, per_transaction, overtaken, late, config }
 }
 
 fn weather(chance: &mut StdRng) -> Weather {

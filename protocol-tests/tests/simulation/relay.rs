@@ -1,7 +1,9 @@
 //! The relay: members of a group that write what they read to another topic, in transactions that the group's offsets go with
-//! (KIP-447), so that every record is there exactly once. Workers leave, vanish wherever they are, and are overtaken by rivals
-//! that claim their transactional ids while they are in the midst of a transaction.
+//! (KIP-447), so that every record is there exactly once. Workers leave, vanish wherever they are, are late for the next delivery
+//! and given what they work on once more, and are overtaken by rivals that claim their transactional ids while they are in the
+//! midst of a transaction.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +91,8 @@ async fn work(post: Arc<Post>, number: usize) -> Outcome<usize> {
         post.claimed.send_replace(number);
         let consumer = client.consumer(post.relaying.grouping.member(post.place)).map_err(|error| error.to_string())?;
         let chance = post.world.plan.chance(60_000 + number as u64);
-        let worker = Worker { post, number, begun: 0, overtaken_in: None, chance, consumer, producer };
+        let worker =
+            Worker { post, number, begun: 0, overtaken_in: None, chance, consumer, producer, ahead: VecDeque::new() };
         worker.live(&net).await;
     }
     client.close().await;
@@ -106,6 +109,8 @@ struct Worker {
     chance: StdRng,
     consumer: Consumer,
     producer: Producer,
+    /// What came while it was in the midst of a transaction.
+    ahead: VecDeque<Delivery>,
 }
 
 /// What a transaction carries.
@@ -175,7 +180,7 @@ impl Worker {
             if over || if calm { vanishes } else { Instant::now() >= until } {
                 return;
             }
-            match timeout(Duration::from_millis(500), self.consumer.next()).await {
+            match timeout(Duration::from_millis(500), self.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     if !self.relay(delivery).await {
                         return;
@@ -185,6 +190,14 @@ impl Worker {
                 Ok(None) => return,
                 Err(_) => {}
             }
+        }
+    }
+
+    /// In the order in which it came.
+    async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        match self.ahead.pop_front() {
+            Some(delivery) => Some(Ok(delivery)),
+            None => self.consumer.next().await,
         }
     }
 
@@ -217,7 +230,7 @@ impl Worker {
         let most = self.chance.random_range(1..=self.post.relaying.per_transaction);
         while deliveries.len() < most {
             // An error is told again for as long as it lasts.
-            let Ok(Some(Ok(delivery))) = timeout(GATHERING, self.consumer.next()).await else { break };
+            let Ok(Some(Ok(delivery))) = timeout(GATHERING, self.next()).await else { break };
             deliveries.push(delivery);
         }
         deliveries
@@ -254,9 +267,23 @@ impl Worker {
         if self.chance.random_bool(0.5) {
             self.meet_rival().await;
         }
+        self.be_late().await;
         transaction.send_offsets(&load.group, load.positions.iter().cloned()).await?;
         self.meet_rival().await;
         Ok(())
+    }
+
+    /// For so long that its group takes it for gone; then it asks for the next delivery, and may be given what it works on.
+    async fn be_late(&mut self) {
+        if self.chance.random_range(0..100) >= self.post.relaying.late {
+            return;
+        }
+        sleep(self.post.relaying.too_long()).await;
+        let next = timeout(PATIENCE, self.consumer.next()).await;
+        self.tell(format_args!("is late in transaction {}", self.begun));
+        if let Ok(Some(Ok(delivery))) = next {
+            self.ahead.push_back(delivery);
+        }
     }
 
     /// In the transaction that was drawn a rival claims the id, which is mostly waited for.
