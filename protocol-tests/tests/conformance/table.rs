@@ -8,7 +8,7 @@ use crate::sites::{DOORS, Door};
 use crate::world::Scenario;
 use protocol_tests::Outcome;
 
-const COLUMNS: [&str; 9] = [
+pub const COLUMNS: [&str; 9] = [
     "Kafka 3.9.1",
     "Kafka 4.3.0",
     "Kafka 4.3.0, 3 nodes",
@@ -77,6 +77,8 @@ impl Cell {
 /// Cells by column and row.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// As the file has them.
+    pub columns: Vec<String>,
     rows: Vec<String>,
     cells: BTreeMap<(String, String), Cell>,
 }
@@ -93,12 +95,15 @@ impl Table {
             Err(error) => return Err(error.into()),
         };
         let mut table = Self::default();
-        for line in text.lines().filter(|line| line.starts_with("| ")).skip(1) {
-            let mut cells = line.trim_matches('|').split('|').map(str::trim);
-            let row = cells.next().unwrap_or_default().to_owned();
-            for (column, cell) in COLUMNS.iter().zip(cells) {
-                table.cells.insert(((*column).to_owned(), row.clone()), Cell::read(cell));
-            }
+        let mut lines = text.lines().filter(|line| line.starts_with('|')).map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+            (cells.next().unwrap_or_default(), cells.collect::<Vec<_>>())
+        });
+        table.columns = lines.next().map(|(_, columns)| columns).unwrap_or_default();
+        // Below the names there is a rule.
+        for (row, cells) in lines.skip(1) {
+            let cells = table.columns.iter().zip(cells);
+            table.cells.extend(cells.map(|(column, cell)| ((column.clone(), row.clone()), Cell::read(&cell))));
             table.rows.push(row);
         }
         Ok(table)
