@@ -169,8 +169,8 @@ impl Error {
         matches!(self.kind, ErrorKind::Aborted(_))
     }
 
-    /// Whether another producer has begun with the same transactional id, or the transaction took longer than it may. This
-    /// producer can do nothing more.
+    /// Whether another producer has begun with the same transactional id, or the transaction took longer than it may; or, before
+    /// Kafka 4, a request of its own for its next epoch was carried out late. This producer can do nothing more.
     pub fn is_fenced(&self) -> bool {
         matches!(self.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH))
     }

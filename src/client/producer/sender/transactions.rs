@@ -111,6 +111,8 @@ impl Sender {
             transactions.machine.end(Close::Abort);
         }
         self.give_up_batches();
+        // How one has ended is told before the next one begins.
+        self.tell();
         self.open_next();
         self.ask_coordinator(now);
         self.tell();

@@ -5,7 +5,7 @@
 //! Unclaimed ─────────▶ Claiming ─▶ Idle ─────▶ Open ─────────────────────────▶ Ending ─▶ Idle
 //!                     InitProducerId            │ a record or a commit fails     │ EndTxn    ▲
 //!                                               ▼                                ▼           │
-//!                                             Failed ─────────────────────────▶ Bumping ─────┘
+//!                                             Failed ─────────────────────────▶ Claiming ────┘
 //! any, when fenced or refused for good ─▶ Dead                                InitProducerId
 //! ```
 //!
@@ -26,10 +26,11 @@
 //!   abort is a good answer.
 //! - Sequences that were given up leave a gap. In the first protocol the epoch then rises by our own asking (KIP-360)
 //!   before the next transaction begins; in the second it rises anyway.
-//! - So it does after any question of the first protocol that was not answered: a broker that was held up with an end might
+//! - So it does after a question of the first protocol that was not answered: a broker that was held up with an end might
 //!   end the next transaction of the same epoch half way (KIP-890), offsets might become part of it and take its group back,
 //!   and a partition or group might begin one that nobody knows of, until its time is up and the producer is fenced. A commit
-//!   is told before that, since it holds. Of offsets it holds as far as the group's broker asks the coordinator (KIP-890).
+//!   or an abort is told before that, since it holds. Of offsets it holds as far as the group's broker asks the coordinator
+//!   (KIP-890). An InitProducerId that comes late is what nobody can do anything about: it fences its own producer.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -175,7 +176,6 @@ enum Phase {
     Committing,
     /// With the reason, if it was not the application's will.
     Aborting(Option<Error>),
-    Bumping(Option<Error>),
     Dead(Error),
 }
 
@@ -233,7 +233,7 @@ impl Machine {
                 return Err(Error::config("a transaction of this producer is open; end it before the next begins"));
             }
             Phase::Dead(error) => return Err(error.clone()),
-            Phase::Claiming | Phase::Committing | Phase::Aborting(_) | Phase::Bumping(_) => {}
+            Phase::Claiming | Phase::Committing | Phase::Aborting(_) => {}
         }
         Ok(false)
     }
@@ -275,8 +275,7 @@ impl Machine {
 
     /// Whether a transaction is under way, or its end.
     pub fn is_busy(&self) -> bool {
-        use Phase::{Aborting, Bumping, Committing, Failed, Open};
-        matches!(self.phase, Open | Failed(_) | Committing | Aborting(_) | Bumping(_))
+        matches!(self.phase, Phase::Open | Phase::Failed(_) | Phase::Committing | Phase::Aborting(_))
     }
 
     /// Whether what is written next has the identity that is known.
@@ -388,7 +387,6 @@ impl Machine {
             Phase::Aborting(_) if in_doubt.is_some() => in_doubt,
             Phase::Committing if is_quiet => self.about_end(identity, Close::Commit),
             Phase::Aborting(_) if is_quiet => self.about_end(identity, Close::Abort),
-            Phase::Bumping(_) => Some(Question::Init(Some(identity))),
             _ => None,
         }
     }
@@ -472,10 +470,8 @@ impl Machine {
             (Question::Init(_), Reply::Identified { identity, speaks_v2 }) => {
                 (self.identity, self.speaks_v2) = (Some(identity), speaks_v2);
                 self.must_bump = false;
-                match std::mem::replace(&mut self.phase, Phase::Idle) {
-                    Phase::Bumping(reason) => self.finish(reason),
-                    Phase::Claiming => {}
-                    other => self.phase = other,
+                if matches!(self.phase, Phase::Claiming) {
+                    self.phase = Phase::Idle;
                 }
             }
             (Question::AddPartitions(_, partitions), _) => {
@@ -506,19 +502,10 @@ impl Machine {
         self.wanted.clear();
         self.groups.clear();
         self.offsets.clear();
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Aborting(reason) if self.must_bump => self.phase = Phase::Bumping(reason),
-            Phase::Aborting(reason) => self.finish(reason),
-            _ => {
-                self.finish(None);
-                if self.must_bump {
-                    self.phase = Phase::Claiming;
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, reason: Option<Error>) {
-        self.ended = Some(reason.map_or(Ok(()), |error| Err(error.aborts())));
+        let next = if self.must_bump { Phase::Claiming } else { Phase::Idle };
+        self.ended = Some(match std::mem::replace(&mut self.phase, next) {
+            Phase::Aborting(Some(reason)) => Err(reason.aborts()),
+            _ => Ok(()),
+        });
     }
 }

@@ -121,8 +121,7 @@ impl GroupMetadata {
 
 impl PartialEq for GroupMetadata {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |it: &Self| (it.group_id.clone(), it.member.clone(), it.instance_id.clone());
-        parts(self) == parts(other)
+        (&self.group_id, &self.member, &self.instance_id) == (&other.group_id, &other.member, &other.instance_id)
     }
 }
 
