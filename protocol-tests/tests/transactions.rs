@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use highwater::client::{
-    AbortTransaction, ActiveProducer, Client, ConfigChange, ConfigResource, Consumer, ConsumerConfig, Delivery,
+    AbortTransaction, ActiveProducer, Client, ConfigChange, ConfigResource, Consumer, ConsumerConfig, Delivery, Error,
     ErrorCode, GroupMetadata, GroupProtocol, IsolationLevel, NewTopic, OffsetReset, OffsetSpec, Position, Producer,
     ProducerConfig, ProducerRecord, Topic, TopicPartition, Transaction, TransactionFilter, TransactionState,
 };
@@ -295,38 +295,45 @@ async fn a_member_of_a_former_generation_commits_nothing() -> Outcome<()> {
 /// what it was given before.
 #[tokio::test]
 async fn what_a_member_has_let_go_of_unfinished_is_not_committed() -> Outcome<()> {
-    on_all("a late member", |servers| async move {
-        let site = Site::new(&servers).await?;
-        let (producer, name) = (site.producer(&unique("id")), unique("group"));
-        let seed = producer.begin().await?;
-        site.write(&seed, "a b c").await?;
-        seed.commit().await?;
-        let mut consumer = site.client.consumer(ConsumerConfig {
-            group_protocol: GroupProtocol::Consumer,
-            instance_id: Some("late".to_owned()),
-            max_poll_interval: Duration::from_secs(3),
-            ..reading(&name, &site.topic, IsolationLevel::ReadCommitted)
-        })?;
-        let delivery = consumer.next().await.ok_or("the consumer has ended")??;
-        let (group, transaction) = (consumer.group_metadata()?, producer.begin().await?);
-        protocol_tests::until("it is late", PATIENCE, async || Ok(delivery.is_revoked().then_some(()))).await?;
-        let again = loop {
-            let again = consumer.next().await.ok_or("the consumer has ended")??;
-            if again.topic_partition == delivery.topic_partition {
-                break again;
-            }
-        };
-        assert_eq!(again.position(), delivery.position());
-        let refused = transaction.send_offsets(&group, [delivery.position()]).await;
-        assert!(refused.as_ref().is_err_and(|error| error.is_aborted()), "{refused:?}");
-        assert!(transaction.commit().await.is_err_and(|error| error.is_aborted()));
-        let (group, transaction) = (consumer.group_metadata()?, producer.begin().await?);
-        transaction.send_offsets(&group, [again.position()]).await?;
-        transaction.commit().await?;
-        site.expect_committed(&name, &again.topic_partition, again.position().offset).await?;
-        Ok(consumer.close(PATIENCE).await?)
-    })
-    .await
+    for is_dropped in [false, true] {
+        on_all("a late member", async |servers| late(Site::new(&servers).await?, is_dropped).await).await?;
+    }
+    Ok(())
+}
+
+/// What it works on it still holds, or only knows where that was.
+async fn late(site: Site, is_dropped: bool) -> Outcome<()> {
+    let (producer, name) = (site.producer(&unique("id")), unique("group"));
+    let seed = producer.begin().await?;
+    site.write(&seed, "a b c").await?;
+    seed.commit().await?;
+    let mut consumer = site.client.consumer(ConsumerConfig {
+        group_protocol: GroupProtocol::Consumer,
+        instance_id: Some("late".to_owned()),
+        max_poll_interval: Duration::from_secs(3),
+        ..reading(&name, &site.topic, IsolationLevel::ReadCommitted)
+    })?;
+    let delivery = consumer.next().await.ok_or("the consumer has ended")??;
+    let (group, transaction, position) = (consumer.group_metadata()?, producer.begin().await?, delivery.position());
+    let delivery = Some(delivery).filter(|_| !is_dropped);
+    let is_late = async || Ok(consumer.assignment().is_empty().then_some(()));
+    protocol_tests::until("it is late", PATIENCE, is_late).await?;
+    assert!(delivery.is_none_or(|delivery| delivery.is_revoked()));
+    let again = loop {
+        let again = consumer.next().await.ok_or("the consumer has ended")??;
+        if again.topic_partition == position.topic_partition {
+            break again;
+        }
+    };
+    assert_eq!(again.position(), position);
+    let refused = transaction.send_offsets(&group, [position]).await;
+    assert!(refused.as_ref().is_err_and(Error::is_aborted), "{refused:?}");
+    assert!(transaction.commit().await.is_err_and(|error| error.is_aborted()));
+    let (group, transaction) = (consumer.group_metadata()?, producer.begin().await?);
+    transaction.send_offsets(&group, [again.position()]).await?;
+    transaction.commit().await?;
+    site.expect_committed(&name, &again.topic_partition, again.position().offset).await?;
+    Ok(consumer.close(PATIENCE).await?)
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ use super::group::classic::Joined;
 use super::group::{Action, Distrust, Event, Fault, Group, Refusal, Rules};
 use super::memory::Memory;
 use super::poll::PollClock;
+use super::progress::Mark;
 use super::reader::Item;
 use super::subscription::Subscription;
 use super::tenure::Tenure;
@@ -43,7 +44,7 @@ use crate::client::cluster::Cluster;
 use crate::client::error::Error;
 use crate::client::metadata::Metadata;
 use crate::protocol::error::ErrorCode;
-use crate::protocol::types::{Str, Topic, TopicPartition};
+use crate::protocol::types::{Offset, Str, Topic, TopicPartition};
 
 /// How often topics that do not exist are asked about.
 const MISSING_TOPICS_INTERVAL: Duration = Duration::from_secs(2);
@@ -75,6 +76,11 @@ pub(super) struct Who {
     pub member: Option<(Str, i32)>,
     asker: Option<(Str, i32)>,
     doubt: Option<Doubt>,
+    /// How often partitions were lost or let go.
+    releases: u64,
+    /// Offsets that the application has chosen to commit, so often, and which choice was the last of each partition.
+    choices: u64,
+    chosen: Arc<BTreeMap<TopicPartition, u64>>,
     /// Cancelled when partitions are lost, or let go with records of them still out; another one is valid from then on.
     pub holding: CancellationToken,
 }
@@ -316,9 +322,8 @@ impl Membership {
             Done::Event(event) => self.tell(event),
             Done::Released(id, tenures) => {
                 self.draining.released(id, &tenures);
-                if tenures.iter().any(|tenure| tenure.outstanding() > 0) {
-                    self.holds_no_more();
-                }
+                let is_unfinished = |(finished, delivered): (Mark, Offset)| finished.offset < delivered;
+                self.holds_no_more(tenures.iter().any(|it| it.position().is_some_and(is_unfinished)));
                 self.tell(Event::Released(id));
             }
             Done::Committed(event) => {
@@ -406,14 +411,17 @@ impl Membership {
         tracing::warn!(group = %self.config.group_id, partitions = %list(partitions), reason, "lost");
         self.draining.lose(partitions);
         self.end(partitions).iter().for_each(|tenure| tenure.lose());
-        self.holds_no_more();
+        self.holds_no_more(true);
     }
 
     /// Who has not finished what was held until now is not to commit it with a transaction either: a member that joins anew may
     /// come back in the same generation (KIP-848), which fences nothing, and has been told where to begin before that.
-    fn holds_no_more(&self) {
+    fn holds_no_more(&self, is_unfinished: bool) {
         let mut who = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut who.holding).cancel();
+        who.releases += 1;
+        if is_unfinished {
+            std::mem::take(&mut who.holding).cancel();
+        }
     }
 
     /// From now on nothing of them is handed out.

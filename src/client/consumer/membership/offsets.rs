@@ -1,7 +1,7 @@
 //! What the group has committed, and what it is to commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -66,9 +66,8 @@ impl Membership {
 
     pub(super) fn commit_periodically(&mut self) {
         let Some(committer) = self.committer() else { return };
-        let (tenures, again): (Vec<Arc<Tenure>>, _) =
-            (self.held().values().cloned().collect(), committer.doubt_that_is_due().is_some());
-        if tenures.iter().all(|tenure| tenure.to_commit(again).is_none()) {
+        let tenures: Vec<Arc<Tenure>> = self.held().values().cloned().collect();
+        if marks(&tenures, committer.doubt_that_is_due().as_ref()).is_empty() {
             return;
         }
         self.committing = true;
@@ -166,8 +165,18 @@ fn passes(error: &Error) -> bool {
 /// Offsets that the application has chosen to commit, who was to commit them, and what it held of them then.
 pub(in crate::client::consumer) struct Chosen {
     marks: Marks,
+    number: u64,
     by: Who,
     tenures: Vec<Arc<Tenure>>,
+}
+
+/// What is finished of these and not committed, or whose commit is in doubt.
+fn marks(tenures: &[Arc<Tenure>], doubt: Option<&Doubt>) -> Marks {
+    let mark = |tenure: &Arc<Tenure>| {
+        let of = &tenure.topic_partition;
+        Some((of.clone(), tenure.to_commit(doubt.is_some_and(|doubt| doubt.is_about(of)))?))
+    };
+    tenures.iter().filter_map(mark).collect()
 }
 
 impl Chosen {
@@ -191,7 +200,7 @@ impl AtGroup {
     }
 
     fn who(&self) -> Who {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity().clone()
     }
 
     async fn committed(&self, partitions: BTreeSet<TopicPartition>) -> Result<wire::Committed, Error> {
@@ -252,15 +261,20 @@ impl AtGroup {
         self.who().doubt.filter(|doubt| doubt.is_due(Instant::now()))
     }
 
-    /// A commit had no answer, and may be carried out whenever its broker gets to it.
-    fn doubt(&self) {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).doubt = Some(Doubt::new(Instant::now()));
+    fn identity(&self) -> MutexGuard<'_, Who> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unless there is another doubt by now, everything was said again for this one.
+    /// A commit of these had no answer, and may be carried out whenever its broker gets to it.
+    fn doubt(&self, marks: &Marks) {
+        let mut who = self.identity();
+        who.doubt = Some(Doubt::new(marks.keys().cloned(), who.doubt.take(), Instant::now()));
+    }
+
+    /// Unless there is another doubt by now, what this one is about was said again.
     fn repeated(&self, doubt: Doubt) {
-        let mut who = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        if who.doubt == Some(doubt) {
+        let mut who = self.identity();
+        if who.doubt.as_ref() == Some(&doubt) {
             who.doubt = doubt.after_repeat(Instant::now());
         }
     }
@@ -268,7 +282,7 @@ impl AtGroup {
     /// Once, of all that is held. What the group answers to the member itself is an event.
     async fn commit(&self, tenures: &[Arc<Tenure>], limit: Duration) -> (Option<Event>, Result<(), Error>) {
         let doubt = self.doubt_that_is_due();
-        let (event, result) = self.commit_some(tenures, doubt.is_some(), limit).await;
+        let (event, result) = self.commit_some(tenures, doubt.as_ref(), limit).await;
         let is_settled = |error: &Error| !passes(error) || self.is_of_no_topic(error);
         if let Some(doubt) = doubt
             && result.as_ref().err().is_none_or(is_settled)
@@ -278,15 +292,14 @@ impl AtGroup {
         (event, result)
     }
 
-    /// Once; what is new of these, or, `again`, whatever is finished of them.
+    /// Once; what is new of these, and what the doubt is about.
     async fn commit_some(
         &self,
         tenures: &[Arc<Tenure>],
-        again: bool,
+        doubt: Option<&Doubt>,
         limit: Duration,
     ) -> (Option<Event>, Result<(), Error>) {
-        let to_commit = |tenure: &Arc<Tenure>| Some((tenure.topic_partition.clone(), tenure.to_commit(again)?));
-        let marks: Marks = tenures.iter().filter_map(to_commit).collect();
+        let marks = marks(tenures, doubt);
         if marks.is_empty() {
             return (None, Ok(()));
         }
@@ -326,7 +339,7 @@ impl AtGroup {
         // Not on the group's lane, where it would wait behind a JoinGroup that waits for everybody else.
         let answer = self.cluster.call::<OffsetCommitRequest>(to, Lane::General, request, left(until)).await;
         if answer.as_ref().is_err_and(|error| error.code().is_none()) {
-            self.doubt();
+            self.doubt(marks);
         }
         let answer = answer?;
         let mut answer = wire::committed(answer.body, &known);
@@ -339,27 +352,38 @@ impl AtGroup {
     /// What the application wants committed, now, and what there is of it.
     pub fn choose(&self, marks: Marks, mut tenures: Vec<Arc<Tenure>>) -> Chosen {
         tenures.retain(|tenure| marks.contains_key(&tenure.topic_partition));
-        Chosen { marks, by: self.who(), tenures }
+        let mut who = self.identity();
+        who.choices += 1;
+        let number = who.choices;
+        Arc::make_mut(&mut who.chosen).extend(marks.keys().map(|of| (of.clone(), number)));
+        Chosen { marks, number, by: who.clone(), tenures }
     }
 
-    /// Commits these, whatever is finished; repeated while that can help. In another generation than the one in which they
-    /// were chosen, and after a loss, only what was held all the while is: of anything else the group may know better by then.
+    /// Commits these, whatever is finished; repeated while that can help, but for what was chosen anew meanwhile. In another
+    /// generation than the one in which they were chosen, and after anything was let go, only what was held all the while is: of
+    /// anything else the group may know better by then.
     pub async fn commit_chosen(&self, chosen: &Chosen) -> Result<(), Error> {
         let commit = self.cluster.retry(self.cluster.config().api_timeout, |left| async move {
             // First who, then what is held: a generation is not known here before what it has revoked.
-            let member = self.who().member;
-            let is_another = member != chosen.by.member || chosen.by.holding.is_cancelled();
-            if member.is_some() && is_another && !chosen.is_held() {
+            let who = self.who();
+            let is_another = (&who.member, who.releases) != (&chosen.by.member, chosen.by.releases);
+            if who.member.is_some() && is_another && !chosen.is_held() {
                 return Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(OffsetCommitRequest::NAME));
             }
-            let (_, answer) = self.put(member, &chosen.marks, left).await.map_err(|error| self.noted(error))?;
+            let is_last = |of: &TopicPartition| who.chosen.get(of) == Some(&chosen.number);
+            let marks: Marks =
+                chosen.marks.iter().filter(|(of, _)| is_last(of)).map(|(of, mark)| (of.clone(), *mark)).collect();
+            if marks.is_empty() {
+                return Ok(());
+            }
+            let (_, answer) = self.put(who.member, &marks, left).await.map_err(|error| self.noted(error))?;
             for tenure in &chosen.tenures {
                 let of = &tenure.topic_partition;
-                let mark = chosen.marks.get(of).filter(|_| wire::verdict(&answer, of).is_ok());
+                let mark = marks.get(of).filter(|_| wire::verdict(&answer, of).is_ok());
                 mark.into_iter().for_each(|mark| tenure.committed(*mark));
             }
             let mut result = Ok(());
-            for error in chosen.marks.keys().filter_map(|of| wire::verdict(&answer, of).err()) {
+            for error in marks.keys().filter_map(|of| wire::verdict(&answer, of).err()) {
                 result = Err(self.noted(error.of(OffsetCommitRequest::NAME)));
             }
             result
@@ -389,9 +413,10 @@ impl AtGroup {
         let limit = self.config.drain_limit().min(LEAVE_LIMIT);
         let limit = until.map_or(limit, |until| limit.min(until.saturating_duration_since(Instant::now())));
         // Nobody will say it again.
-        let again = self.who().doubt.is_some();
+        let doubt = self.who().doubt;
+        let doubt = doubt.as_ref();
         let commit = self.cluster.retry(limit, |left| async move {
-            match self.commit_some(tenures, again, left).await.1 {
+            match self.commit_some(tenures, doubt, left).await.1 {
                 Err(error) if self.is_of_no_topic(&error) => Ok(Err(error)),
                 result => result.map(Ok).map_err(|error| self.noted(error)),
             }

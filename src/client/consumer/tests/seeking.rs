@@ -556,6 +556,49 @@ async fn a_commit_that_is_not_answered_does_not_keep_a_close_from_being_heard() 
     }
 }
 
+/// A commit without an answer may be carried out late, and take the group back: what is finished is said again, also after
+/// a seek, and at the end.
+#[tokio::test]
+async fn what_is_in_doubt_is_said_again_though_nothing_is_new() {
+    for is_sought in [false, true] {
+        let (world, mut consumer, of) = one(10, |it| it).await;
+        let commits = || world.broker.faults().count(COMMIT);
+        world.fault(COMMIT, 1, Fault::DisconnectAfter);
+        delivery(&mut consumer).await.finish();
+        until("a commit without an answer", async || world.broker.faults().waiting() == 0).await;
+        let end = if is_sought { 4 } else { 10 };
+        if is_sought {
+            consumer.seek(&of, end).await.unwrap();
+        }
+        until("what it has finished is the group's", async || world.committed().await == end).await;
+        let before = commits();
+        until("it is said again", async || commits() > before).await;
+        let before = commits();
+        consumer.close(LIMIT).await.unwrap();
+        assert_eq!((commits() - before, world.committed().await), (1, end), "{is_sought}");
+    }
+}
+
+/// Only the last choice counts, whoever tries longer.
+#[tokio::test]
+async fn a_choice_does_not_go_over_a_later_one() {
+    let (world, consumer, of) = one(10, |it| ConsumerConfig { auto_commit: false, ..it }).await;
+    until("it holds the partition", async || !consumer.assignment().is_empty()).await;
+    let at = |offset| [Position { topic_partition: of.clone(), offset, leader_epoch: None }];
+    world.fault(COMMIT, 1, Fault::Error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+    world.broker.faults().reset_counts();
+    let first = consumer.commit_offsets(at(5));
+    let second = async {
+        until("the first is refused", async || world.broker.faults().waiting() == 0).await;
+        consumer.commit_offsets(at(8)).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(world.committed().await, 8);
+    assert!(world.broker.faults().count(COMMIT) <= 3);
+}
+
 /// As after an unclean election: the group has read further in an epoch than the log of the new leader goes (KIP-320).
 #[tokio::test]
 async fn a_log_that_was_cut_is_read_again_from_where_it_was_cut() {
