@@ -497,7 +497,7 @@ pub(super) mod tests {
     use super::super::round::tests::{Plain, blank, group, round};
     use super::super::round::{Cost, Group};
     use super::*;
-    use crate::client::Metadata;
+    use crate::client::{GroupMember, Metadata};
     use crate::protocol::messages::{MetadataResponse, MetadataResponsePartition, MetadataResponseTopic};
 
     fn text(config: &Config, round: &Round, now_ms: i64) -> String {
@@ -721,7 +721,10 @@ pub(super) mod tests {
     fn no_family_is_one_page() {
         let names: Vec<&'static str> = (0..3_000).map(|at| &*format!("group-{at:04}").leak()).collect();
         let rows: Vec<_> = names.iter().map(|name| Plain { records: Ok(3), ..blank(name, name, 0) }).collect();
-        let groups = names.iter().map(|name| Group { members: Some([].into()), ..group(name, "Stable") }).collect();
+        let groups = names
+            .iter()
+            .map(|name| Group { members: Some([GroupMember::default()].into()), ..group(name, "Stable") })
+            .collect();
         let cluster = Arc::new(read_by(&names, 9));
         let round = Round { good_for_ms: 1, groups, cluster, ..round(&rows) };
         let compat = [compat::Family::KafkaExporter, compat::Family::Kminion, compat::Family::KafkaLagExporter];
