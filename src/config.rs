@@ -198,6 +198,7 @@ mod tests {
             redis_prefix = ''
             redis = 'http://user:secret@host'
             node_id = ''
+            node_url = 'http://lag:9308'
             lease_seconds = 0
             [gateway]
             topic = 'a b'
@@ -217,7 +218,7 @@ mod tests {
             pipeline.drain_seconds sink.topics sink.store.mongodb.uri sink.batch_documents_max \
             sink.batches_in_flight_max sink.drain_seconds lag.interval_seconds lag.list_groups_every \
             lag.log_starts_every lag.history_samples_max lag.status_window lag.cluster_name lag.redis_prefix \
-            lag.lease_seconds lag.node_id lag.redis \
+            lag.lease_seconds lag.node_id lag.node_url lag.redis \
             gateway.topic gateway.body_bytes_max gateway.concurrent_max gateway.timeout_seconds \
             otlp.interval_seconds otlp.timeout_seconds otlp.endpoint otlp.headers";
         assert_eq!(keys, want.split_whitespace().collect::<Vec<_>>(), "{said}");

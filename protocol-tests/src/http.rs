@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// For an answer; far beyond what a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
+const SENT_ON_MAX: usize = 5;
 
 /// The status of a page, and what it says.
 pub fn get(address: &str, path: &str) -> io::Result<(u16, String)> {
@@ -21,10 +22,29 @@ pub fn ask(address: &str, path: &str) -> io::Result<TcpStream> {
 }
 
 /// The answer to what was asked.
-pub fn answer(mut stream: TcpStream) -> io::Result<(u16, String)> {
+pub fn answer(stream: TcpStream) -> io::Result<(u16, String)> {
+    let (status, _, body) = whole(stream)?;
+    Ok((status, body))
+}
+
+/// The page, and how often its asker was sent on to get it.
+pub fn follow(address: &str, path: &str) -> io::Result<(u16, String, usize)> {
+    let (mut address, mut path) = (address.to_owned(), path.to_owned());
+    for times in 0..SENT_ON_MAX {
+        let (status, head, body) = whole(ask(&address, &path)?)?;
+        let location = head.lines().find_map(|line| line.strip_prefix("location: http://")?.split_once('/'));
+        let Some((there, rest)) = location else { return Ok((status, body, times)) };
+        (address, path) = (there.to_owned(), format!("/{rest}"));
+    }
+    Err(io::Error::other(format!("sent on {SENT_ON_MAX} times, at last to {address}{path}")))
+}
+
+/// Status, head and body.
+fn whole(mut stream: TcpStream) -> io::Result<(u16, String, String)> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = |head: &str| head.split(' ').nth(1)?.parse().ok();
-    let parts = answer.split_once("\r\n\r\n").and_then(|(head, body)| Some((status(head)?, body.to_owned())));
+    let parts = answer.split_once("\r\n\r\n");
+    let parts = parts.and_then(|(head, body)| Some((status(head)?, head.to_owned(), body.to_owned())));
     parts.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("this is no answer: {answer:?}")))
 }

@@ -48,28 +48,32 @@ async fn groups_that_lag(bootstrap: &str, prefix: &str) -> Result<(), Error> {
 
 /// A monitor, and where it is asked.
 struct Node {
-    name: &'static str,
+    name: String,
     program: Program,
     address: String,
 }
 
 impl Node {
     /// By way of a Redis.
-    fn start(name: &'static str, directory: &Path, bootstrap: &str, redis: &str, prefix: &str) -> Node {
+    fn start(name: &str, directory: &Path, bootstrap: &str, redis: &str, prefix: &str) -> Node {
         let config = directory.join("lag.toml");
         std::fs::write(&config, format!("[lag]\nredis_prefix = '{prefix}'\n")).expect("a file");
         let config = config.to_string_lossy().into_owned();
         Self::start_with(name, directory, bootstrap, &["--lease", LEASE, "--redis", redis, "--config", &config])
     }
 
-    fn start_with(name: &'static str, directory: &Path, bootstrap: &str, what: &[&str]) -> Node {
+    fn start_with(name: &str, directory: &Path, bootstrap: &str, what: &[&str]) -> Node {
+        Self::start_at("127.0.0.1:0", name, directory, bootstrap, what)
+    }
+
+    fn start_at(listen: &str, name: &str, directory: &Path, bootstrap: &str, what: &[&str]) -> Node {
         let home = directory.join(name);
         std::fs::create_dir(&home).expect("a directory");
         let what = [what, &["--node-id", name]].concat();
-        let how = ["-b", bootstrap, "--listen", "127.0.0.1:0", "--interval", "1s", "--series", "group"];
+        let how = ["-b", bootstrap, "--listen", listen, "--interval", "1s", "--series", "group"];
         let mut program = Program::start(&home, &[&["lag"], &what[..], &how[..]].concat());
         let address = program.address(WITHIN);
-        Node { name, program, address }
+        Node { name: name.to_owned(), program, address }
     }
 
     fn signal(&self, signal: &str) {
@@ -118,12 +122,12 @@ fn value(metrics: &str, name: &str) -> Option<f64> {
 
 /// Who tells each group. One that passes from one node to the other between two answers can be in both, once; one that is
 /// in both again is told by two.
-fn look(nodes: &[&Node]) -> BTreeMap<String, &'static str> {
+fn look(nodes: &[&Node]) -> BTreeMap<String, String> {
     let once = || {
         let (mut by, mut twice) = (BTreeMap::new(), BTreeSet::new());
         for node in nodes {
             for group in told(&node.metrics()) {
-                if by.insert(group.clone(), node.name).is_some() {
+                if by.insert(group.clone(), node.name.clone()).is_some() {
                     twice.insert(group);
                 }
             }
@@ -225,6 +229,42 @@ fn nor_while_the_cluster_is_without_the_master_of_the_registry() {
     share_all("one tells those of a node that was killed since", &mut [&mut a]);
     drop(a);
     runtime.block_on(broker.stop()).expect("the broker ends");
+}
+
+/// Behind one address for both, a question may come to either.
+#[test]
+fn a_group_of_another_node_is_asked_for_there() {
+    let Some(kafka) = servers::or_skip("lag monitors behind one address", Kafka::shared(KAFKA_43)) else { return };
+    binary();
+    let prefix = unique("test-elsewhere");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(groups_that_lag(kafka.bootstrap(), &prefix)).expect("groups");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (nodes_group, globs) = (format!("{prefix}-nodes"), format!("{prefix}-*"));
+    let lease = format!("{}s", CIRCLE_LEASE.as_secs());
+    let what = ["--lease", &lease, "--nodes-group", &nodes_group, "--group", &globs, "--node-url", "http://{}"];
+    // A node's name is its address.
+    let [mut a, mut b] = [free_port(), free_port()].map(|port| {
+        let name = format!("127.0.0.1:{port}");
+        Node::start_at(&name, &name, directory.path(), kafka.bootstrap(), &what)
+    });
+    share_all("two nodes tell all groups", &mut [&mut a, &mut b]);
+    for group in 0..GROUPS {
+        for path in ["/api/lag/GROUP", "/api/lag?group=GROUP", "/v3/kafka/kafka/consumer/GROUP/lag"] {
+            let path = path.replace("GROUP", &format!("{prefix}-{group}"));
+            let mut sent_on: Vec<usize> = Vec::new();
+            for node in [&a, &b] {
+                let (status, said, times) = http::follow(&node.address, &path).expect("an answer");
+                assert_eq!(status, 200, "{path} of {}: {said}", node.name);
+                sent_on.push(times);
+            }
+            sent_on.sort_unstable();
+            assert_eq!(sent_on, [0, 1], "{path}: one of them has it");
+        }
+    }
+    let (status, said, _) = http::follow(&a.address, "/api/lag/nobody").expect("an answer");
+    assert_eq!(status, 404, "{said}");
+    runtime.block_on(remove(kafka.bootstrap(), &prefix)).expect("nothing is left");
 }
 
 /// The group of the nodes has a name that passes the filter, and is told by nobody all the same.

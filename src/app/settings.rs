@@ -76,6 +76,9 @@ pub fn of_lag(args: &cli::Lag) -> Result<Config, Failure> {
     if args.nodes_group.is_some() {
         config.nodes_group.clone_from(&args.nodes_group);
     }
+    if args.node_url.is_some() {
+        config.node_url.clone_from(&args.node_url);
+    }
     if let Some(lease) = args.lease {
         if config.node_id.is_none() {
             let message = "--lease is of monitors that share groups: give this one a name with --node-id too";

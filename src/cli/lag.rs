@@ -66,6 +66,10 @@ pub struct Lag {
     /// The group in which the monitors find each other, also where there is a Redis [default without one: highwater-lag]
     #[arg(long, value_name = "GROUP")]
     pub nodes_group: Option<String>,
+    /// Where a monitor is reached over HTTP, with {} for its --node-id, e.g. http://{}.lag:9308: who asks one for a group of
+    /// another is sent on there (307)
+    #[arg(long, value_name = "URL", env = "HIGHWATER_NODE_URL")]
+    pub node_url: Option<String>,
     /// How long the groups of a node that is gone may be told by nobody; the same for all nodes [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub lease: Option<Duration>,

@@ -152,6 +152,9 @@ async fn consumer(
     Path((cluster, group)): Path<(String, String)>,
     uri: OriginalUri,
 ) -> Response {
+    if let Some(elsewhere) = burrow.0.elsewhere(Some(&cluster), &group, &uri) {
+        return elsewhere;
+    }
     let found = burrow.of(&cluster, CONSUMER).and_then(|round| Ok(commits(&round.total_of(&group)?)));
     answer(&uri, "consumer detail returned", "topics", found)
 }
@@ -242,6 +245,9 @@ async fn lag(
 
 /// A group that is not there has a status too, and that is no error: only the code is that of one.
 fn judged(burrow: &Burrow, cluster: &str, group: &str, uri: &OriginalUri, all: bool) -> Response {
+    if let Some(elsewhere) = burrow.0.elsewhere(Some(cluster), group, uri) {
+        return elsewhere;
+    }
     let message = "consumer status returned";
     let found = burrow.of(cluster, CONSUMER).and_then(|round| {
         let total = round.total_of(group)?;

@@ -75,6 +75,14 @@ impl Clusters {
         self.all.iter().map(|(config, rounds)| (config.cluster_name.as_str(), rounds))
     }
 
+    /// The one of this name with its settings or, where there is only one, that.
+    pub(super) fn only_or(&self, name: Option<&str>) -> Option<&(Config, Rounds)> {
+        match name {
+            Some(name) => self.all.iter().find(|(config, _)| config.cluster_name == name),
+            None => self.all.first().filter(|_| !self.are_named()),
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Rounds> {
         self.each().find(|(known, _)| *known == name).map(|(_, rounds)| rounds)
     }

@@ -91,6 +91,7 @@ mod clock;
 mod clusters;
 mod collect;
 mod compat;
+mod elsewhere;
 mod estimate;
 mod exposition;
 mod family;
@@ -211,6 +212,8 @@ pub struct Config {
     /// The group of the monitors themselves, in which nodes find each other. `None`: they do so in the Redis, if there is one,
     /// and else in the group `highwater-lag`.
     pub nodes_group: Option<String>,
+    /// Where a node is reached over HTTP, with `{}` for its `node_id`: who asks one for a group of another is sent on there.
+    pub node_url: Option<String>,
     /// How long the groups of a node that is gone are told by nobody, at most; the same for all nodes.
     pub lease_seconds: u32,
 }
@@ -242,6 +245,7 @@ impl Default for Config {
             redis_prefix: "highwater".to_owned(),
             node_id: None,
             nodes_group: None,
+            node_url: None,
             lease_seconds: 15,
         }
     }
@@ -275,6 +279,12 @@ impl Config {
                 group,
                 "with a node_id, under which others know this one",
             );
+        }
+        if let Some(url) = &self.node_url {
+            let is_right = self.node_id.as_ref().is_some_and(|node_id| elsewhere::is_node_url(url, node_id));
+            let allowed = "an http:// or https:// URL without a user and a query, with {} where the name of a node goes, and \
+                           with a node_id that can stand there";
+            limits.must(is_right, "node_url", url, allowed);
         }
         if let Some((url, Err(error))) = self.redis.as_ref().map(|url| (url, RedisStore::check_url(url))) {
             limits.must(false, "redis", url, format_args!("the URL of a Redis: {error}"));

@@ -1,11 +1,11 @@
 //! The lag as JSON: `GET /api/consumer/lag` and `GET /api/lag`, with `?group=` for one group; and `GET /api/lag/GROUP`, one
-//! group's lag as plain numbers, for autoscalers.
+//! group's lag as plain numbers, for autoscalers. One group that another node tells is asked for there ([`super::elsewhere`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{OriginalUri, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -158,8 +158,11 @@ pub fn json(round: &Round, now_ms: i64) -> serde_json::Value {
     serde_json::to_value(answer(round, None, now_ms)).unwrap_or_default()
 }
 
-async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>) -> Response {
+async fn lag(State(clusters): State<Clusters>, Query(asked): Query<Asked>, uri: OriginalUri) -> Response {
     let (group, now_ms) = (asked.group.as_deref(), Clock::start().now_ms());
+    if let Some(elsewhere) = group.and_then(|group| clusters.elsewhere(asked.cluster.as_deref(), group, &uri)) {
+        return elsewhere;
+    }
     let answered = match asked.cluster.as_deref() {
         None if clusters.are_named() => of_all(&clusters, group, now_ms).map(|answers| Json(answers).into_response()),
         name => of_cluster(&clusters, name)
@@ -174,7 +177,11 @@ async fn of_one(
     State(clusters): State<Clusters>,
     Path(group): Path<String>,
     Query(asked): Query<AskedOfOne>,
+    uri: OriginalUri,
 ) -> Response {
+    if let Some(elsewhere) = clusters.elsewhere(asked.cluster.as_deref(), &group, &uri) {
+        return elsewhere;
+    }
     let said = of_cluster(&clusters, asked.cluster.as_deref())
         .and_then(|rounds| of_group(rounds, &group, asked.topic.as_deref(), Clock::start().now_ms()));
     match said {
