@@ -325,7 +325,7 @@ impl fmt::Display for ErrorKind {
             Self::Tls(fault) => write!(f, "TLS: {fault}"),
             Self::Authentication(refusal) => write!(f, "{refusal}"),
             Self::NoCredentials(why) => write!(f, "no credentials: {why}"),
-            Self::Timeout(after) => write!(f, "no answer within {after:?}"),
+            Self::Timeout(after) => write!(f, "no answer within {:?}", rounded(*after)),
             Self::Broker(code, words) => match words.as_deref().or(code.meaning()) {
                 Some(words) => write!(f, "{code}: {words}"),
                 None => write!(f, "{code}"),
@@ -352,6 +352,12 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// As it was meant: what was left of some seconds is a little less than they were.
+fn rounded(time: Duration) -> Duration {
+    let hundredths = (time.as_secs_f64() * 100.0).round() / 100.0;
+    if time.as_secs() == 0 { time } else { Duration::try_from_secs_f64(hundredths).unwrap_or(time) }
+}
+
 impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -373,6 +379,13 @@ mod tests {
         let address = Address::new("kafka-2", 9092);
         let timeout = || Error::new(ErrorKind::Timeout(Duration::from_secs(30)));
         check(timeout(), "no answer within 30s");
+        for (time, line) in [
+            (Duration::from_nanos(4_999_999_779), "no answer within 5s"),
+            (Duration::from_millis(1_530), "no answer within 1.53s"),
+            (Duration::from_micros(250_400), "no answer within 250.4ms"),
+        ] {
+            check(Error::new(ErrorKind::Timeout(time)), line);
+        }
         check(timeout().of("Fetch"), "Fetch: no answer within 30s");
         check(
             timeout().of("Fetch").by(Some(2), Some(address.clone())).at(TopicPartition::new("orders", 3)),
