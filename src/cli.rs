@@ -12,11 +12,14 @@ pub mod transactions;
 mod users;
 pub mod values;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use self::acls::{Acls, CreateAcls, DeleteAcls, ListAcls};
 pub use self::asking::{Asking, Output, Printing};
@@ -46,6 +49,18 @@ pub struct Cli {
     pub command: Command,
     #[command(flatten)]
     pub logging: Logging,
+}
+
+impl Cli {
+    /// Where it makes a difference, also whether something was typed or comes from the environment.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let (Command::Up(up), Some(said)) = (&mut cli.command, matches.subcommand_matches("up")) {
+            up.settle(|name| said.value_source(name) == Some(ValueSource::CommandLine))?;
+        }
+        Ok(cli)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -218,21 +233,25 @@ pub struct Up {
     /// Keep the lag history in this Redis too, so that it outlives a restart, e.g. redis://127.0.0.1:6379
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<Url>,
-    /// Whether to generate records; `off` leaves the topics to other clients
-    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "ON|OFF")]
-    pub generate: Switch,
+    /// Whether to generate records; `off` leaves the topics to other clients [default: on, but off in a cluster that only
+    /// KAFKA_BOOTSTRAP_SERVERS names]
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    pub generate: Option<Switch>,
     #[command(flatten)]
     pub load: Load,
     /// Stop by itself after this long, e.g. 30s, 5m, 1h, and print a summary
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub duration: Option<Duration>,
     /// Where the embedded broker and the embedded store keep their data; a restart goes on from it [default:
     /// ./highwater-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the embedded broker listens
+    /// Where the embedded broker listens, which there is where no cluster is named
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:9092")]
     pub listen: SocketAddr,
+    /// Whether the cluster was typed.
+    #[arg(skip)]
+    names_cluster: bool,
     /// Where the gateway listens (POST /api/logs, GET /api/consumer/lag, GET /api/partition-mapping)
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:8080")]
     pub gateway_listen: SocketAddr,
@@ -246,6 +265,28 @@ pub struct Up {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub otlp: Otlp,
+}
+
+impl Up {
+    /// A cluster that only the environment names was not meant to be written to by whoever wants to look at this program.
+    pub fn generates(&self) -> bool {
+        match self.generate {
+            Some(switch) => switch == Switch::On,
+            None => self.names_cluster || self.cluster.bootstrap_server.is_empty(),
+        }
+    }
+
+    fn settle(&mut self, is_typed: impl Fn(&str) -> bool) -> Result<(), clap::Error> {
+        self.names_cluster = is_typed("bootstrap_server");
+        if is_typed("listen") && !self.cluster.bootstrap_server.is_empty() {
+            let servers = self.cluster.bootstrap_server.join(",");
+            let by = if self.names_cluster { "-b" } else { "KAFKA_BOOTSTRAP_SERVERS" };
+            let message =
+                format!("--listen is of the embedded broker, and there is none where {by} names a cluster ({servers})");
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(())
+    }
 }
 
 /// What the generator makes.
@@ -321,7 +362,7 @@ pub struct Door {
     #[arg(long, value_name = "FILE")]
     pub sasl_users: Option<PathBuf>,
     /// How long clients are believed before they must prove it again, e.g. 1h [default: as long as they stay]
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "sasl_users")]
+    #[arg(long, value_name = "TIME", value_parser = values::span, requires = "sasl_users")]
     pub sasl_session: Option<Duration>,
 }
 
@@ -354,7 +395,7 @@ pub struct Generate {
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<u64>,
     /// Stop after this long, e.g. 30s
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub duration: Option<Duration>,
     /// Send the lines of this file (NDJSON; `-` for standard input) rather than made-up records
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "seed", "invalid_ratio", "shape", "count"])]
@@ -370,22 +411,6 @@ pub struct Generate {
     pub verbatim: bool,
 }
 
-/// A time as people write it: a number and ms, s, m or h.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time: give a number with ms, s, m or h, e.g. 30s");
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
-}
-
 fn ratio(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
@@ -397,7 +422,7 @@ fn fsync(text: &str) -> Result<Fsync, String> {
     match text {
         "always" => Ok(Fsync::Always),
         "never" => Ok(Fsync::Never),
-        every => duration(every)
+        every => values::span(every)
             .map(Fsync::Every)
             .map_err(|_| format!("{text:?} is not `always`, `never` or a time like 1s")),
     }
@@ -405,8 +430,6 @@ fn fsync(text: &str) -> Result<Fsync, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -426,17 +449,31 @@ mod tests {
         assert_eq!(hidden, [true; 3]);
     }
 
+    /// Where the environment of the tests names no cluster.
     #[test]
-    fn durations() {
-        let check = |text: &str, want: Option<u64>| {
-            assert_eq!(duration(text).ok(), want.map(Duration::from_millis), "{text:?}");
+    fn what_is_written_to_is_what_was_typed() {
+        let check = |words: &str, want: Result<bool, ErrorKind>| {
+            let words = ["highwater", "up"].into_iter().chain(words.split_whitespace()).map(OsString::from);
+            let generates = Cli::read(words).map(|cli| match cli.command {
+                Command::Up(up) => up.generates(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(generates.map_err(|error| error.kind()), want);
         };
-        check("30s", Some(30_000));
-        check("1.5m", Some(90_000));
-        check("250ms", Some(250));
-        check("2h", Some(7_200_000));
-        for wrong in ["", "30", "s", "-1s", "1d", "1.2.3s", "999999999999999999999h"] {
-            check(wrong, None);
+        check("-b h:1", Ok(true));
+        check("-b h:1 --generate off", Ok(false));
+        check("-b h:1 --listen 127.0.0.1:1", Err(ErrorKind::ArgumentConflict));
+        if std::env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_none() {
+            check("", Ok(true));
+            check("--listen 127.0.0.1:1", Ok(true));
         }
+        let mut up = match Cli::read(["highwater", "up", "-b", "h:1"].map(OsString::from).into_iter()).unwrap().command
+        {
+            Command::Up(up) => up,
+            other => panic!("{other:?}"),
+        };
+        up.settle(|_| false).unwrap();
+        assert!(!up.generates(), "as if the environment had named it");
+        assert!(up.settle(|name| name == "listen").is_err());
     }
 }

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use highwater::app::{Failure, Status};
 use highwater::cli::{Cli, Command, Logging};
 use highwater::{commands, telemetry};
@@ -14,7 +13,7 @@ const NORMAL: &str = "warn,highwater=info";
 const QUIET: &str = "warn";
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

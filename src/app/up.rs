@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::house::{Doors, House};
 use super::summary::{Live, Verdict};
 use super::{Failure, Status, say, settings, stop_on_signal};
-use crate::cli::{self, Switch};
+use crate::cli;
 
 /// How long stopping may take in all.
 const STOP: Duration = Duration::from_secs(28);
@@ -24,7 +24,10 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
     let began = Instant::now();
     let Some(house) = stop.run_until_cancelled(House::build(&args, config)).await.transpose()? else { return Ok(()) };
     say(house.where_to_look(&args, &doors));
-    let mut rooms = house.start(doors, args.generate == Switch::On);
+    if args.generate.is_none() && !args.generates() {
+        say("nothing is generated, as only KAFKA_BOOTSTRAP_SERVERS names the cluster; --generate on says otherwise");
+    }
+    let mut rooms = house.start(doors, args.generates());
     let failed = tokio::select! {
         () = stop.cancelled() => None,
         () = after(args.duration) => {
@@ -39,9 +42,6 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
         failure = rooms.failed() => Some(failure),
         () = show_live(&house) => None,
     };
-    if stop.is_cancelled() {
-        say("stopping: what is in flight is worked off first; a second signal stops at once");
-    }
     let stopped = timeout(STOP, house.stop(rooms)).await;
     let Ok(account) = stopped else {
         let seconds = STOP.as_secs();

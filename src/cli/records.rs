@@ -82,8 +82,8 @@ pub struct Consume {
     /// Stop after this many records
     #[arg(short = 'c', long, alias = "num", value_name = "N")]
     pub count: Option<u64>,
-    /// What to print of a record: %k key, %v value, %h headers, %t topic, %p partition, %o offset, %T time in ms, %K and %S
-    /// the bytes of key and value; \n, \t, \xNN
+    /// What to print of a record: %k key, %v or %s value, %h headers, %t topic, %p partition, %o offset, %T time in ms, %K and %S
+    /// the bytes of key and value, %%; \n, \t, \xNN
     #[arg(short = 'f', long, value_name = "FORMAT", default_value = "%v\\n", conflicts_with = "output")]
     pub format: String,
     /// Print null keys and values as NULL rather than as nothing

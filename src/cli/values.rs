@@ -319,13 +319,15 @@ mod tests {
     #[test]
     fn spans() {
         let check = |text: &str, want: Option<u64>| {
-            assert_eq!(span(text).ok(), want.map(Duration::from_secs), "{text:?}");
+            assert_eq!(span(text).ok(), want.map(Duration::from_millis), "{text:?}");
         };
-        check("30s", Some(30));
-        check("1h30m", Some(5400));
-        check("2d", Some(172_800));
-        check("P1DT1S", Some(86_401));
-        for wrong in ["", "30", "-1s", "1y", "P1M"] {
+        check("250ms", Some(250));
+        check("30s", Some(30_000));
+        check("1.5m", Some(90_000));
+        check("1h30m", Some(5_400_000));
+        check("2d", Some(172_800_000));
+        check("P1DT1S", Some(86_401_000));
+        for wrong in ["", "30", "s", "-1s", "1.2.3s", "1y", "P1M", "999999999999999999999h"] {
             check(wrong, None);
         }
     }
