@@ -467,8 +467,7 @@ mod tests {
             check("", Ok(true));
             check("--listen 127.0.0.1:1", Ok(true));
         }
-        let mut up = match Cli::read(["highwater", "up", "-b", "h:1"].map(OsString::from).into_iter()).unwrap().command
-        {
+        let mut up = match Cli::read(["highwater", "up", "-b", "h:1"].map(OsString::from)).unwrap().command {
             Command::Up(up) => up,
             other => panic!("{other:?}"),
         };
