@@ -379,6 +379,8 @@ impl Consumer {
     /// committed, or for partitions that this consumer does not hold. One is enough for each partition; of several the last
     /// counts. With [`auto_commit`](ConsumerConfig::auto_commit) the next commit of what is finished goes over it.
     ///
+    /// A call that is still trying gives way, partition by partition, to one that comes after it.
+    ///
     /// Fails if one of them is refused, which may be after others were taken; what may pass is tried again for
     /// [`api_timeout`](super::ClientConfig::api_timeout). A member that is out of its group, and an
     /// [assigned](super::Client::assign) consumer whose group has members, is refused. So is what is tried again after the

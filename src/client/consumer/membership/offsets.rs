@@ -166,7 +166,9 @@ fn passes(error: &Error) -> bool {
 pub(in crate::client::consumer) struct Chosen {
     marks: Marks,
     number: u64,
-    by: Who,
+    member: Option<(Str, i32)>,
+    /// How often anything had been let go by then.
+    releases: u64,
     tenures: Vec<Arc<Tenure>>,
 }
 
@@ -356,7 +358,7 @@ impl AtGroup {
         who.choices += 1;
         let number = who.choices;
         Arc::make_mut(&mut who.chosen).extend(marks.keys().map(|of| (of.clone(), number)));
-        Chosen { marks, number, by: who.clone(), tenures }
+        Chosen { marks, number, member: who.member.clone(), releases: who.releases, tenures }
     }
 
     /// Commits these, whatever is finished; repeated while that can help, but for what was chosen anew meanwhile. In another
@@ -366,7 +368,7 @@ impl AtGroup {
         let commit = self.cluster.retry(self.cluster.config().api_timeout, |left| async move {
             // First who, then what is held: a generation is not known here before what it has revoked.
             let who = self.who();
-            let is_another = (&who.member, who.releases) != (&chosen.by.member, chosen.by.releases);
+            let is_another = (&who.member, who.releases) != (&chosen.member, chosen.releases);
             if who.member.is_some() && is_another && !chosen.is_held() {
                 return Err(Error::broker(ErrorCode::ILLEGAL_GENERATION).of(OffsetCommitRequest::NAME));
             }
