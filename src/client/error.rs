@@ -354,8 +354,12 @@ impl fmt::Display for ErrorKind {
 
 /// As it was meant: what was left of some seconds is a little less than they were.
 fn rounded(time: Duration) -> Duration {
-    let hundredths = (time.as_secs_f64() * 100.0).round() / 100.0;
-    if time.as_secs() == 0 { time } else { Duration::try_from_secs_f64(hundredths).unwrap_or(time) }
+    let parts = match time {
+        _ if time < Duration::from_millis(1) => return time,
+        _ if time < Duration::from_secs(1) => 10_000.0,
+        _ => 100.0,
+    };
+    Duration::try_from_secs_f64((time.as_secs_f64() * parts).round() / parts).unwrap_or(time)
 }
 
 impl fmt::Display for NoPlace {
@@ -383,6 +387,7 @@ mod tests {
             (Duration::from_nanos(4_999_999_779), "no answer within 5s"),
             (Duration::from_millis(1_530), "no answer within 1.53s"),
             (Duration::from_micros(250_400), "no answer within 250.4ms"),
+            (Duration::from_nanos(999_991_256), "no answer within 1s"),
         ] {
             check(Error::new(ErrorKind::Timeout(time)), line);
         }
