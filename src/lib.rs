@@ -2,10 +2,10 @@
 //!
 //! | room | may use |
 //! |---|---|
-//! | [`protocol`], `tls`, `task`, `limits` | nothing of ours |
+//! | [`protocol`], `tls`, `task`, `trouble`, `limits` | nothing of ours |
 //! | `net` | `tls` |
-//! | `client`, `devbroker` | `protocol`, `tls`, `task`, and the client `net`; never each other |
-//! | `lag`, `pipeline`, `sink`, `generator`, `gateway` | `client`, `task`, `limits`; never a sister |
+//! | `client`, `devbroker` | `protocol`, `tls`, `task`, and the client `net`, `trouble`; never each other |
+//! | `lag`, `pipeline`, `sink`, `generator`, `gateway` | `client`, `task`, `trouble`, `limits`; never a sister |
 //! | `telemetry` | `net`, `tls`, `task`, `limits` |
 //! | `config` | each room's `Config`, `limits` |
 //! | `app`, `commands` | everything; the only places where rooms meet |
@@ -18,6 +18,7 @@ pub mod net;
 pub mod protocol;
 pub mod task;
 pub mod tls;
+pub mod trouble;
 
 pub mod client;
 pub mod devbroker;

@@ -12,19 +12,20 @@ fn root() -> PathBuf {
 }
 
 /// The layer table: a room, and the rooms it may use beside itself.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("protocol", &[]),
     ("tls", &[]),
     ("task", &[]),
+    ("trouble", &[]),
     ("limits", &[]),
     ("net", &["tls"]),
-    ("client", &["protocol", "net", "tls", "task"]),
+    ("client", &["protocol", "net", "tls", "task", "trouble"]),
     ("devbroker", &["protocol", "tls", "task"]),
-    ("lag", &["client", "tls", "task", "limits"]),
-    ("pipeline", &["client", "task", "limits"]),
-    ("sink", &["client", "task", "limits"]),
-    ("generator", &["client", "task", "limits"]),
-    ("gateway", &["client", "task", "limits"]),
+    ("lag", &["client", "tls", "task", "trouble", "limits"]),
+    ("pipeline", &["client", "task", "trouble", "limits"]),
+    ("sink", &["client", "task", "trouble", "limits"]),
+    ("generator", &["client", "task", "trouble", "limits"]),
+    ("gateway", &["client", "task", "trouble", "limits"]),
     ("telemetry", &["net", "tls", "task", "limits"]),
     ("config", &["lag", "pipeline", "sink", "generator", "gateway", "telemetry", "limits"]),
     ("cli", &["generator", "lag", "telemetry", "limits"]),

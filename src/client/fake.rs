@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::ClientConfig;
 use crate::net::{Address, Attempt, Dial, Io};
@@ -180,5 +182,36 @@ pub fn config(ports: &[u16]) -> ClientConfig {
         bootstrap_servers: ports.iter().map(|port| at(*port).to_string()).collect(),
         client_id: "test".to_owned(),
         ..Default::default()
+    }
+}
+
+/// What is logged as a warning on this thread, while this is there.
+pub struct Warnings {
+    count: Arc<AtomicUsize>,
+    // Where there is one subscriber, whether a line is wanted is asked of the thread that comes to it first, once and for all: a
+    // test beside this one, which wants none, would switch it off. With two, both are asked.
+    _log: (tracing::subscriber::DefaultGuard, tracing::Dispatch),
+}
+
+impl Warnings {
+    pub fn counted() -> Self {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counting = tracing_subscriber::registry().with(Counting(Arc::clone(&count)));
+        let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+        Self { count, _log: (tracing::subscriber::set_default(counting), second) }
+    }
+
+    pub fn so_far(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Counting {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::WARN {
+            self.0.fetch_add(1, Relaxed);
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::protocol::api::Body;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use crate::protocol::types::{BrokerId, Str, Topic};
+use crate::trouble::Trouble;
 
 /// Another bootstrap server is tried beside a silent one after this long, as RFC 8305 has it for addresses.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -225,8 +226,8 @@ impl Wanted {
 
 /// Learns the cluster anew every so often, and soon after a nudge, until the client is closed or nobody holds it.
 pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed: CancellationToken) {
-    let mut failures = 0;
-    let mut refused = false;
+    let (mut failures, mut refused) = (0, false);
+    let mut trouble = Trouble::default();
     loop {
         let Some(held) = shared.upgrade() else { return };
         let backoff = held.config.retry_backoff();
@@ -240,18 +241,30 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, nudge: Arc<Notify>, closed:
             () = sleep(rest) => {}
             () = nudge.notified() => if learned_meanwhile(&shared, pause).await {
                 failures = 0;
+                say_known(&mut trouble);
                 continue;
             }
         }
         let Some(held) = shared.upgrade() else { return };
         match held.refresh(Topics::Followed).await {
-            Ok(_) => (failures, refused) = (0, false),
+            Ok(_) => {
+                (failures, refused) = (0, false);
+                say_known(&mut trouble);
+            }
             Err(error) if error.is_closed() => return,
             Err(error) => {
                 (failures, refused) = (failures + 1, error.is_authentication());
-                tracing::warn!(%error, failures, "the cluster cannot be learned anew; what was known is kept");
+                if trouble.fails(Instant::now()) {
+                    tracing::warn!(%error, failures, "the cluster cannot be learned anew; what was known is kept");
+                }
             }
         }
+    }
+}
+
+fn say_known(trouble: &mut Trouble) {
+    if let Some(after) = trouble.is_over(Instant::now()) {
+        tracing::warn!(after_seconds = after.as_secs(), "the cluster can be learned again");
     }
 }
 

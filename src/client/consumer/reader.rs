@@ -37,6 +37,7 @@ use crate::protocol::api::{Body, Versioned};
 use crate::protocol::error::{Class, ErrorCode};
 use crate::protocol::messages::{AbortedTransaction, FetchRequest, FetchResponse, PartitionData};
 use crate::protocol::types::{BrokerId, Offset, Str, Topic, TopicId, TopicPartition};
+use crate::trouble::Trouble;
 
 /// What the broker waits for data at most while a partition is left out for want of memory: it may come back any time.
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(100);
@@ -114,6 +115,7 @@ pub(super) struct Reader {
     cursors: BTreeMap<TopicPartition, Cursor>,
     session: Session,
     packing: Packing,
+    trouble: Trouble,
     not_before: Option<Instant>,
 }
 
@@ -143,8 +145,8 @@ impl Reader {
         back: mpsc::UnboundedSender<Cursor>,
     ) -> Self {
         shared.readers.fetch_add(1, Ordering::Relaxed);
-        let (session, packing) = (Session::default(), Packing::default());
-        Self { broker, shared, orders, back, cursors: BTreeMap::new(), session, packing, not_before: None }
+        let (session, packing, trouble) = (Session::default(), Packing::default(), Trouble::default());
+        Self { broker, shared, orders, back, cursors: BTreeMap::new(), session, packing, trouble, not_before: None }
     }
 
     /// Until the fetcher or the consumer is gone.
@@ -273,6 +275,10 @@ impl Reader {
                 return None;
             }
         };
+        if let Some(after) = self.trouble.is_over(Instant::now()) {
+            let (broker, after_seconds) = (self.broker, after.as_secs());
+            tracing::warn!(broker, after_seconds, "the broker answers fetches again");
+        }
         if !self.session_answered(&answer) {
             return None;
         }
@@ -292,7 +298,9 @@ impl Reader {
 
     /// The broker is gone, or the connection to it. Whoever leads now is found anew.
     fn unanswered(&mut self, error: &Error) {
-        tracing::debug!(%error, "a fetch has failed");
+        if !error.is_closed() && self.trouble.fails(Instant::now()) {
+            tracing::warn!(%error, "a broker gives no records; asking again");
+        }
         if error.is_authentication() {
             self.not_before = Some(Instant::now() + REFUSED_PAUSE);
             // A full queue has enough to say already; this is said again after the pause.

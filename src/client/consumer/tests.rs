@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::client::admin::NewTopic;
+use crate::client::fake;
 use crate::client::producer::Position;
 use crate::client::tests::quick_to_reconnect;
 use crate::client::{Client, ClientConfig, Compression, ErrorCode, ProducerConfig, ProducerRecord};
@@ -622,23 +623,9 @@ async fn offsets_that_may_not_be_had_are_said() {
     consumer.close(LIMIT).await.unwrap();
 }
 
-/// Counts what is logged as a warning on this thread.
-#[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        if *event.metadata().level() <= tracing::Level::WARN {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-}
-
 /// Such as an open transaction that has committed offsets, and ends in its own time.
 #[tokio::test]
 async fn what_passes_by_itself_is_no_cause_for_alarm() {
-    use tracing_subscriber::layer::SubscriberExt;
-
     let world = World::new().await;
     world.produce(0..60).await;
     let config = ProducerConfig { transactional_id: Some("elsewhere".to_owned()), ..Default::default() };
@@ -650,22 +637,18 @@ async fn what_passes_by_itself_is_no_cause_for_alarm() {
         leader_epoch: None,
     });
     transaction.send_offsets(&GroupMetadata::new("readers"), positions).await.unwrap();
-    let warnings = Warnings::default();
-    let log = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
-    // Where there is one subscriber, whether a line is wanted is asked of the thread that comes to it first, once and for all: a
-    // test beside this one, which wants none, would switch it off. With two, both are asked.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let warnings = fake::Warnings::counted();
     let (mut consumer, mut read) = (world.consumer(), Read::default());
     hold(&mut consumer, &mut read, |_| world.broker.faults().count(OFFSET_FETCH) >= 3).await;
-    assert_eq!((read.numbers.len(), warnings.0.load(std::sync::atomic::Ordering::Relaxed)), (0, 0));
+    assert_eq!((read.numbers.len(), warnings.so_far()), (0, 0));
     transaction.abort().await.unwrap();
     read.until(&mut consumer, 60).await;
     // What somebody has to put right is said once a try, however many partitions it is about.
     world.fault(OFFSET_FETCH, 1, Fault::Error(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
     let mut other = world.client.consumer(ConsumerConfig { group_id: "others".into(), ..world.config() }).unwrap();
     timeout(LIMIT, other.next()).await.unwrap().unwrap().unwrap_err();
-    assert_eq!(warnings.0.load(std::sync::atomic::Ordering::Relaxed), 1);
-    drop((log, producer));
+    assert_eq!(warnings.so_far(), 1);
+    drop(producer);
     consumer.close(LIMIT).await.unwrap();
     other.close(LIMIT).await.unwrap();
 }

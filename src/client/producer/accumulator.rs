@@ -291,11 +291,12 @@ impl Queue {
 
     /// Takes every batch that was opened no later than `before`.
     pub fn take_older(&mut self, before: Instant) -> Vec<Filling> {
-        std::iter::from_fn(|| {
-            let first = self.full.front().or(self.open.as_ref())?;
-            if first.since > before { None } else { self.take(before) }
-        })
-        .collect()
+        std::iter::from_fn(|| if self.oldest()? > before { None } else { self.take(before) }).collect()
+    }
+
+    /// When the oldest batch was opened.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.full.front().or(self.open.as_ref()).map(|batch| batch.since)
     }
 
     /// What was opened no later than `before` takes no more records.

@@ -36,10 +36,14 @@ use crate::client::metadata::Metadata;
 use crate::protocol::api::Versioned;
 use crate::protocol::messages::ProduceResponse;
 use crate::protocol::types::{BrokerId, TopicId};
+use crate::trouble::Trouble;
 
 /// Brokers forget a producer that has written nothing to a partition for `producer.id.expiration.ms`, a day if nothing else is
 /// said: after so long it may be so.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// Records that nobody has acknowledged for this long, beyond their linger, are told of.
+const OVERDUE: Duration = Duration::from_secs(10);
 
 /// What a handle asks of the sender.
 #[derive(Debug)]
@@ -116,6 +120,8 @@ pub(super) struct Sender {
     transactions: Option<Transactions>,
     numbers: u64,
     next_sweep: Instant,
+    /// That records wait for long.
+    overdue: Trouble,
     /// No handle is left: deliver what there is, then end.
     is_draining: bool,
 }
@@ -137,6 +143,7 @@ impl Sender {
             transactions,
             numbers: 0,
             next_sweep: Instant::now(),
+            overdue: Trouble::default(),
             is_draining: false,
         }
     }
@@ -513,6 +520,12 @@ enum Taken {
 
 impl Partition {
     /// Whether there is a batch to send for the first time.
+    /// When its oldest records came.
+    fn oldest(&self) -> Option<Instant> {
+        let batches = self.line.batches().chain(&self.sealed).map(|batch| batch.since);
+        batches.chain(self.slot.queue().oldest()).min()
+    }
+
     fn has_ready(&self, ripe: Instant) -> bool {
         !self.sealed.is_empty() || (self.sealing.is_empty() && self.slot.queue().has(ripe))
     }
@@ -559,8 +572,7 @@ impl Sender {
 
     /// Asks what is to be asked: who leads, and, as soon as there is anything to send, who we are.
     fn ask(&mut self, now: Instant) {
-        let is_nobody = self.shared.config.is_idempotent() && self.transactions.is_none() && self.identity.is_none();
-        self.identify.wanted |= is_nobody && self.shared.budget.used() > 0;
+        self.identify.wanted |= self.is_nobody() && self.shared.budget.used() > 0;
         if self.leaders.may_ask(now) {
             self.leaders.asked = true;
             let shared = Arc::clone(&self.shared);
@@ -573,6 +585,11 @@ impl Sender {
         }
     }
 
+    /// Whether it writes nothing before it has an id of its own.
+    fn is_nobody(&self) -> bool {
+        self.shared.config.is_idempotent() && self.transactions.is_none() && self.identity.is_none()
+    }
+
     fn learnt(&mut self, result: Result<Arc<Metadata>, Error>) {
         self.follow_metadata();
         let now = Instant::now();
@@ -581,7 +598,8 @@ impl Sender {
         };
         let wanted = result.is_err() || self.partitions.iter().any(is_homeless);
         if let Err(error) = result {
-            tracing::warn!(%error, "cannot learn who leads the partitions; asking again");
+            // The cluster itself says that it cannot be learned, and what waits for that is told of as overdue.
+            tracing::debug!(%error, "cannot learn who leads the partitions; asking again");
         }
         self.leaders.answered(wanted, now, &self.shared.config);
     }
@@ -595,7 +613,9 @@ impl Sender {
                 (0..self.partitions.len()).for_each(|index| self.reconsider(index, now));
             }
             Err(error) if error.is_retriable() => {
-                tracing::warn!(%error, "no producer id yet; asking again");
+                if self.identify.is_first() {
+                    tracing::warn!(%error, "no producer id yet; asking again");
+                }
                 self.identify.answered(true, now, &self.shared.config);
             }
             Err(error) => self.fail_for_good(&error),
@@ -640,6 +660,7 @@ impl Sender {
             return;
         }
         self.next_sweep = now + self.sweep_interval();
+        self.say_overdue(now);
         let config = &self.shared.config;
         let Some(before) = now.checked_sub(config.delivery_timeout) else { return };
         let old = now.checked_sub(config.linger.max(config.delivery_timeout / 10)).unwrap_or(before);
@@ -670,6 +691,40 @@ impl Sender {
         }
     }
 
+    /// What is tried again says nothing while it may pass. Records that wait for long are told of, with what stands in their
+    /// way.
+    fn say_overdue(&mut self, now: Instant) {
+        let oldest = self.partitions.iter().filter_map(|partition| Some((partition.oldest()?, partition)));
+        let oldest =
+            oldest.min_by_key(|(since, _)| *since).map(|(since, partition)| (now.duration_since(since), partition));
+        match oldest.filter(|(age, _)| *age >= OVERDUE + self.shared.config.linger) {
+            Some((age, partition)) if self.overdue.fails(now) => tracing::warn!(
+                partition = %partition.slot.topic_partition,
+                seconds = age.as_secs(),
+                given_up_after = ?self.shared.config.delivery_timeout,
+                why = self.obstacle(partition),
+                "records wait to be acknowledged"
+            ),
+            Some(_) => {}
+            None => {
+                if let Some(after) = self.overdue.is_over(now) {
+                    tracing::warn!(after_seconds = after.as_secs(), "records are acknowledged in time again");
+                }
+            }
+        }
+    }
+
+    /// What a partition's oldest records wait for, as far as that is known.
+    fn obstacle(&self, partition: &Partition) -> String {
+        let first = partition.line.batches().chain(&partition.sealed).next();
+        match (first.and_then(|batch| batch.last_error.as_ref()), partition.leader) {
+            (Some(error), _) => error.to_string(),
+            (None, None) => "the partition has no leader that is known".to_owned(),
+            (None, Some(_)) if self.is_nobody() => "the producer has not been given an id".to_owned(),
+            (None, Some(broker)) => format!("broker {broker} has not answered"),
+        }
+    }
+
     fn expired(&self, index: usize, last: Option<&Error>) -> Error {
         failure::expired(&self.partitions[index].slot.topic_partition, self.shared.config.delivery_timeout, last)
     }
@@ -682,7 +737,8 @@ impl Sender {
     fn next_wake(&self, now: Instant) -> Option<Instant> {
         let linger = self.lingering.front().map(|&(since, _)| since + self.shared.config.linger);
         let due = self.due.first().map(|&(at, _)| at);
-        let sweep = (self.shared.budget.used() > 0).then_some(self.next_sweep);
+        let is_swept = self.shared.budget.used() > 0 || self.overdue.lasts();
+        let sweep = is_swept.then_some(self.next_sweep);
         let asked = [&self.leaders, &self.identify].into_iter().filter_map(|it| it.next(now));
         let coordinator = self.transactions.as_ref().and_then(Transactions::next_wake);
         linger.into_iter().chain(due).chain(sweep).chain(asked).chain(coordinator).min()

@@ -734,6 +734,20 @@ async fn a_record_does_not_expire_with_much_older_ones() {
     }
 }
 
+/// A broker that stands still, and one that takes its time: told when it lasts, and that it is over.
+#[tokio::test(start_paused = true)]
+async fn records_that_wait_for_long_are_told_of() {
+    for (silent, told) in [(9, 0), (25, 2)] {
+        let wait = if silent == 9 { |_| Duration::from_secs(9) } else { |_| Duration::from_secs(25) };
+        let (client, _) = writing(&[1], wait).await;
+        let warnings = fake::Warnings::counted();
+        let producer = client.producer(brisk()).unwrap();
+        producer.send(ProducerRecord::new(&Topic::from("t"), b"v")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(warnings.so_far(), told, "silent for {silent} s");
+    }
+}
+
 #[test]
 fn batches_grow_within_what_is_usual_and_where_order_is_guarded() {
     let kib = |n: usize| n << 10;
