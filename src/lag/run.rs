@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, Wall};
@@ -19,6 +19,7 @@ use super::tails::{self, Tails};
 use super::track::Tracks;
 use super::{Config, Metrics, Pattern, Rounds};
 use crate::client::{Client, Error, Offset, TopicPartition};
+use crate::trouble::Trouble;
 
 /// How many times as long as a round and its pause may take, before the last one says nothing of the present.
 const ROUNDS_GOOD_FOR: i64 = 3;
@@ -55,6 +56,7 @@ async fn make_rounds(config: &Config, client: &Client, rounds: &Rounds, metrics:
     let mut monitor = Monitor::new(config, client).sharing(rounds);
     let (mut ticks, mut reads) = (interval(config.interval()), rounds.reads());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trouble = Trouble::default();
     loop {
         let turn = async {
             tokio::select! {
@@ -71,10 +73,15 @@ async fn make_rounds(config: &Config, client: &Client, rounds: &Rounds, metrics:
                 metrics.failures.add(round.failures.len() as u64, &metrics.labels);
                 metrics.round.record(round.took_ms as f64 / 1000.0, &metrics.labels);
                 rounds.publish(round);
+                if let Some(after) = trouble.is_over(Instant::now()) {
+                    tracing::warn!(cluster = %config.cluster_name, after_seconds = after.as_secs(), "rounds work again");
+                }
             }
             Err(error) => {
                 metrics.failures.add(1, &metrics.labels);
-                tracing::warn!(cluster = %config.cluster_name, %error, "no lag this round");
+                if trouble.fails(Instant::now()) {
+                    tracing::warn!(cluster = %config.cluster_name, %error, "no lag this round; the next one is tried");
+                }
             }
         }
     }
@@ -100,6 +107,8 @@ pub struct Monitor {
     read_committed: Vec<Pattern>,
     store: Option<Mirror>,
     store_answers: Option<bool>,
+    /// With the store.
+    trouble: Trouble,
     /// Partitions that nobody was seen to read while there were groups that could not be read, and for how many rounds.
     unread: HashMap<TopicPartition, u32>,
 }
@@ -121,6 +130,7 @@ impl Monitor {
                 .redis_place()
                 .map(|place| Mirror::new(RedisStore::new(place, &prefix(client, config), config.history_samples_max))),
             store_answers: None,
+            trouble: Trouble::default(),
             unread: HashMap::new(),
         }
     }
@@ -248,7 +258,13 @@ impl Monitor {
     async fn share(&mut self, sweep: &mut Sweep) {
         let Some(store) = &mut self.store else { return };
         match store.share(&sweep.lives(), &mut self.history, self.wall.ahead_ms).await {
-            Ok(has_answered) => self.store_answers = Some(true).filter(|_| has_answered).or(self.store_answers),
+            Ok(false) => {}
+            Ok(true) => {
+                self.store_answers = Some(true);
+                if let Some(after) = self.trouble.is_over(Instant::now()) {
+                    tracing::warn!(after_seconds = after.as_secs(), "history is kept in Redis again");
+                }
+            }
             Err(error) => self.without_store(&mut sweep.failures, &error.to_string()),
         }
     }
@@ -256,7 +272,9 @@ impl Monitor {
     fn without_store(&mut self, failures: &mut Vec<String>, error: &str) {
         self.store_answers = Some(false);
         failures.push(format!("the history is kept in memory alone: {error}"));
-        tracing::warn!(error, "history is kept in memory alone this round");
+        if self.trouble.fails(Instant::now()) {
+            tracing::warn!(error, "history is kept in memory alone until Redis answers");
+        }
     }
 
     /// Asks Kafka's time index for what came before the first sample, where a reader is that far behind.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
 use crate::lag::Rounds;
 use crate::lag::store::RedisRegistry;
+use crate::trouble::Trouble;
 
 /// A registry that is away does not keep a node that is stopped from ending.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -14,7 +16,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// Says to `rounds` what this node may tell, until `stop`; then it leaves, so that others need not wait for its lease.
 pub(crate) async fn keep(mut node: Node, mut registry: RedisRegistry, rounds: &Rounds, stop: &CancellationToken) {
     rounds.share(node.hold());
-    let mut trouble = None;
+    let mut trouble = Trouble::default();
     let mut pause_ms = 0;
     loop {
         let pause = Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0));
@@ -32,7 +34,7 @@ pub(crate) async fn keep(mut node: Node, mut registry: RedisRegistry, rounds: &R
         };
         rounds.share(node.hold());
         pause_ms = if heard.is_ok() { node.pause_ms(now) } else { node.pause_without_answer_ms() };
-        say(&mut trouble, heard.err());
+        say(&mut trouble, heard);
     }
     let over = node.end();
     rounds.share(node.hold());
@@ -41,12 +43,17 @@ pub(crate) async fn keep(mut node: Node, mut registry: RedisRegistry, rounds: &R
     }
 }
 
-/// Once when it begins, and once when it is over.
-fn say(before: &mut Option<String>, now: Option<String>) {
-    match (&before, &now) {
-        (None, Some(error)) => tracing::warn!(error, "no beat: groups are told until the lease ends, and then no more"),
-        (Some(_), None) => tracing::info!("beats are answered again"),
-        _ => {}
+fn say(trouble: &mut Trouble, heard: Result<(), String>) {
+    let now = Instant::now();
+    match heard {
+        Ok(()) => {
+            if let Some(after) = trouble.is_over(now) {
+                tracing::warn!(after_seconds = after.as_secs(), "beats are answered again");
+            }
+        }
+        Err(error) if trouble.fails(now) => {
+            tracing::warn!(error, "no beat: groups are told until the lease ends, and then no more");
+        }
+        Err(_) => {}
     }
-    *before = now;
 }

@@ -41,7 +41,7 @@ pub(in crate::lag) async fn keep_in_circle(
     rounds.share(fellow.hold());
     // Two heartbeats that are not answered, and another one, fit into a lease.
     let limit = milliseconds(timing.beat_ms() * 3 / 2);
-    let mut trouble = Trouble::default();
+    let mut reasons = Reasons::default();
     loop {
         let pause = milliseconds(fellow.pause_ms(rounds.now()));
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -67,7 +67,7 @@ pub(in crate::lag) async fn keep_in_circle(
         fellow.hear(&ask, sent, answer, rounds.now());
         rounds.share(fellow.hold());
         leave(&circle, fellow.past(), limit).await;
-        trouble.say(error.filter(|_| !is_answered), timing);
+        reasons.say(error.filter(|_| !is_answered), timing);
     }
     fellow.end();
     rounds.share(fellow.hold());
@@ -124,9 +124,9 @@ async fn leave(circle: &Circle, seats: Vec<String>, limit: Duration) {
 
 /// Why there is no place: each reason that was said since there was one. Without a code, the coordinator did not answer.
 #[derive(Debug, Default)]
-struct Trouble(Vec<Option<ErrorCode>>);
+struct Reasons(Vec<Option<ErrorCode>>);
 
-impl Trouble {
+impl Reasons {
     /// Each reason once when it begins, and once that all is over.
     fn say(&mut self, now: Option<Error>, timing: Timing) {
         match now {
@@ -183,15 +183,15 @@ mod tests {
     #[test]
     fn each_reason_is_said_once_until_it_is_over() {
         let of = |code| Error::new(ErrorKind::Broker(code, None));
-        let mut trouble = Trouble::default();
+        let mut reasons = Reasons::default();
         let away = Some(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         let refused = Some(ErrorCode::INVALID_SESSION_TIMEOUT);
-        let said = [away, away, refused, None, away, refused, None].map(|code| trouble.is_news(code));
+        let said = [away, away, refused, None, away, refused, None].map(|code| reasons.is_news(code));
         assert_eq!(said, [true, false, true, true, false, false, false]);
-        trouble.say(None, TIMING);
-        assert!(trouble.is_news(refused), "it was over in between");
-        trouble.say(Some(of(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)), TIMING);
-        assert_eq!(trouble.0.len(), 2);
+        reasons.say(None, TIMING);
+        assert!(reasons.is_news(refused), "it was over in between");
+        reasons.say(Some(of(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)), TIMING);
+        assert_eq!(reasons.0.len(), 2);
     }
 
     #[test]
