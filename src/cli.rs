@@ -382,6 +382,10 @@ pub enum Fsync {
     Every(Duration),
 }
 
+/// What says which records are made up. A flag of `--input` is refused beside these by name: clap does not ask for what would
+/// conflict with what is there.
+const MADE_UP: [&str; 5] = ["rate", "seed", "invalid_ratio", "shape", "count"];
+
 #[derive(Debug, Args)]
 pub struct Generate {
     #[command(flatten)]
@@ -398,16 +402,17 @@ pub struct Generate {
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub duration: Option<Duration>,
     /// Send the lines of this file (NDJSON; `-` for standard input) rather than made-up records
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "seed", "invalid_ratio", "shape", "count"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = MADE_UP)]
     pub input: Option<PathBuf>,
     /// The topic that --input goes to
-    #[arg(short = 't', long, value_name = "NAME", default_value = "user-login", requires = "input")]
+    #[arg(short = 't', long, value_name = "NAME", default_value = "user-login")]
+    #[arg(requires = "input", conflicts_with_all = MADE_UP)]
     pub topic: String,
     /// The top-level field of each line that becomes the record's key
-    #[arg(short = 'k', long, value_name = "FIELD", requires = "input")]
+    #[arg(short = 'k', long, value_name = "FIELD", requires = "input", conflicts_with_all = MADE_UP)]
     pub key_field: Option<String>,
     /// Send lines that are not JSON as they are, rather than stop at the first
-    #[arg(long, requires = "input")]
+    #[arg(long, requires = "input", conflicts_with_all = MADE_UP)]
     pub verbatim: bool,
 }
 

@@ -52,6 +52,7 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
     match (failed, account.verdict()) {
         (Some(failure), _) => Err(failure),
         (None, verdict @ Verdict::Missing { .. }) => Err(Failure::new(Status::Software, verdict)),
+        (None, verdict @ Verdict::Unknown) => Err(Failure::new(Status::Unavailable, verdict)),
         (None, _) => Ok(()),
     }
 }

@@ -85,7 +85,7 @@ pub struct Lag {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10000")]
     pub members: Option<usize>,
     /// Publish the families of these exporters too, by their names and labels
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER")]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EXPORTER", conflicts_with_all = ["once", "watch"])]
     pub compat: Vec<Family>,
     /// What those families and Burrow's API call the cluster [default: kafka]
     #[arg(long, value_name = "NAME")]

@@ -354,12 +354,13 @@ impl fmt::Display for ErrorKind {
 
 /// As it was meant: what was left of some seconds is a little less than they were.
 fn rounded(time: Duration) -> Duration {
-    let parts = match time {
-        _ if time < Duration::from_millis(1) => return time,
-        _ if time < Duration::from_secs(1) => 10_000.0,
-        _ => 100.0,
+    let step = match time.as_millis() {
+        0 => return time,
+        1..1_000 => Duration::from_millis(1),
+        _ => Duration::from_millis(10),
     };
-    Duration::try_from_secs_f64((time.as_secs_f64() * parts).round() / parts).unwrap_or(time)
+    let steps = time.div_duration_f64(step).round();
+    Duration::try_from_secs_f64(steps * step.as_secs_f64()).unwrap_or(time)
 }
 
 impl fmt::Display for NoPlace {
@@ -386,8 +387,8 @@ mod tests {
         for (time, line) in [
             (Duration::from_nanos(4_999_999_779), "no answer within 5s"),
             (Duration::from_millis(1_530), "no answer within 1.53s"),
-            (Duration::from_micros(250_400), "no answer within 250.4ms"),
-            (Duration::from_nanos(999_991_256), "no answer within 1s"),
+            (Duration::from_micros(250_400), "no answer within 250ms"),
+            (Duration::from_nanos(999_912_561), "no answer within 1s"),
         ] {
             check(Error::new(ErrorKind::Timeout(time)), line);
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::format::Format;
 use super::groups;
 use super::output;
+use super::properties;
 use super::record_json::Line;
 use super::session::Session;
 use super::wanted::Wanted;
@@ -34,10 +35,12 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let topics = [args.topics.as_slice(), &args.named].concat();
     let wanted = Wanted::parse(&topics, args.regex).map_err(Failure::of(Status::Usage))?;
     let (from, until) = bounds(&args, &wanted).map_err(Failure::of(Status::Usage))?;
+    properties::no_group(&args.asking, args.group.as_deref())?;
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "consume").await?;
     let all = partitions(&session, &wanted, args.group.is_some() && until.is_none()).await?;
     let ranges = ranges(&session, &all, from.unwrap_or(Place::Start), until).await?;
+    say_missed(from, &ranges);
     let consumer = match &args.group {
         None => read_outside(&session, &ranges)?,
         Some(group) => join(&session, group, &args.membership, wanted, from)?,
@@ -172,6 +175,14 @@ fn offset(listed: &Listed, of: &TopicPartition) -> Result<Option<Offset>, Failur
         Some(Ok(listed)) => Ok(listed.offset),
         Some(Err(error)) => Err(error.clone().into()),
         None => Ok(None),
+    }
+}
+
+/// An offset that a partition does not have, and where it is read from instead.
+fn say_missed(from: Option<Place>, ranges: &BTreeMap<TopicPartition, Range>) {
+    let Some(Place::At(wanted)) = from else { return };
+    for (of, Range { from, .. }) in ranges.iter().filter(|(_, range)| range.from != wanted) {
+        eprintln!("highwater: {of} has no offset {wanted}; reading from {from}");
     }
 }
 

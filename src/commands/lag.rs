@@ -26,6 +26,10 @@ const FRAME: usize = 5;
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub async fn lag(args: cli::Lag) -> Result<(), Failure> {
+    if !args.once && args.printing.output == Output::Json {
+        let elsewhere = "--output json goes with --once; a monitor that runs serves JSON at /api/lag";
+        return Err(Failure::new(Status::Usage, elsewhere));
+    }
     let config = settings::of_lag(&args)?;
     let mut sources = sources(&args, &config.lag)?;
     match (args.once, args.watch) {

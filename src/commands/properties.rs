@@ -253,6 +253,19 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// A group that is named by a property alone would be joined, or not, to the surprise of whoever named it. Files of
+/// properties are those of applications, whose members are to keep their partitions.
+pub(super) fn no_group(asking: &Asking, flag: Option<&str>) -> Result<(), Failure> {
+    let named = asking.properties.iter().find(|it| it.key == "group.id");
+    match (named, flag) {
+        (Some(it), None) => {
+            let say = format!("property group.id: say --group {} to read as a member of it", it.value);
+            Err(Failure::new(Status::Usage, say))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Settings {
     /// The settings of a verb: what the flags say of the cluster, and the properties over it. All mistakes are told at
     /// once.

@@ -10,6 +10,7 @@ use crate::app::{Failure, Status, stop_on_signal};
 use crate::cli;
 use crate::client::{Consumer, ConsumerConfig, Error, ErrorCode, OffsetReset, Topic};
 use crate::commands::output;
+use crate::commands::properties;
 use crate::commands::session::Session;
 
 const HEAD: &str = "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, \
@@ -18,6 +19,7 @@ const HEAD: &str = "start.time, end.time, data.consumed.in.MB, MB.sec, data.cons
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn consume(args: cli::BenchConsume) -> Result<(), Failure> {
+    properties::no_group(&args.asking, args.group.as_deref())?;
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "bench").await?;
     let topic = Topic::from(args.topic.as_str());
