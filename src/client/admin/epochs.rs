@@ -37,7 +37,7 @@ impl Admin {
     ) -> HashMap<TopicPartition, Result<Option<EpochEnd>, Error>> {
         let ask =
             |open, round| self.of_leaders(open, round, move |leader, led| self.ask_epoch_ends(of, leader, led, round));
-        self.in_rounds(of.keys().cloned().collect(), passes, ask).await.into_iter().collect()
+        self.settle(of.keys().cloned().collect(), passes, ask).await
     }
 
     async fn ask_epoch_ends(
@@ -75,11 +75,11 @@ fn said(
     partitions: impl Iterator<Item = TopicPartition>,
     placed: impl Fn(Error) -> Error,
 ) -> Ends {
-    let mut answered: HashMap<(&Str, i32), &OffsetForLeaderEndOffset> = HashMap::new();
+    let mut answered: HashMap<(&str, i32), &OffsetForLeaderEndOffset> = HashMap::new();
     for topic in &answer.topics {
-        answered.extend(topic.partitions.iter().map(|it| ((&topic.topic, it.partition), it)));
+        answered.extend(topic.partitions.iter().map(|it| ((&*topic.topic, it.partition), it)));
     }
-    let outcome = |of: &TopicPartition| match answered.get(&(&Str::from(&of.topic), of.partition)) {
+    let outcome = |of: &TopicPartition| match answered.get(&(&*of.topic, of.partition)) {
         Some(it) => end(it).map_err(|error| error.at(of.clone())),
         None => Err(unanswered(of)),
     };

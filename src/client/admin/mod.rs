@@ -156,25 +156,40 @@ impl Admin {
         &self,
         keys: Vec<K>,
         passes: fn(&Error) -> bool,
-        mut ask: F,
+        ask: F,
     ) -> Vec<(K, Result<V, Error>)>
     where
         K: Clone + Eq + Hash,
         F: FnMut(Vec<K>, Round) -> A,
         A: Future<Output = Vec<(K, Result<V, Error>)>>,
     {
+        let mut settled = self.settle(keys.clone(), passes, ask).await;
+        keys.into_iter().filter_map(|key| settled.remove_entry(&key)).collect()
+    }
+
+    /// Asks in rounds until each of `keys` has its answer, or a failure that does not pass.
+    async fn settle<K, V, F, A>(
+        &self,
+        keys: Vec<K>,
+        passes: fn(&Error) -> bool,
+        mut ask: F,
+    ) -> HashMap<K, Result<V, Error>>
+    where
+        K: Clone + Eq + Hash,
+        F: FnMut(Vec<K>, Round) -> A,
+        A: Future<Output = Vec<(K, Result<V, Error>)>>,
+    {
         let until = Instant::now() + self.limit;
-        let mut settled = HashMap::with_capacity(keys.len());
-        let mut open = keys.clone();
+        let (mut settled, mut open) = (HashMap::new(), keys);
         for number in 1..=self.rounds_max {
             let round = Round { number, until: until.min(Instant::now() + self.request_limit()) };
             let mut failed = Vec::new();
-            for (key, answer) in ask(std::mem::take(&mut open), round).await {
+            let answers = ask(std::mem::take(&mut open), round).await;
+            settled.extend(answers.into_iter().inspect(|(key, answer)| {
                 if answer.as_ref().is_err_and(passes) {
                     failed.push(key.clone());
                 }
-                settled.insert(key, answer);
-            }
+            }));
             open = failed;
             let again = Instant::now() + self.cluster.retry_backoff().wait(number);
             if open.is_empty() || number == self.rounds_max || again >= until {
@@ -182,7 +197,7 @@ impl Admin {
             }
             sleep_until(again).await;
         }
-        keys.into_iter().filter_map(|key| settled.remove_entry(&key)).collect()
+        settled
     }
 }
 

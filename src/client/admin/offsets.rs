@@ -95,7 +95,7 @@ impl Admin {
         let ask = |open, round| {
             self.of_leaders(open, round, move |leader, led| self.ask_leader(spec, isolation, leader, led, round))
         };
-        Ok(self.in_rounds(partitions.to_vec(), passes, ask).await.into_iter().collect())
+        Ok(self.settle(partitions.to_vec(), passes, ask).await)
     }
 
     /// Asks the leaders of partitions, all at the same time and each once for at most [`PARTITIONS_MAX`] of them.
@@ -161,7 +161,7 @@ impl Admin {
         };
         let partitions = of.into_iter().map(|(partition, _)| partition);
         match answered {
-            Ok(answer) => said(answer.body, partitions, |error| self.cluster.placed(leader, error)),
+            Ok(answer) => said(&answer.body, partitions, |error| self.cluster.placed(leader, error)),
             Err(error) => all_failed(partitions, &error),
         }
     }
@@ -196,15 +196,15 @@ fn request(spec: OffsetSpec, isolation: IsolationLevel, of: &[(TopicPartition, L
 }
 
 fn said(
-    answer: ListOffsetsResponse,
+    answer: &ListOffsetsResponse,
     partitions: impl Iterator<Item = TopicPartition>,
     placed: impl Fn(Error) -> Error,
 ) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
-    let mut answered: HashMap<(Str, i32), ListOffsetsPartitionResponse> = HashMap::new();
-    for topic in answer.topics {
-        answered.extend(topic.partitions.into_iter().map(|it| ((topic.name.clone(), it.partition_index), it)));
+    let mut answered: HashMap<(&str, i32), &ListOffsetsPartitionResponse> = HashMap::new();
+    for topic in &answer.topics {
+        answered.extend(topic.partitions.iter().map(|it| ((&*topic.name, it.partition_index), it)));
     }
-    let outcome = |of: &TopicPartition| match answered.get(&(Str::from(&of.topic), of.partition)) {
+    let outcome = |of: &TopicPartition| match answered.get(&(&*of.topic, of.partition)) {
         Some(it) => listed(it).map_err(|error| error.at(of.clone())),
         None => Err(unanswered(of)),
     };

@@ -29,6 +29,8 @@ pub struct Cursor {
     pub topic_id: Option<TopicId>,
     /// Who was last known to lead the partition.
     pub leader: Option<Leader>,
+    /// Whose reader is to have it, or has it; `None` until it is placed.
+    pub reader: Option<BrokerId>,
     /// The replica that the leader would have read instead of itself.
     pub replica: Option<Replica>,
     /// Until then the leader is not to name a replica: those that it did name could not be read from.
@@ -87,6 +89,7 @@ impl Cursor {
             place,
             topic_id: None,
             leader: None,
+            reader: None,
             replica: None,
             leader_until: None,
             not_before: None,

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use super::cursor::{Cursor, Place};
-use super::placing::{self, Placed};
+use super::placing;
 use super::reader::{Order, Reader, Shared};
 use super::tenure::Tenure;
 use crate::protocol::types::{BrokerId, Offset, TopicPartition};
@@ -31,7 +31,7 @@ pub(super) struct Fetcher {
     readers: BTreeMap<BrokerId, mpsc::UnboundedSender<Order>>,
     /// Dropped, and so ended, with the fetcher.
     tasks: JoinSet<()>,
-    placing: JoinSet<Vec<Placed>>,
+    placing: JoinSet<Vec<Cursor>>,
     /// Decisions to go on, for cursors that are on their way when they are made.
     skips: BTreeMap<TopicPartition, Offset>,
 }
@@ -105,21 +105,22 @@ impl Fetcher {
             if let Some(at) = at {
                 sleep_until(at).await;
             }
-            placing::place(&shared, cursors).await
+            placing::place(&shared, &mut cursors).await;
+            cursors
         });
     }
 
-    fn hand_over(&mut self, placed: Vec<Placed>) {
+    fn hand_over(&mut self, placed: Vec<Cursor>) {
         let (mut homeless, mut refused) = (Vec::new(), Vec::new());
         let mut at: BTreeMap<BrokerId, Vec<Cursor>> = BTreeMap::new();
-        for mut placed in placed {
-            if let Some(past) = self.skips.get(placed.cursor.topic_partition()) {
-                placed.cursor.skip_to(*past);
+        for mut cursor in placed {
+            if let Some(past) = self.skips.get(cursor.topic_partition()) {
+                cursor.skip_to(*past);
             }
-            match placed.broker {
-                Some(broker) => at.entry(broker).or_default().push(placed.cursor),
-                None if placed.cursor.not_before.is_some() => refused.push(placed.cursor),
-                None => homeless.push(placed.cursor),
+            match cursor.reader {
+                Some(broker) => at.entry(broker).or_default().push(cursor),
+                None if cursor.not_before.is_some() => refused.push(cursor),
+                None => homeless.push(cursor),
             }
         }
         at.into_iter().for_each(|(broker, cursors)| self.send(broker, cursors));

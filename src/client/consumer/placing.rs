@@ -17,44 +17,34 @@ use crate::client::admin::{Admin, EpochEnd, ListedOffset, OffsetSpec};
 use crate::client::cluster::{Topics, leaderless};
 use crate::client::error::{Error, ErrorKind, NoPlace};
 use crate::client::metadata::Metadata;
-use crate::protocol::types::{BrokerId, LeaderEpoch, Offset, Topic, TopicPartition};
+use crate::protocol::types::{LeaderEpoch, Offset, Topic, TopicPartition};
 
-/// A cursor, and the broker that it goes to; without one it is tried again.
-#[derive(Debug)]
-pub(super) struct Placed {
-    pub cursor: Cursor,
-    pub broker: Option<BrokerId>,
-}
-
-/// Finds leaders and offsets. Cursors of partitions that are no longer held are dropped; those that cannot be read by the
-/// rules that were given are to be tried again not before a while.
-pub(super) async fn place(shared: &Shared, mut cursors: Vec<Cursor>) -> Vec<Placed> {
-    let known = learn(shared, &cursors).await;
+/// Finds leaders and offsets, and says in each cursor whose reader is to have it; without one it is tried again. Cursors of
+/// partitions that are no longer held are dropped; those that cannot be read by the rules that were given are to be tried
+/// again not before a while.
+///
+/// The cursors stay where they are: there may be as many as a cluster has partitions.
+pub(super) async fn place(shared: &Shared, cursors: &mut Vec<Cursor>) {
+    let known = learn(shared, cursors).await;
     cursors.retain(|cursor| !cursor.tenure.has_ended());
-    for cursor in &mut cursors {
+    for cursor in cursors.iter_mut() {
+        cursor.reader = None;
         notice_new_topic(cursor, &known);
     }
-    let (led, mut waiting): (Vec<_>, Vec<_>) =
-        cursors.into_iter().partition(|cursor| known.leader(cursor.topic_partition()).is_some());
-    for cursor in &mut waiting {
+    let (led, waiting): (Vec<_>, Vec<_>) =
+        cursors.iter_mut().partition(|cursor| known.leader(cursor.topic_partition()).is_some());
+    for cursor in waiting {
         if cursor.fail() {
             // A full queue has enough to say already; this is said again as long as it lasts.
             let _ = shared.items.try_send(Item::Failed(leaderless(&known, cursor.topic_partition())));
         }
     }
-    let mut placed: Vec<Placed> = waiting.into_iter().map(|cursor| Placed { cursor, broker: None }).collect();
-    let (valid, untold) = validate(shared, led, &known).await;
-    let resolved = resolve(shared, valid).await.into_iter().chain(untold.into_iter().map(|cursor| (cursor, false)));
-    placed.extend(resolved.map(|(mut cursor, ready)| {
-        let leader = known.leader(cursor.topic_partition()).filter(|_| ready);
-        if !ready {
-            cursor.fail();
-        }
-        cursor.leader = leader.or(cursor.leader);
-        let broker = leader.map(|leader| cursor.source(leader, &known, Instant::now()));
-        Placed { cursor, broker }
-    }));
-    placed
+    let valid = validate(shared, led, &known).await;
+    for cursor in resolve(shared, valid).await {
+        let Some(leader) = known.leader(cursor.topic_partition()) else { continue };
+        cursor.leader = Some(leader);
+        cursor.reader = Some(cursor.source(leader, &known, Instant::now()));
+    }
 }
 
 /// What is known of the topics; after a failure it is learned anew, with a growing pause before it.
@@ -93,13 +83,13 @@ fn notice_new_topic(cursor: &mut Cursor, known: &Metadata) {
     cursor.topic_id = Some(id);
 }
 
-/// Gives cursors without an offset one. Says which may go to their leader.
-async fn resolve(shared: &Shared, cursors: Vec<Cursor>) -> Vec<(Cursor, bool)> {
-    let mut done = Vec::with_capacity(cursors.len());
-    let (now, mut wanted) = (SystemTime::now(), HashMap::<Option<OffsetSpec>, Vec<Cursor>>::new());
+/// Gives cursors without an offset one. Those that may go to their leader come back; the others have failed.
+async fn resolve<'a>(shared: &Shared, cursors: Vec<&'a mut Cursor>) -> Vec<&'a mut Cursor> {
+    let mut ready = Vec::with_capacity(cursors.len());
+    let (now, mut wanted) = (SystemTime::now(), HashMap::<Option<OffsetSpec>, Vec<&mut Cursor>>::new());
     for cursor in cursors {
         match cursor.place {
-            Place::At(_) => done.push((cursor, true)),
+            Place::At(_) => ready.push(cursor),
             Place::NewTopic => wanted.entry(Some(OffsetSpec::Earliest)).or_default().push(cursor),
             Place::Sought(spec) => wanted.entry(Some(spec)).or_default().push(cursor),
             _ => wanted.entry(spec(shared.config.auto_offset_reset, now)).or_default().push(cursor),
@@ -107,15 +97,14 @@ async fn resolve(shared: &Shared, cursors: Vec<Cursor>) -> Vec<(Cursor, bool)> {
     }
     for (spec, cursors) in wanted {
         let Some(spec) = spec else {
-            done.extend(refuse(shared, cursors));
+            refuse(shared, cursors);
             continue;
         };
-        let (found, late) = reset_to(shared, cursors, spec).await;
-        done.extend(found);
+        let late = reset_to(shared, cursors, spec, &mut ready).await;
         // The next record will not be older than was asked for.
-        done.extend(reset_to(shared, late, OffsetSpec::Latest).await.0);
+        reset_to(shared, late, OffsetSpec::Latest, &mut ready).await;
     }
-    done
+    ready
 }
 
 /// What a rule asks of a partition's leader; `None` for nothing.
@@ -132,9 +121,9 @@ fn spec(reset: OffsetReset, now: SystemTime) -> Option<OffsetSpec> {
 }
 
 /// The rule is to begin nowhere; it is said again as long as it lasts.
-fn refuse(shared: &Shared, cursors: Vec<Cursor>) -> impl Iterator<Item = (Cursor, bool)> {
+fn refuse(shared: &Shared, cursors: Vec<&mut Cursor>) {
     let later = Instant::now() + REFUSED_PAUSE;
-    cursors.into_iter().map(move |mut cursor| {
+    for cursor in cursors {
         let why = match cursor.place {
             Place::Gone(offset) => NoPlace::Gone(offset),
             Place::Cut(end) => NoPlace::Cut(end),
@@ -144,24 +133,29 @@ fn refuse(shared: &Shared, cursors: Vec<Cursor>) -> impl Iterator<Item = (Cursor
         // A full queue has enough to say already.
         let _ = shared.items.try_send(Item::Failed(error));
         cursor.not_before = Some(later);
-        (cursor, false)
-    })
+        cursor.fail();
+    }
 }
 
-/// Says which may go to their leader, and which have no record that late.
-async fn reset_to(shared: &Shared, cursors: Vec<Cursor>, spec: OffsetSpec) -> (Vec<(Cursor, bool)>, Vec<Cursor>) {
+/// Those that may go to their leader are `ready`; those that have no record that late come back.
+async fn reset_to<'a>(
+    shared: &Shared,
+    cursors: Vec<&'a mut Cursor>,
+    spec: OffsetSpec,
+    ready: &mut Vec<&'a mut Cursor>,
+) -> Vec<&'a mut Cursor> {
     if cursors.is_empty() {
-        return Default::default();
+        return cursors;
     }
     let partitions: Vec<TopicPartition> = cursors.iter().map(|cursor| cursor.topic_partition().clone()).collect();
     let admin = Admin::new(shared.cluster.clone());
     let found = admin.list_offsets(spec, &partitions, shared.config.isolation_level).await;
     let mut found = found.inspect_err(|error| tracing::debug!(%error, "offsets cannot be had")).unwrap_or_default();
-    let (mut done, mut late) = (Vec::with_capacity(cursors.len()), Vec::new());
-    for mut cursor in cursors {
-        let ready = match found.remove(cursor.topic_partition()) {
+    let mut late = Vec::new();
+    for cursor in cursors {
+        let is_ready = match found.remove(cursor.topic_partition()) {
             Some(Ok(ListedOffset { offset: Some(offset), leader_epoch, .. })) => {
-                begin(shared, &mut cursor, Mark { offset, leader_epoch }).await
+                begin(shared, cursor, Mark { offset, leader_epoch }).await
             }
             Some(Ok(_)) if matches!(spec, OffsetSpec::At(_)) => {
                 late.push(cursor);
@@ -173,9 +167,13 @@ async fn reset_to(shared: &Shared, cursors: Vec<Cursor>, spec: OffsetSpec) -> (V
                 false
             }
         };
-        done.push((cursor, ready));
+        if is_ready {
+            ready.push(cursor);
+        } else {
+            cursor.fail();
+        }
     }
-    (done, late)
+    late
 }
 
 /// Reads from here, and lets the progress know, so that the group is told even if no record ever comes.
@@ -203,30 +201,31 @@ async fn begin(shared: &Shared, cursor: &mut Cursor, mark: Mark) -> bool {
 
 /// Whether the leader's log agrees with what was read, or committed (KIP-320): after an unclean election it may have been
 /// cut, and other records may stand where ours stood. Every leader is asked before it is read from for the first time.
-/// Those of which it does not tell come second: they are asked about again. What a leader refuses for good it refuses to
-/// those who fetch, too, and there it is said.
-async fn validate(shared: &Shared, cursors: Vec<Cursor>, known: &Metadata) -> (Vec<Cursor>, Vec<Cursor>) {
-    let epoch = |cursor: &Cursor| Some((cursor.topic_partition().clone(), doubtful(cursor, known)?));
+/// Those of which it does not tell do not come back: they are asked about again. What a leader refuses for good it refuses
+/// to those who fetch, too, and there it is said.
+async fn validate<'a>(shared: &Shared, cursors: Vec<&'a mut Cursor>, known: &Metadata) -> Vec<&'a mut Cursor> {
+    let epoch = |cursor: &&mut Cursor| Some((cursor.topic_partition().clone(), doubtful(cursor, known)?));
     let epochs: HashMap<TopicPartition, LeaderEpoch> = cursors.iter().filter_map(epoch).collect();
     if epochs.is_empty() {
-        return (cursors, Vec::new());
+        return cursors;
     }
     let mut ends = Admin::new(shared.cluster.clone()).rounds(1).epoch_ends(&epochs).await;
-    let (mut valid, mut untold) = (Vec::with_capacity(cursors.len()), Vec::new());
-    for mut cursor in cursors {
+    let mut valid = Vec::with_capacity(cursors.len());
+    for cursor in cursors {
         match (cursor.position(), ends.remove(cursor.topic_partition())) {
             (Some(read), Some(Ok(Some(end)))) if end.offset.is_none_or(|end| end < read) => {
-                leave_the_cut(shared, &mut cursor, read, end).await;
-                valid.push(cursor);
+                leave_the_cut(shared, cursor, read, end).await;
             }
             (_, Some(Err(error))) => {
                 tracing::debug!(%error, "a new leader does not say where its epochs end");
-                untold.push(cursor);
+                cursor.fail();
+                continue;
             }
-            _ => valid.push(cursor),
+            _ => {}
         }
+        valid.push(cursor);
     }
-    (valid, untold)
+    valid
 }
 
 /// Leaves for where a log was cut that had been read up to `read`, as Java's consumer does: who has given no rule for what is
