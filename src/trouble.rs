@@ -29,15 +29,23 @@ impl Trouble {
         is_news
     }
 
-    /// All is well; if it was not, for how long, which is to be said.
+    /// All is well; if it was not, for how long, which is to be said. Trouble that comes and goes is told like that which
+    /// stays: of what begins too soon after it was last told of, the end is not told either.
     #[must_use]
     pub fn is_over(&mut self, now: Instant) -> Option<Duration> {
-        let began = std::mem::take(self).began?;
-        Some(now.duration_since(began))
+        let began = self.began.take()?;
+        self.said.is_some_and(|said| said >= began).then(|| now.duration_since(began))
     }
 
     pub fn lasts(&self) -> bool {
         self.began.is_some()
+    }
+
+    /// Nobody tried for a while: of trouble last told of long ago nobody knows when it ended, and none is told.
+    pub fn forget_old(&mut self, now: Instant) {
+        if self.said.is_some_and(|said| now.duration_since(said) >= SAID_AGAIN) {
+            *self = Self::default();
+        }
     }
 }
 
@@ -56,6 +64,13 @@ mod tests {
         assert!(trouble.lasts());
         assert_eq!(trouble.is_over(at(100)), Some(Duration::from_secs(100)));
         assert_eq!(trouble.is_over(at(101)), None);
-        assert!(trouble.fails(at(102)), "what begins anew is news");
+        assert!(!trouble.fails(at(102)), "it comes and goes");
+        assert_eq!(trouble.is_over(at(103)), None);
+        assert!(trouble.fails(at(120)));
+        trouble.forget_old(at(121));
+        assert_eq!(trouble.is_over(at(121)), Some(Duration::from_secs(1)));
+        assert!(trouble.fails(at(200)));
+        trouble.forget_old(at(300));
+        assert_eq!(trouble.is_over(at(300)), None);
     }
 }

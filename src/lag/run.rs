@@ -96,6 +96,7 @@ fn prefix(client: &Client, config: &Config) -> String {
 /// Makes rounds, one when asked, and remembers what the next one needs.
 #[derive(Debug)]
 pub struct Monitor {
+    cluster_name: String,
     clock: Clock,
     wall: Wall,
     interval_ms: i64,
@@ -117,6 +118,7 @@ impl Monitor {
     pub fn new(config: &Config, client: &Client) -> Self {
         let clock = Clock::start();
         Self {
+            cluster_name: config.cluster_name.clone(),
             clock,
             wall: Wall::at(clock.now()),
             interval_ms: i64::try_from(config.interval().as_millis()).unwrap_or(i64::MAX),
@@ -262,7 +264,8 @@ impl Monitor {
             Ok(true) => {
                 self.store_answers = Some(true);
                 if let Some(after) = self.trouble.is_over(Instant::now()) {
-                    tracing::warn!(after_seconds = after.as_secs(), "history is kept in Redis again");
+                    let (cluster, after_seconds) = (&self.cluster_name, after.as_secs());
+                    tracing::warn!(cluster, after_seconds, "history is kept in Redis again");
                 }
             }
             Err(error) => self.without_store(&mut sweep.failures, &error.to_string()),
@@ -273,7 +276,7 @@ impl Monitor {
         self.store_answers = Some(false);
         failures.push(format!("the history is kept in memory alone: {error}"));
         if self.trouble.fails(Instant::now()) {
-            tracing::warn!(error, "history is kept in memory alone until Redis answers");
+            tracing::warn!(cluster = %self.cluster_name, error, "history is kept in memory alone until Redis takes it");
         }
     }
 

@@ -184,6 +184,7 @@ impl Reader {
                 let held = cursors.into_iter().filter(|cursor| !cursor.tenure.has_ended());
                 let held = held.map(|cursor| (cursor.topic_partition().clone(), cursor));
                 if self.cursors.is_empty() {
+                    self.trouble.forget_old(Instant::now());
                     // A map into which very many come one by one, in order, is half empty.
                     self.cursors = held.collect();
                 } else {
@@ -277,7 +278,7 @@ impl Reader {
         };
         if let Some(after) = self.trouble.is_over(Instant::now()) {
             let (broker, after_seconds) = (self.broker, after.as_secs());
-            tracing::warn!(broker, after_seconds, "the broker answers fetches again");
+            tracing::warn!(broker, after_seconds, "the broker is read from again");
         }
         if !self.session_answered(&answer) {
             return None;
@@ -299,7 +300,7 @@ impl Reader {
     /// The broker is gone, or the connection to it. Whoever leads now is found anew.
     fn unanswered(&mut self, error: &Error) {
         if !error.is_closed() && self.trouble.fails(Instant::now()) {
-            tracing::warn!(%error, "a broker gives no records; asking again");
+            tracing::warn!(%error, "a broker gives no records; who leads its partitions is asked anew");
         }
         if error.is_authentication() {
             self.not_before = Some(Instant::now() + REFUSED_PAUSE);

@@ -25,11 +25,6 @@ impl Inquiry {
         (self.wanted, self.asked, self.not_before) = (wanted, false, Some(now + config.backoff().wait(self.tries)));
     }
 
-    /// Whether it has not been answered in vain.
-    pub fn is_first(&self) -> bool {
-        self.tries == 0
-    }
-
     pub fn may_ask(&self, now: Instant) -> bool {
         self.next(now).is_some_and(|at| at <= now)
     }

@@ -90,6 +90,7 @@ struct Sealing {
     number: u64,
     outcome: Arc<Outcome>,
     records: usize,
+    since: Instant,
     sealed: Option<Sealed>,
 }
 
@@ -154,6 +155,7 @@ impl Sender {
             let now = Instant::now();
             self.turn(now);
             if self.is_draining && self.is_done() {
+                self.say_overdue(now);
                 return;
             }
             let until = self.next_wake(now);
@@ -473,8 +475,8 @@ impl Sender {
 
     fn seal_elsewhere(&mut self, index: usize, filling: Filling) {
         let number = self.number();
-        let (outcome, records) = (Arc::clone(&filling.outcome), filling.builder.len());
-        self.partitions[index].sealing.push_back(Sealing { number, outcome, records, sealed: None });
+        let (outcome, records, since) = (Arc::clone(&filling.outcome), filling.builder.len(), filling.since);
+        self.partitions[index].sealing.push_back(Sealing { number, outcome, records, since, sealed: None });
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.partitions[index].slot));
         let sealing = tokio::task::spawn_blocking(move || shared.seal(&slot.topic_partition, filling));
         self.work.push(Box::pin(async move { Event::Sealed { index, number, sealed: sealing.await.ok().flatten() } }));
@@ -519,13 +521,13 @@ enum Taken {
 }
 
 impl Partition {
-    /// Whether there is a batch to send for the first time.
     /// When its oldest records came.
     fn oldest(&self) -> Option<Instant> {
         let batches = self.line.batches().chain(&self.sealed).map(|batch| batch.since);
-        batches.chain(self.slot.queue().oldest()).min()
+        batches.chain(self.sealing.iter().map(|place| place.since)).chain(self.slot.queue().oldest()).min()
     }
 
+    /// Whether there is a batch to send for the first time.
     fn has_ready(&self, ripe: Instant) -> bool {
         !self.sealed.is_empty() || (self.sealing.is_empty() && self.slot.queue().has(ripe))
     }
@@ -610,12 +612,13 @@ impl Sender {
             Ok(identity) => {
                 self.identity = Some(identity);
                 self.identify = Inquiry::default();
+                self.shared.unclaimed.store(None);
                 (0..self.partitions.len()).for_each(|index| self.reconsider(index, now));
             }
             Err(error) if error.is_retriable() => {
-                if self.identify.is_first() {
-                    tracing::warn!(%error, "no producer id yet; asking again");
-                }
+                // What waits for it is told of as overdue, with this as the reason.
+                tracing::debug!(%error, "no producer id yet; asking again");
+                self.shared.unclaimed.store(Some(Arc::new(error)));
                 self.identify.answered(true, now, &self.shared.config);
             }
             Err(error) => self.fail_for_good(&error),
@@ -707,8 +710,8 @@ impl Sender {
             ),
             Some(_) => {}
             None => {
-                if let Some(after) = self.overdue.is_over(now) {
-                    tracing::warn!(after_seconds = after.as_secs(), "records are acknowledged in time again");
+                if self.overdue.is_over(now).is_some() {
+                    tracing::warn!("no records wait for long any more");
                 }
             }
         }
@@ -720,13 +723,18 @@ impl Sender {
         match (first.and_then(|batch| batch.last_error.as_ref()), partition.leader) {
             (Some(error), _) => error.to_string(),
             (None, None) => "the partition has no leader that is known".to_owned(),
-            (None, Some(_)) if self.is_nobody() => "the producer has not been given an id".to_owned(),
-            (None, Some(broker)) => format!("broker {broker} has not answered"),
+            (None, Some(broker)) if !partition.line.is_empty() => format!("broker {broker} has not acknowledged them"),
+            (None, Some(broker)) => match self.shared.why_unclaimed() {
+                Some(error) => error.to_string(),
+                None if self.is_nobody() => "the producer has not been given an id".to_owned(),
+                None => format!("they wait to be sent to broker {broker}"),
+            },
         }
     }
 
     fn expired(&self, index: usize, last: Option<&Error>) -> Error {
-        failure::expired(&self.partitions[index].slot.topic_partition, self.shared.config.delivery_timeout, last)
+        let (unclaimed, partition) = (self.shared.why_unclaimed(), &self.partitions[index].slot.topic_partition);
+        failure::expired(partition, self.shared.config.delivery_timeout, last.or(unclaimed.as_ref()))
     }
 
     fn sweep_interval(&self) -> Duration {

@@ -181,7 +181,7 @@ pub(super) struct Shared {
     pub wake: Notify,
     /// Why the transaction that is open can only be aborted.
     pub failed: ArcSwapOption<Error>,
-    /// Why the transactional id could not be claimed, or the coordinator be asked, at the last try.
+    /// Why there is no producer id, or the coordinator could not be asked, at the last try.
     pub unclaimed: ArcSwapOption<Error>,
     /// The highest number of a transaction whose handle is gone.
     pub given_up: AtomicU64,

@@ -54,6 +54,8 @@ const OVERDUE_AGAIN: Duration = Duration::from_millis(500);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// The most that the last commit takes, and the leaving; and that is kept for both of them of the time to close.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// So many partitions are named in a line of the log.
+const LISTED_MAX: usize = 20;
 
 /// What the handle wants.
 #[derive(Debug)]
@@ -476,8 +478,11 @@ impl Membership {
     }
 }
 
-/// `t-0 t-1 u-3`
+/// `t-0 t-1 u-3`, and how many more there are: thousands of them would make a line that nobody can read.
 fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> String {
-    let all: Vec<String> = partitions.into_iter().map(ToString::to_string).collect();
-    all.join(" ")
+    let mut all = partitions.into_iter();
+    let mut listed: Vec<String> = all.by_ref().take(LISTED_MAX).map(ToString::to_string).collect();
+    let more = all.count();
+    listed.extend((more > 0).then(|| format!("and {more} more")));
+    listed.join(" ")
 }

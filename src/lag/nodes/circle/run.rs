@@ -135,7 +135,7 @@ impl Reasons {
                 tracing::warn!(error, "no place among the nodes: groups are told until the lease ends");
             }
             None if !std::mem::take(&mut self.0).is_empty() => {
-                tracing::info!("there is a place among the nodes again");
+                tracing::warn!("there is a place among the nodes again");
             }
             _ => {}
         }
