@@ -329,7 +329,11 @@ impl House {
                 tracing::warn!(%error, "what is in flight is not known");
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                let seconds = ACCOUNT.as_secs();
+                tracing::warn!(seconds, "what is in flight is not known: the cluster has not answered in time");
+                None
+            }
         };
         let Start { ends, positions } = &self.at_start;
         let carried_over = positions.iter().map(|positions| ahead(positions, ends)).sum();

@@ -44,9 +44,9 @@ pub async fn up(args: cli::Up) -> Result<(), Failure> {
     };
     let stopped = timeout(STOP, house.stop(rooms)).await;
     let Ok(account) = stopped else {
-        let seconds = STOP.as_secs();
-        eprintln!("highwater: stopped after {seconds} s with records in flight; they are read again at the next start");
-        return failed.map_or(Ok(()), Err);
+        let unstopped =
+            format!("stopped after {} s with records in flight; they are read again at the next start", STOP.as_secs());
+        return Err(failed.unwrap_or_else(|| Failure::new(Status::Unavailable, unstopped)));
     };
     say(format_args!("after {:.1} s\n{account}", began.elapsed().as_secs_f64()));
     match (failed, account.verdict()) {

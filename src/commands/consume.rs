@@ -181,8 +181,14 @@ fn offset(listed: &Listed, of: &TopicPartition) -> Result<Option<Offset>, Failur
 /// An offset that a partition does not have, and where it is read from instead.
 fn say_missed(from: Option<Place>, ranges: &BTreeMap<TopicPartition, Range>) {
     let Some(Place::At(wanted)) = from else { return };
-    for (of, Range { from, .. }) in ranges.iter().filter(|(_, range)| range.from != wanted) {
-        eprintln!("highwater: {of} has no offset {wanted}; reading from {from}");
+    let missed: Vec<_> = ranges.iter().filter(|(_, range)| range.from != wanted).collect();
+    match missed[..] {
+        [] => {}
+        [(of, Range { from, .. })] => eprintln!("highwater: {of} has no record {wanted} to read; reading from {from}"),
+        [(of, Range { from, .. }), ..] => eprintln!(
+            "highwater: {} partitions have no record {wanted} to read; each is read from the nearest one it has, {of} from {from}",
+            missed.len()
+        ),
     }
 }
 

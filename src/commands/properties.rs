@@ -253,17 +253,18 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// A group that is named by a property alone would be joined, or not, to the surprise of whoever named it. Files of
-/// properties are those of applications, whose members are to keep their partitions.
+/// A group that `-X group.id` names and no flag would be joined, or not, to the surprise of whoever named it. One in a file
+/// is left alone: such files are those of applications, whose members are to keep their partitions.
 pub(super) fn no_group(asking: &Asking, flag: Option<&str>) -> Result<(), Failure> {
-    let named = asking.properties.iter().find(|it| it.key == "group.id");
-    match (named, flag) {
-        (Some(it), None) => {
-            let say = format!("property group.id: say --group {} to read as a member of it", it.value);
-            Err(Failure::new(Status::Usage, say))
+    let named = asking.properties.iter().rfind(|it| it.key == "group.id").map(|it| it.value.as_str());
+    let say = match (named, flag) {
+        (Some(named), None) => format!("property group.id: say --group {named} to read as a member of it"),
+        (Some(named), Some(flag)) if named != flag => {
+            format!("property group.id: it is {named}, and --group is {flag}")
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    Err(Failure::new(Status::Usage, say))
 }
 
 impl Settings {
