@@ -39,10 +39,13 @@ pub async fn consume(args: cli::Consume) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let session = Session::open(&args.asking, "consume").await?;
     let all = partitions(&session, &wanted, args.group.is_some() && until.is_none()).await?;
-    let ranges = ranges(&session, &all, from.unwrap_or(Place::Start), until).await?;
-    say_missed(from, &ranges);
+    // A group finds out by itself where it goes on.
+    let ranges = match (&args.group, until) {
+        (Some(_), None) => BTreeMap::new(),
+        _ => ranges(&session, &all, from.unwrap_or(Place::Start), until).await?,
+    };
     let consumer = match &args.group {
-        None => read_outside(&session, &ranges)?,
+        None => read_outside(&session, from, &ranges)?,
         Some(group) => join(&session, group, &args.membership, wanted, from)?,
     };
     let limits = Limits { ranges, to_the_end: until.is_some(), left: args.count };
@@ -192,7 +195,12 @@ fn say_missed(from: Option<Place>, ranges: &BTreeMap<TopicPartition, Range>) {
     }
 }
 
-fn read_outside(session: &Session, ranges: &BTreeMap<TopicPartition, Range>) -> Result<Consumer, Failure> {
+fn read_outside(
+    session: &Session,
+    from: Option<Place>,
+    ranges: &BTreeMap<TopicPartition, Range>,
+) -> Result<Consumer, Failure> {
+    say_missed(from, ranges);
     // An offset that goes away before it is read: what is left begins later.
     let config = ConsumerConfig { auto_offset_reset: OffsetReset::Earliest, ..session.settings.consumer.clone() };
     let partitions = ranges.iter().map(|(of, range)| (of.clone(), Some(range.from))).collect();
